@@ -1,0 +1,36 @@
+"""The process: reads its settings from the environment, and ends in order when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+
+from agent_image.providers import open_provider
+from agent_image.runner.runner import Runner, RunnerSettings
+
+
+async def run_until_signalled(settings: RunnerSettings) -> None:
+    """Run until SIGTERM or SIGINT, then end the turn at work and flush the journal."""
+    runner = Runner(settings, open_provider)
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    linking = asyncio.create_task(runner.run())
+    waiting = asyncio.create_task(signalled.wait())
+    await asyncio.wait({linking, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if linking.done():
+        linking.result()
+    await runner.stop()
+    linking.cancel()
+    await asyncio.wait({linking})
+
+
+def main() -> None:
+    """Start. What is loaded by now stays for ever, so the collector need not look at it again."""
+    os.umask(0o022)
+    gc.collect()
+    gc.freeze()
+    asyncio.run(run_until_signalled(RunnerSettings.from_environment(os.environ)))

@@ -1,0 +1,148 @@
+"""The runner itself: takes turns from the link, one at a time, and remembers which it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_image.runner.forwarder import DEFAULT_PORT, Forwarder
+from agent_image.runner.journal import Journal
+from agent_image.runner.link import SILENCE_S, Link
+from agent_image.runner.turn import FollowUp, Provider, TurnInvalid, parse_turn
+from agent_image.runner.work import StopReason, TurnChannel, TurnWork
+
+MAX_FINISHED = 50
+FLUSH_S = 2.0
+DEFAULT_SOCKET = "/run/slipway/gw.sock"
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Where the gateway is, and where this runs.
+
+    `owns_process_space` says that every other process belongs to the sandbox, so that what a turn leaves
+    behind can be ended by a signal to all of them.
+    """
+
+    socket_path: str = DEFAULT_SOCKET
+    forward_port: int = DEFAULT_PORT
+    owns_process_space: bool = False
+    silence_s: float = SILENCE_S
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> RunnerSettings:
+        return cls(
+            socket_path=environment.get("SLIPWAY_SOCKET", DEFAULT_SOCKET),
+            forward_port=int(environment.get("SLIPWAY_FORWARD_PORT", DEFAULT_PORT)),
+            owns_process_space=environment.get("SLIPWAY_OWNS_PROCESS_SPACE") == "1",
+        )
+
+
+class Runner:
+    """One for each sandbox. It runs until `stop`."""
+
+    def __init__(
+        self,
+        settings: RunnerSettings,
+        open_provider: Callable[[str], Provider],
+        *,
+        journal: Journal | None = None,
+    ) -> None:
+        self._settings = settings
+        self._open_provider = open_provider
+        self.journal = journal or Journal()
+        self.link = Link(settings.socket_path, self.journal, self, silence_s=settings.silence_s)
+        self._forwarder = Forwarder(settings.socket_path, settings.forward_port)
+        self._work: TurnWork | None = None
+        self._working: asyncio.Task[None] | None = None
+        self._finished: deque[str] = deque(maxlen=MAX_FINISHED)
+
+    @property
+    def turn_at_work(self) -> str | None:
+        return self._work.turn.id if self._work else None
+
+    @property
+    def finished_turns(self) -> list[str]:
+        return list(self._finished)
+
+    async def run(self) -> None:
+        """Keep the link until cancelled."""
+        await self.link.run()
+
+    async def stop(self, flush_s: float = FLUSH_S) -> None:
+        """End the turn at work, and wait a little for the gateway to store its end."""
+        if self._work is not None and self._working is not None:
+            self._work.stop(StopReason.SANDBOX_STOPPED)
+            await asyncio.wait({self._working})
+        await self.link.flush(flush_s)
+        await self._forwarder.close()
+
+    def take(self, frame: dict[str, Any]) -> None:
+        """Take a frame of the gateway; a repeat, or one for a turn that is over, is ignored."""
+        turn_id = frame.get("turn")
+        if not isinstance(turn_id, str):
+            return
+        if frame.get("op") == "turn":
+            self._take_turn(turn_id, frame)
+        elif self._work is not None and self._work.turn.id == turn_id:
+            self._take_for_turn(self._work, frame)
+
+    def _take_turn(self, turn_id: str, frame: dict[str, Any]) -> None:
+        if turn_id == self.turn_at_work or turn_id in self._finished:
+            return
+        if self._work is not None:
+            self._refuse(turn_id, "another turn is at work in this sandbox")
+            return
+        try:
+            turn = parse_turn(frame)
+        except TurnInvalid as exc:
+            self._refuse(turn_id, str(exc))
+            return
+        channel = TurnChannel(turn, self.link, self.journal, self._forwarder.open)
+        self._work = TurnWork(turn, channel, self._open_provider)
+        self._working = asyncio.get_running_loop().create_task(self._run_turn(self._work))
+
+    def _take_for_turn(self, work: TurnWork, frame: dict[str, Any]) -> None:
+        if frame.get("op") == "cancel":
+            expired = frame.get("reason") == "expired"
+            work.stop(StopReason.EXPIRED if expired else StopReason.CANCELLED)
+        elif isinstance(message_id := frame.get("id"), str) and isinstance(message := frame.get("text"), str):
+            work.channel.put_message(FollowUp(message_id, message))
+
+    async def _run_turn(self, work: TurnWork) -> None:
+        try:
+            await work.run()
+        finally:
+            self._finished.append(work.turn.id)
+            self._work = None
+            if self._settings.owns_process_space:
+                _end_other_processes()
+
+    def _refuse(self, turn_id: str, message: str) -> None:
+        self._finished.append(turn_id)
+        payload = {
+            "status": "failed",
+            "text": "",
+            "error": {"code": "input_invalid", "message": message},
+            "usage": None,
+            "turns": 0,
+            "tool_calls": 0,
+        }
+        self.link.send_event(turn_id, "turn.done", payload)
+
+
+def _end_other_processes() -> None:
+    """Kill what a turn left running. To -1, in one call: a fork bomb outruns a list of processes.
+
+    Source: kill(2): -1 spares process 1 of the PID namespace and, on Linux, the caller.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(-1, signal.SIGKILL)
+    print("runner: idle", file=sys.stderr, flush=True)

@@ -1,0 +1,179 @@
+"""A minimal WebSocket client over a Unix socket.
+
+Source: RFC 6455. No extensions, no sub-protocols, text messages only. Only what we send is masked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import os
+from enum import IntEnum
+
+try:
+    from _sha1 import sha1  # type: ignore[import-not-found]  # the built-in one: hashlib maps all of OpenSSL for the same twenty bytes
+except ImportError:  # builds of Python that leave it out
+    from hashlib import sha1
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a turn carries its session, which may be long
+
+
+class Opcode(IntEnum):
+    CONTINUATION = 0x0
+    TEXT = 0x1
+    BINARY = 0x2
+    CLOSE = 0x8
+    PING = 0x9
+    PONG = 0xA
+
+
+class LinkClosed(Exception):
+    """The connection is over: closed by the peer, cut, or broken by a protocol error."""
+
+
+def accept_key(key: bytes) -> bytes:
+    """Return the `Sec-WebSocket-Accept` that answers a key."""
+    digest = sha1(key + _GUID).digest()  # noqa: S324 (the protocol's handshake, which protects nothing)
+    return binascii.b2a_base64(digest, newline=False)
+
+
+def mask_bytes(payload: bytes, mask: bytes) -> bytes:
+    """XOR the payload with the repeated four-byte mask, as one big integer: a loop is 200 times slower."""
+    size = len(payload)
+    repeated = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
+
+
+def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
+    """Build one final, masked frame."""
+    size = len(payload)
+    if size < 126:
+        head = bytes((0x80 | opcode, 0x80 | size))
+    elif size < 65_536:
+        head = bytes((0x80 | opcode, 0x80 | 126)) + size.to_bytes(2, "big")
+    else:
+        head = bytes((0x80 | opcode, 0x80 | 127)) + size.to_bytes(8, "big")
+    mask = os.urandom(4)
+    return head + mask + mask_bytes(payload, mask)
+
+
+class WebSocket:
+    """One open connection. One task may receive while another sends."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._fragments: list[bytes] | None = None
+
+    async def send_text(self, payload: bytes) -> None:
+        """Send one text message, and wait while the peer reads slower than we write. Raises: LinkClosed."""
+        try:
+            self._writer.write(encode_frame(Opcode.TEXT, payload))
+            await self._writer.drain()
+        except (OSError, RuntimeError) as exc:
+            raise LinkClosed(str(exc)) from exc
+
+    async def receive(self) -> str:
+        """Return the next whole text message; pings are answered on the way. Raises: LinkClosed."""
+        try:
+            while True:
+                message = await self._read_frame()
+                if message is not None:
+                    return message.decode()
+        except (OSError, EOFError) as exc:
+            raise LinkClosed("the connection was cut") from exc
+        except UnicodeDecodeError as exc:
+            raise self._fail(1007, "text that is not UTF-8") from exc
+
+    async def _read_frame(self) -> bytes | None:
+        """Read one frame; return a message when it completes one."""
+        first, second = await self._reader.readexactly(2)
+        is_final, opcode, size = bool(first & 0x80), first & 0x0F, second & 0x7F
+        if first & 0x70 or second & 0x80:
+            raise self._fail(1002, "reserved bits or a masked frame")
+        if opcode >= 8:
+            if not is_final or size > 125:
+                raise self._fail(1002, "a control frame that is long or fragmented")
+            self._answer_control(opcode, await self._reader.readexactly(size))
+            return None
+        if size == 126:
+            size = int.from_bytes(await self._reader.readexactly(2), "big")
+        elif size == 127:
+            size = int.from_bytes(await self._reader.readexactly(8), "big")
+        return await self._read_payload(opcode, is_final, size)
+
+    async def _read_payload(self, opcode: int, is_final: bool, size: int) -> bytes | None:
+        held = sum(map(len, self._fragments or ()))
+        if size + held > MAX_MESSAGE_BYTES:
+            raise self._fail(1009, "a message that is too long")
+        if opcode == Opcode.BINARY:
+            raise self._fail(1003, "a binary message")
+        if (opcode == Opcode.CONTINUATION) != (self._fragments is not None):
+            raise self._fail(1002, "a frame out of order")
+        if opcode not in (Opcode.CONTINUATION, Opcode.TEXT):
+            raise self._fail(1002, "an unknown opcode")
+        fragments = [*(self._fragments or ()), await self._reader.readexactly(size)]
+        self._fragments = None if is_final else fragments
+        return b"".join(fragments) if is_final else None
+
+    def _answer_control(self, opcode: int, payload: bytes) -> None:
+        if opcode == Opcode.PING:
+            self._writer.write(encode_frame(Opcode.PONG, payload))
+        elif opcode == Opcode.CLOSE:
+            self._write_close(int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1000)
+            raise LinkClosed("closed by the gateway")
+        elif opcode != Opcode.PONG:
+            raise self._fail(1002, "an unknown opcode")
+
+    def _fail(self, code: int, reason: str) -> LinkClosed:
+        self._write_close(code)
+        return LinkClosed(f"the gateway sent {reason}")
+
+    def _write_close(self, code: int) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(encode_frame(Opcode.CLOSE, code.to_bytes(2, "big")))
+
+    async def close(self) -> None:
+        """Send a close frame if that is still possible, and let go of the socket."""
+        self._write_close(1000)
+        self._writer.close()
+        try:
+            async with asyncio.timeout(1):
+                await self._writer.wait_closed()
+        except (OSError, TimeoutError):
+            self._writer.transport.abort()
+
+
+async def connect(socket_path: str, target: str, *, timeout_s: float = 10.0) -> WebSocket:
+    """Open a WebSocket to `target` over a Unix socket. Raises: LinkClosed."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            reader, writer = await asyncio.open_unix_connection(socket_path, limit=1024 * 1024)
+            try:
+                await _upgrade(reader, writer, target)
+            except BaseException:
+                writer.close()
+                raise
+    except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError) as exc:
+        raise LinkClosed(f"no connection: {type(exc).__name__}") from exc
+    return WebSocket(reader, writer)
+
+
+async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> None:
+    key = binascii.b2a_base64(os.urandom(16), newline=False)
+    writer.write(
+        b"GET %s HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n" % (target.encode(), key)
+    )
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    status = head[0].split(" ", 2)
+    if len(status) < 2 or status[1] != "101":
+        raise LinkClosed(f"the gateway answered {head[0][:80]!r}")
+    headers = {
+        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
+    }
+    if headers.get("upgrade", "").lower() != "websocket":
+        raise LinkClosed("the answer is not a WebSocket upgrade")
+    if headers.get("sec-websocket-accept", "").encode() != accept_key(key):
+        raise LinkClosed("the answer has the wrong Sec-WebSocket-Accept")

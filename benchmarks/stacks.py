@@ -1,0 +1,31 @@
+"""Stacks of the benchmarks' own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+
+from deploy.local.stack import Stack
+from tests.stack.running import RunningStack
+
+
+@contextlib.contextmanager
+def running_stack(*, driver: str, slots: int) -> Iterator[RunningStack]:
+    """Run a stack in a folder of its own, with one sandbox driver and so many slots."""
+    folder = tempfile.mkdtemp(prefix="slipway-bench-")
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))
+    }
+    environ |= {name: os.environ[name] for name in ("SLIPWAY_BASE_IMAGE",) if name in os.environ}
+    stack = RunningStack(
+        Stack(
+            folder, environ=environ, extra={"SLIPWAY_SANDBOX_SLOTS": str(slots)}, driver=driver, is_bound=True
+        )
+    )
+    stack.start()
+    try:
+        yield stack
+    finally:
+        stack.stop()

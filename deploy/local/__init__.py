@@ -1,0 +1,1 @@
+"""The local front door: runs a whole Slipway on one machine, servers and services, under one supervisor."""

@@ -1,0 +1,65 @@
+"""Finds the chat platforms: each folder here with an `adapter.py` that exposes `ADAPTER`."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from pydantic import BaseModel
+
+from services.domain.ports.chat import ChatAdapter, Manifest
+
+
+class AdapterClass(Protocol):
+    """What a folder exposes as `ADAPTER`: the class of its adapter, made with the platform's base address.
+
+    `base_setting` names the setting that replaces `default_base`, for a proxy, a local server or a test.
+    """
+
+    manifest: Manifest
+    config_model: type[BaseModel]
+    base_setting: ClassVar[str]
+    default_base: ClassVar[str]
+
+    def __call__(self, base_url: str) -> ChatAdapter:
+        """Make the adapter."""
+        ...
+
+
+def list_adapters() -> list[AdapterClass]:
+    """List the platforms, by kind. An adapter that cannot be imported is an error, never an absence."""
+    return list(_found().values())
+
+
+def find_adapter(kind: str) -> AdapterClass | None:
+    """Find the platform of this kind."""
+    return _found().get(kind)
+
+
+def build_adapters(settings: Mapping[str, str]) -> dict[str, ChatAdapter]:
+    """Make one adapter of each kind, each with the address under its own name in `settings`, if it is set."""
+    return {
+        kind: adapter(settings.get(adapter.base_setting) or adapter.default_base)
+        for kind, adapter in _found().items()
+    }
+
+
+@cache
+def _found() -> dict[str, AdapterClass]:
+    here = Path(__file__).parent
+    return {folder.name: _load(folder.name) for folder in sorted(here.iterdir()) if _is_adapter(folder)}
+
+
+def _is_adapter(folder: Path) -> bool:
+    return (folder / "adapter.py").is_file()
+
+
+def _load(kind: str) -> AdapterClass:
+    module = importlib.import_module(f"{__package__}.{kind}.adapter")
+    adapter: AdapterClass = module.ADAPTER
+    if adapter.manifest.kind != kind:
+        raise ImportError(f"folder {kind} holds an adapter of kind {adapter.manifest.kind}")
+    return adapter

@@ -1,0 +1,1 @@
+"""Slack apps, by the Events API and the Web API."""

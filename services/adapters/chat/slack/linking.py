@@ -1,0 +1,13 @@
+"""Joining an app to Slipway. Slack has no call that sets the address of events: a person enters it once."""
+
+from __future__ import annotations
+
+from services.adapters.chat.slack.client import call
+from services.adapters.chat.slack.config import SlackConfig
+from services.domain.ports.chat import LinkIdentity
+
+
+def connect(base_url: str, config: SlackConfig) -> LinkIdentity:
+    """Check the token, and learn who the bot is."""
+    answer = call(base_url, config, lambda client: client.auth_test())
+    return LinkIdentity(platform_id=str(answer.get("user_id", "")), display_name=str(answer.get("user", "")))

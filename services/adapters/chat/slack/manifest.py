@@ -1,0 +1,16 @@
+"""What Slack is and can do."""
+
+from __future__ import annotations
+
+from services.domain.ports.chat import Manifest
+
+# Slack takes 40,000 characters and cuts off the rest, but advises 4,000 and shows more than that badly.
+MANIFEST = Manifest(
+    kind="slack",
+    label="Slack",
+    max_text=4000,
+    text_unit="chars",
+    has_threads=True,
+    typing_ttl_s=120.0,
+    source="https://docs.slack.dev/reference/methods/chat.postMessage",
+)

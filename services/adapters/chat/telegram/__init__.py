@@ -1,0 +1,1 @@
+"""Telegram bots, by webhook and the Bot API."""

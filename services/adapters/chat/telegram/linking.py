@@ -1,0 +1,32 @@
+"""Joining a bot to Slipway: its token is checked and its webhook set."""
+
+from __future__ import annotations
+
+from telegram import Bot, User
+
+from services.adapters.chat.telegram.client import call
+from services.adapters.chat.telegram.config import TelegramConfig
+from services.domain.errors import PlatformRefused
+from services.domain.ports.chat import LinkIdentity
+
+ALLOWED_UPDATES = ("message", "channel_post")
+
+
+def connect(base_url: str, config: TelegramConfig, hook_url: str) -> LinkIdentity:
+    """Ask who the bot is, then have its updates sent to `hook_url` with the secret. May be done again."""
+
+    async def link(bot: Bot) -> User:
+        user = await bot.get_me()
+        await bot.set_webhook(hook_url, allowed_updates=ALLOWED_UPDATES, secret_token=config.hook_secret)
+        return user
+
+    user = call(base_url, config.bot_token.get_secret_value(), link)
+    return LinkIdentity(platform_id=str(user.id), display_name=user.username or user.first_name)
+
+
+def disconnect(base_url: str, config: TelegramConfig) -> None:
+    """Remove the webhook. A bot whose token is revoked has none any more, so that a refusal is as good."""
+    try:
+        call(base_url, config.bot_token.get_secret_value(), lambda bot: bot.delete_webhook())
+    except PlatformRefused:
+        return

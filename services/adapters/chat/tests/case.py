@@ -1,0 +1,58 @@
+"""What a platform's folder gives the conformance suite: `tests/conformance.py` with `CASE`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Protocol
+
+from services.adapters.chat.config import ChatConfig
+from services.domain.ports.chat import HookRequest, Place
+
+
+class Platform(Protocol):
+    """A local server that speaks the platform's protocol."""
+
+    def base_url(self) -> str:
+        """Return what the adapter is made with."""
+        ...
+
+    def fail_next(self, how: str, retry_after_s: int = 1) -> None:
+        """Let the next call fail: `throttle`, `error`, `forbid` or `drop`."""
+        ...
+
+    def sent_texts(self) -> list[str]:
+        """List the texts as people would see them."""
+        ...
+
+
+class AdapterCase(Protocol):
+    """One platform's way to pose the questions that the suite asks of all."""
+
+    config: ChatConfig
+    wrong_config: ChatConfig
+    place: Place
+    direct_body: bytes
+    own_body: bytes
+    unknown_body: bytes
+
+    def hook(self, body: bytes, received_at: datetime) -> HookRequest:
+        """Make a call that verifies."""
+        ...
+
+    def forgeries(self, received_at: datetime) -> Sequence[tuple[str, HookRequest]]:
+        """Make calls that must not verify, each with what is wrong with it."""
+        ...
+
+    def measure(self, part: str) -> int:
+        """Measure a part in the manifest's unit."""
+        ...
+
+    def check_markup(self, part: str) -> str:
+        """Read a part as strictly as the platform does and return the text; fail if it is not sound."""
+        ...
+
+    def running(self) -> AbstractContextManager[Platform]:
+        """Run the platform, on which only `config` has a valid account."""
+        ...

@@ -1,0 +1,1 @@
+"""Sandbox drivers: docker, bubblewrap and null, behind `services.domain.ports.sandbox`."""

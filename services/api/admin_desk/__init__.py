@@ -1,0 +1,1 @@
+"""The operators' desk: Django admin over all organisations, mostly for reading."""

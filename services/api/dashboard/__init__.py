@@ -1,0 +1,1 @@
+"""The dashboard: what the people of an organisation see in their browser."""

@@ -1,0 +1,1 @@
+"""The dashboard's forms: what people type, made into the input of an action."""

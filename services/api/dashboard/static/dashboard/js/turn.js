@@ -1,0 +1,234 @@
+// One turn on the page: its messages, tool calls, live text and how it ended. It fills the templates that the server
+// fills as well (templates/dashboard/conversation/).
+
+import { dollars, milliseconds } from "./formats.js";
+import { showRich } from "./rich.js";
+
+const LONGEST_OUTPUT = 200000;
+const LONGEST_RICH_LIVE = 30000;
+const ENDED = new Set(["succeeded", "failed", "cancelled", "expired"]);
+const TELLING = ["command", "file_path", "path", "pattern", "query", "url", "name", "prompt", "description"];
+const TONES = {
+  succeeded: "good", failed: "bad", expired: "bad", running: "live", starting: "live", waiting: "warn", queued: "wait",
+};
+
+export function cloneOf(name) {
+  return document.querySelector(`template[data-template="${name}"]`).content.firstElementChild.cloneNode(true);
+}
+
+export function slot(element, name) {
+  return element.querySelector(`[data-slot="${name}"]`);
+}
+
+export class Turn {
+  #calls = new Map();
+  // Cards that were opened here and not by the reader.
+  #opened = new Set();
+  #live = null;
+  #reasoning = null;
+  #settledAt = 0;
+
+  constructor(element) {
+    this.element = element;
+    this.items = slot(element, "items");
+    this.taskId = element.dataset.task;
+    this.startedAt = element.dataset.started ? Date.parse(element.dataset.started) : null;
+    for (const card of element.querySelectorAll("[data-call]")) this.#calls.set(card.dataset.call, card);
+  }
+
+  static make(taskId) {
+    const element = cloneOf("turn");
+    element.dataset.task = taskId;
+    const turn = new Turn(element);
+    turn.show("queued");
+    return turn;
+  }
+
+  get isFinished() {
+    return ENDED.has(this.element.dataset.status);
+  }
+
+  show(status) {
+    this.element.dataset.status = status;
+    slot(this.element, "state").className = `state tone-${TONES[status] ?? "none"}`;
+    slot(this.element, "status").textContent = status;
+  }
+
+  start(at) {
+    this.startedAt = at;
+    this.show("running");
+  }
+
+  // Shows how long it is at work already.
+  tick(now) {
+    if (!this.isFinished && this.startedAt !== null && this.element.dataset.status === "running") {
+      const seconds = Math.max(0, Math.floor((now - this.startedAt) / 1000));
+      slot(this.element, "duration").textContent = seconds < 60 ? `${seconds} s` : milliseconds(seconds * 1000);
+    }
+  }
+
+  addMessage(role, text, seq) {
+    if (role === "assistant") {
+      this.#settledAt = seq ?? this.#settledAt;
+      this.#dropLive();
+      this.#foldReturned();
+    }
+    const message = cloneOf("message");
+    message.classList.add(role);
+    message.dataset.role = role;
+    const place = slot(message, "text");
+    if (role === "assistant") showRich(place, text);
+    else place.textContent = text;
+    this.items.append(message);
+  }
+
+  addLiveText(text, after) {
+    if (this.isFinished || after < this.#settledAt) return;
+    if (!this.#live) {
+      const element = cloneOf("message");
+      element.classList.add("assistant", "is-streaming");
+      element.dataset.role = "assistant";
+      this.items.append(element);
+      this.#live = { element, text: "" };
+    }
+    this.#live.text += text;
+    const place = slot(this.#live.element, "text");
+    if (this.#live.text.length < LONGEST_RICH_LIVE) showRich(place, this.#live.text);
+    else place.append(text);
+  }
+
+  addReasoning(text) {
+    if (this.isFinished) return;
+    if (!this.#reasoning) {
+      this.#reasoning = cloneOf("reasoning");
+      this.items.append(this.#reasoning);
+    }
+    slot(this.#reasoning, "text").append(text);
+  }
+
+  callTool(callId, name, input) {
+    this.#foldReturned();
+    const card = cloneOf("tool");
+    card.dataset.call = callId;
+    card.dataset.state = "running";
+    card.open = true;
+    this.#opened.add(card);
+    card.querySelector("summary").addEventListener("click", () => this.#opened.delete(card), { once: true });
+    slot(card, "name").textContent = shownName(name);
+    slot(card, "summary").textContent = summaryOf(input);
+    slot(card, "input").textContent = shownInput(input);
+    slot(card, "input").hidden = slot(card, "input").textContent === "";
+    this.#calls.set(callId, card);
+    this.#reasoning = null;
+    this.items.append(card);
+    return card;
+  }
+
+  addToolOutput(callId, text) {
+    const card = this.#calls.get(callId);
+    if (!card || card.dataset.state !== "running") return;
+    const output = slot(card, "output");
+    const isAtEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
+    output.append(text);
+    output.hidden = false;
+    card.shownChars = (card.shownChars ?? 0) + text.length;
+    while (card.shownChars > LONGEST_OUTPUT && output.childNodes.length > 1) {
+      card.shownChars -= output.firstChild.textContent.length;
+      output.firstChild.remove();
+    }
+    if (isAtEnd) output.scrollTop = output.scrollHeight;
+  }
+
+  returnTool(data) {
+    const card = this.#calls.get(data.call_id) ?? this.callTool(data.call_id, "Tool", null);
+    card.dataset.state = data.is_error ? "failed" : "succeeded";
+    const output = slot(card, "output");
+    if (output.textContent !== (data.output ?? "")) output.textContent = data.output ?? "";
+    output.hidden = !data.output;
+    slot(card, "truncated").hidden = !data.truncated;
+    slot(card, "end").textContent = `${data.is_error ? "failed · " : ""}${milliseconds(data.duration_ms)}`;
+  }
+
+  // The runner has said its last; what streamed and was not made durable by now never will be.
+  settle(seq) {
+    this.#settledAt = seq;
+    this.#dropLive();
+  }
+
+  finish(data, at, seq) {
+    this.settle(seq);
+    this.show(data.status);
+    const usage = data.usage ?? {};
+    const tokens = (usage.input_tokens ?? 0) + (usage.output_tokens ?? 0);
+    slot(this.element, "duration").textContent = this.startedAt === null ? "" : milliseconds(at - this.startedAt);
+    slot(this.element, "tokens").textContent = tokens ? `${tokens.toLocaleString("en")} tokens` : "";
+    slot(this.element, "cost").textContent = dollars(usage.cost_microusd);
+    const error = slot(this.element, "error");
+    error.textContent = data.error?.message ?? "";
+    error.hidden = !data.error || data.status === "cancelled";
+    for (const card of this.#calls.values()) {
+      if (card.dataset.state === "running") {
+        card.dataset.state = "stopped";
+        slot(card, "end").textContent = "stopped";
+      }
+    }
+    if (data.text && this.#calls.size === 0 && !this.items.querySelector('[data-role="assistant"]')) {
+      this.addMessage("assistant", data.text, seq);
+    }
+  }
+
+  showDelivery({ delivery_id: id, status, error }) {
+    const place = slot(this.element, "deliveries");
+    let line = place.querySelector(`[data-delivery="${CSS.escape(id)}"]`);
+    if (!line) {
+      line = document.createElement("span");
+      line.className = "delivery";
+      line.dataset.delivery = id;
+      place.append(line);
+    }
+    line.textContent = `delivery ${status}${error ? `: ${error}` : ""}`;
+  }
+
+  #foldReturned() {
+    for (const card of this.#opened) {
+      if (card.dataset.state === "running") continue;
+      card.open = false;
+      this.#opened.delete(card);
+    }
+  }
+
+  #dropLive() {
+    this.#live?.element.remove();
+    this.#live = null;
+    this.#reasoning = null;
+  }
+}
+
+function shownName(name) {
+  const parts = /^mcp__(.+?)__(.+)$/s.exec(name);
+  return parts ? `${parts[1]}: ${parts[2]}` : name;
+}
+
+function shownInput(input) {
+  if (input === null || input === undefined) return "";
+  if (typeof input === "string") return input;
+  if (Object.keys(input).length === 1 && typeof input.command === "string") return input.command;
+  return JSON.stringify(sorted(input), null, 2);
+}
+
+// Sorted, because the database keeps no order of keys and a reload must not change what one reads.
+function sorted(value) {
+  if (Array.isArray(value)) return value.map(sorted);
+  if (value === null || typeof value !== "object") return value;
+  return Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
+}
+
+function summaryOf(input) {
+  let text = input;
+  if (input && typeof input === "object" && !Array.isArray(input)) {
+    const keys = Object.keys(input).sort().filter((key) => typeof input[key] === "string" && input[key]);
+    text = input[TELLING.find((key) => keys.includes(key)) ?? keys[0]] ?? "";
+  }
+  if (typeof text !== "string") return "";
+  return (text.split("\n").map((line) => line.trim()).find(Boolean) ?? "").slice(0, 160);
+}

@@ -1,0 +1,147 @@
+// The page of one workspace: joins the conversation to its stream, the composer and the scroll position.
+
+import { Conversation } from "./conversation.js";
+import { fit } from "./page.js";
+import { Stream } from "./stream.js";
+
+const NIL = "00000000-0000-0000-0000-000000000000";
+const element = document.querySelector("[data-conversation]");
+const scroller = document.querySelector("[data-scroll]");
+const jump = document.querySelector("[data-jump]");
+const promptForm = document.querySelector("form[data-prompt]");
+const stopForm = document.querySelector("form[data-stop]");
+const refusal = document.querySelector("[data-refusal]");
+
+let isSticking = true;
+
+function toEnd() {
+  scroller.scrollTop = scroller.scrollHeight;
+}
+
+function stick(isWanted) {
+  isSticking = isWanted;
+  jump.hidden = isWanted;
+}
+
+scroller.addEventListener("scroll", () => {
+  stick(scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80);
+}, { passive: true });
+jump.addEventListener("click", () => {
+  stick(true);
+  toEnd();
+});
+// Grows with what streams in, with text made rich, and with cards that a reader opens.
+new ResizeObserver(() => {
+  if (isSticking) toEnd();
+}).observe(element);
+
+function showStop() {
+  if (!stopForm) return;
+  const turn = conversation.unfinished;
+  stopForm.hidden = !turn;
+  if (turn) stopForm.action = stopForm.dataset.stopUrl.replace(NIL, turn.taskId);
+}
+
+const conversation = new Conversation(element, {
+  shown() {
+    showStop();
+    if (isSticking) toEnd();
+  },
+  sandbox(state) {
+    const pill = document.querySelector("[data-sandbox]");
+    pill.hidden = !state || state === "none";
+    pill.querySelector('[data-slot="sandbox"]').textContent = state;
+  },
+});
+
+conversation.enrich();
+toEnd();
+setInterval(() => conversation.tick(Date.now()), 1000);
+
+// --- The stream ---------------------------------------------------------------------------------------
+
+const pill = document.querySelector("[data-connection]");
+let pillTimer = null;
+
+const stream = new Stream({
+  name: element.dataset.stream,
+  after: Number(element.dataset.seq),
+  address: element.dataset.realtime,
+  ticketUrl: element.dataset.ticketUrl,
+  form: document.querySelector("form[data-guard]"),
+  on: {
+    event: (envelope) => conversation.take(envelope),
+    connected(isConnected) {
+      clearTimeout(pillTimer);
+      element.dataset.connected = String(isConnected);
+      if (isConnected) {
+        conversation.expectReplay();
+        pill.hidden = true;
+      } else {
+        // A short break is nobody's business.
+        pillTimer = setTimeout(() => (pill.hidden = false), 800);
+      }
+    },
+    resync: () => location.reload(),
+    signedOut: () => location.reload(),
+  },
+});
+stream.start();
+window.addEventListener("online", () => stream.hurry());
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) stream.hurry();
+});
+window.addEventListener("pagehide", () => stream.stop());
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
+// --- The composer -------------------------------------------------------------------------------------
+
+function refuse(text) {
+  refusal.textContent = text;
+  refusal.hidden = !text;
+}
+
+function freshKey() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function post(form) {
+  try {
+    const answer = await fetch(form.action, {
+      method: "POST", body: new FormData(form), headers: { Accept: "application/json" },
+    });
+    if (answer.status === 401) location.reload();
+    if (answer.ok) return "";
+    const body = await answer.json().catch(() => ({}));
+    return body.error?.message ?? "That did not work. Try again.";
+  } catch {
+    return "Slipway cannot be reached at the moment. Your text is still here.";
+  }
+}
+
+promptForm?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const area = promptForm.elements.prompt;
+  const button = document.querySelector('button[form="prompt-form"]');
+  if (!area.value.trim() || button.disabled) return;
+  button.disabled = true;
+  const problem = await post(promptForm);
+  button.disabled = false;
+  refuse(problem);
+  if (problem) return;
+  area.value = "";
+  promptForm.elements.key.value = freshKey();
+  fit(area);
+  stick(true);
+  toEnd();
+});
+
+stopForm?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = stopForm.querySelector("button");
+  button.disabled = true;
+  refuse(await post(stopForm));
+  button.disabled = false;
+});

@@ -1,0 +1,1 @@
+"""The dashboard's views: parse, one action or query, render."""

@@ -1,0 +1,199 @@
+"""Links to chat platforms, their chats and wirings, and what was delivered."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from services.adapters.chat.registry import find_adapter, list_adapters
+from services.api.dashboard.forms.chats import LinkForm, WiringForm
+from services.api.dashboard.pages import PageRequest, attempt, page, show
+from services.api.linking import add_link, connect_link, hook_url, remove_link
+from services.domain.agents.models import Agent
+from services.domain.agents.queries import list_agents_by_name
+from services.domain.chats.actions import (
+    WiringFields,
+    create_wiring,
+    delete_wiring,
+    retry_delivery,
+    update_wiring,
+)
+from services.domain.chats.models import Delivery, DeliveryStatus, Link
+from services.domain.chats.queries import (
+    get_chat,
+    get_link,
+    get_wiring,
+    list_chats_of_link,
+    list_last_deliveries,
+    list_links,
+)
+from services.domain.errors import Missing
+from services.domain.tenancy.transaction import tenant_transaction
+
+PAGE_SIZE = 50
+
+
+@page
+@require_safe
+def links(request: PageRequest) -> HttpResponse:
+    """List the links, and the platforms that can be linked."""
+    return show(
+        request,
+        "dashboard/links/list.html",
+        lambda: {
+            "links": sorted(
+                list_links(request.actor).select_related("default_agent"), key=lambda row: row.name
+            ),
+            "platforms": [adapter.manifest for adapter in list_adapters()],
+        },
+    )
+
+
+@page
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+def new_link(request: PageRequest, kind: str) -> HttpResponse:
+    """Keep a bot's credentials and try them at the platform; the link's page shows what it said."""
+    adapter = find_adapter(kind)
+    if adapter is None:
+        raise Missing("There is no such platform.")
+    form = LinkForm(request.POST or None, adapter=adapter, agents=_agents(request))
+    made: list[Link] = []
+    if request.method == "POST" and form.submit(
+        lambda given: made.append(add_link(request.actor, kind=kind, **given))
+    ):
+        attempt(request, lambda: connect_link(request.actor, made[0].id), "The bot is linked.")
+        return redirect("dashboard:link", link_id=made[0].id)
+    return show(
+        request,
+        "dashboard/links/new.html",
+        lambda: {"form": form, "platform": adapter.manifest},
+        status=form.status,
+    )
+
+
+@page
+@require_safe
+def link(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
+    """Show a link: its state, its hook's address, its chats with their wirings."""
+    return show(request, "dashboard/links/link.html", lambda: _link_context(request, link_id))
+
+
+@page
+@require_POST
+def connect(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
+    """Try a link's credentials again."""
+    attempt(request, lambda: connect_link(request.actor, link_id), "The bot is linked.")
+    return redirect("dashboard:link", link_id=link_id)
+
+
+@page
+@require_POST
+def delete(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
+    """Unlink a bot."""
+    attempt(request, lambda: remove_link(request.actor, link_id), "The bot is unlinked.")
+    return redirect("dashboard:links")
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def wire(request: PageRequest, chat_id: uuid.UUID) -> HttpResponse:
+    """Wire a chat to an agent."""
+    with tenant_transaction(request.actor.org_id):
+        chat = get_chat(request.actor, chat_id)
+    form = WiringForm(request.POST or None, agents=_agents(request))
+    if request.method == "POST" and form.submit(
+        lambda given: create_wiring(request.actor, WiringFields.model_validate({**given, "chat_id": chat_id}))
+    ):
+        messages.success(request, "The chat is wired.")
+        return redirect("dashboard:link", link_id=chat.link_id)
+    return show(
+        request, "dashboard/links/wiring.html", lambda: {"form": form, "chat": chat}, status=form.status
+    )
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def wiring(request: PageRequest, wiring_id: uuid.UUID) -> HttpResponse:
+    """Change when an agent answers in a chat."""
+    with tenant_transaction(request.actor.org_id):
+        found = get_wiring(request.actor, wiring_id)
+    form = WiringForm(request.POST or None, initial=WiringForm.initial_of(found), agents=(), wiring=found)
+    if request.method == "POST" and form.submit(lambda given: update_wiring(request.actor, wiring_id, given)):
+        messages.success(request, "Saved.")
+        return redirect("dashboard:link", link_id=found.chat.link_id)
+    return show(
+        request,
+        "dashboard/links/wiring.html",
+        lambda: {"form": form, "chat": found.chat, "wiring": found},
+        status=form.status,
+    )
+
+
+@page
+@require_POST
+def unwire(request: PageRequest, wiring_id: uuid.UUID) -> HttpResponse:
+    """Remove a wiring."""
+    with tenant_transaction(request.actor.org_id):
+        link_id = get_wiring(request.actor, wiring_id).chat.link_id
+    attempt(request, lambda: delete_wiring(request.actor, wiring_id), "The wiring is removed.")
+    return redirect("dashboard:link", link_id=link_id)
+
+
+@page
+@require_safe
+def deliveries(request: PageRequest) -> HttpResponse:
+    """List the last deliveries with what became of them."""
+    return show(request, "dashboard/deliveries.html", lambda: _deliveries(request))
+
+
+@page
+@require_POST
+def retry(request: PageRequest, delivery_id: uuid.UUID) -> HttpResponse:
+    """Send a failed delivery again."""
+    attempt(request, lambda: retry_delivery(request.actor, delivery_id), "It is being sent again.")
+    return redirect("dashboard:deliveries")
+
+
+def _agents(request: PageRequest) -> list[Agent]:
+    with tenant_transaction(request.actor.org_id):
+        return list_agents_by_name(request.actor)
+
+
+def _link_context(request: PageRequest, link_id: uuid.UUID) -> dict[str, Any]:
+    found = get_link(request.actor, link_id)
+    adapter = find_adapter(found.kind)
+    return {
+        "link": found,
+        "platform": adapter.manifest if adapter is not None else None,
+        "hook_url": hook_url(found),
+        "chats": list_chats_of_link(request.actor, link_id),
+    }
+
+
+def _deliveries(request: PageRequest) -> dict[str, Any]:
+    status = request.GET.get("status", "")
+    status = status if status in DeliveryStatus.values else ""
+    rows: list[Delivery] = list_last_deliveries(
+        request.actor, status=status, before=_uuid(request.GET.get("before", "")), limit=PAGE_SIZE + 1
+    )
+    shown = rows[:PAGE_SIZE]
+    return {
+        "deliveries": shown,
+        "status": status,
+        "statuses": DeliveryStatus.values,
+        "older": shown[-1].id if len(rows) > PAGE_SIZE else None,
+    }
+
+
+def _uuid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None

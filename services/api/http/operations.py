@@ -1,0 +1,136 @@
+"""Endpoints: a path, its methods, and all that is the same for each of them.
+
+A method of an `Endpoint` marked with `@operation` takes the actor's call, the path's ids, and if it wants them
+`body` and `query`, each annotated with a closed model; what it returns is annotated too. The annotations are read
+once: they check what comes in, and the OpenAPI document is made from them, so that the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast, get_type_hints
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from pydantic import BaseModel
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from services.api.http.authentication import ORG_PARAMETER
+from services.api.http.bodies import NoFields, read_body, read_query
+from services.domain.actors import Actor
+from services.domain.errors import SlipwayError, Unauthenticated
+from services.domain.tenancy.transaction import tenant_transaction
+
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_IGNORED_PARAMETERS = frozenset({ORG_PARAMETER})
+
+
+class NoQuery(NoFields):
+    """The query string of an operation that takes none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an operation: who calls, and the headers that the operation declared."""
+
+    actor: Actor
+    headers: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What an operation takes and gives, as its annotations say. `answer` None means an empty answer."""
+
+    summary: str
+    status: int
+    errors: tuple[type[SlipwayError], ...]
+    headers: tuple[str, ...]
+    body: type[BaseModel] | None
+    query: type[BaseModel]
+    answer: Any
+
+
+def operation(
+    *, status: int = 200, errors: tuple[type[SlipwayError], ...] = (), headers: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., HttpResponse]]:
+    """Turn a method of an endpoint into an operation. `errors` and `headers` are what its document names."""
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., HttpResponse]:
+        @functools.wraps(method)
+        def respond(self: Endpoint, request: Request, **ids: Any) -> HttpResponse:
+            operated = operation_of(respond)
+            plain = request._request
+            given: dict[str, Any] = dict(ids)
+            query = read_query(plain, operated.query, ignored=_IGNORED_PARAMETERS)
+            if not isinstance(query, NoQuery):
+                given["query"] = query
+            if operated.body is not None:
+                given["body"] = read_body(plain, operated.body)
+            elif request.method in _WRITES:
+                read_body(plain, NoFields)
+            actor = cast("Actor", request.auth)
+            call = Call(actor, {name: plain.headers.get(name) for name in operated.headers})
+            with _reading(plain, call.actor):
+                result = method(self, call, **given)
+            return _answered(result, operated.status)
+
+        respond.is_operation = True  # type: ignore[attr-defined]
+        respond.declared = (status, errors, headers)  # type: ignore[attr-defined]
+        return respond
+
+    return decorate
+
+
+@functools.cache
+def operation_of(respond: Callable[..., HttpResponse]) -> Operation:
+    """Return what a method marked with `@operation` declares, read from its annotations."""
+    status, errors, headers = respond.declared  # type: ignore[attr-defined]
+    method = inspect.unwrap(respond)
+    hints = get_type_hints(method)
+    answer = hints["return"]
+    return Operation(
+        summary=(inspect.getdoc(method) or "").partition("\n")[0].rstrip("."),
+        status=204 if answer is type(None) else status,
+        errors=errors,
+        headers=headers,
+        body=hints.get("body"),
+        query=hints.get("query", NoQuery),
+        answer=None if answer is type(None) else answer,
+    )
+
+
+class Endpoint(APIView):
+    """One path of the API. Its methods are operations; nobody who is not authenticated reaches them."""
+
+    schema = None
+    tag: ClassVar[str]
+    http_method_names = ["get", "head", "post", "patch", "delete"]
+
+    def perform_authentication(self, request: Request) -> None:
+        """Refuse a call of nobody, and put the actor where everything else looks for it."""
+        if request.auth is None:
+            raise Unauthenticated("Sign in, or send `Authorization: Bearer <token>`.")
+        request._request.actor = request.auth  # type: ignore[attr-defined]  # our own attribute
+
+    @classmethod
+    def operations(cls) -> dict[str, Operation]:
+        """Return the operations by HTTP method, in lower case."""
+        found = {name: getattr(cls, name, None) for name in cls.http_method_names}
+        return {
+            name: operation_of(method) for name, method in found.items() if hasattr(method, "is_operation")
+        }
+
+
+def _reading(request: HttpRequest, actor: Actor) -> AbstractContextManager[None]:
+    """Open the tenant's transaction for a read, its answer included. A change is the action's own transaction."""
+    return nullcontext() if request.method in _WRITES else tenant_transaction(actor.org_id)
+
+
+def _answered(result: BaseModel | None, status: int) -> HttpResponse:
+    if result is None:
+        return HttpResponse(status=204)
+    return JsonResponse(result.model_dump(mode="json"), status=status)

@@ -1,0 +1,112 @@
+"""Joining a bot to its platform: checks its configuration, then asks the platform, outside of any transaction."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import uuid
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.adapters.chat.registry import build_adapters, find_adapter
+from services.api.http.bodies import explain
+from services.domain.actors import Actor, require
+from services.domain.chats.actions import (
+    create_link,
+    delete_link,
+    note_link_connected,
+    note_link_failed,
+    read_link_config,
+    update_link,
+)
+from services.domain.chats.models import Link
+from services.domain.chats.queries import get_link
+from services.domain.errors import ConfigInvalid, Invalid, Permanent, SlipwayError, Temporary
+from services.domain.ports.chat import ChatAdapter
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.environment import environment
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def adapters() -> dict[str, ChatAdapter]:
+    """Return this process's adapters by kind, each with the address that the settings give its platform."""
+    return build_adapters(environment().platform_endpoints())
+
+
+def hook_url(link: Link) -> str:
+    """Return the address at which a platform reaches this link."""
+    return f"{environment().public_url.rstrip('/')}/hooks/{link.kind}/{link.id}"
+
+
+def checked_config(kind: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration as its platform's own model reads it. Raises: Invalid, ConfigInvalid."""
+    adapter = find_adapter(kind)
+    if adapter is None:
+        raise Invalid(
+            "There is no such platform.", fields={"kind": f"one of {', '.join(sorted(adapters()))}"}
+        )
+    try:
+        revealed: dict[str, Any] = adapter.config_model.model_validate(config).revealed()  # type: ignore[attr-defined]
+    except ValidationError as error:
+        fields = {f"config.{name}": reason for name, reason in explain(error).details["fields"].items()}
+        raise ConfigInvalid("The configuration is not usable.", fields=fields) from error
+    return revealed
+
+
+def add_link(
+    actor: Actor, *, kind: str, name: str, config: dict[str, Any], default_agent_id: uuid.UUID | None
+) -> Link:
+    """Keep a bot's checked configuration, unconnected. Raises: Invalid, ConfigInvalid, AgentMissing."""
+    revealed = checked_config(kind, config)
+    return create_link(actor, kind=kind, name=name, config=revealed, default_agent_id=default_agent_id)
+
+
+def change_link(actor: Actor, link_id: uuid.UUID, changes: dict[str, Any]) -> Link:
+    """Change a link's name, default agent or whole configuration. Raises: LinkMissing, ConfigInvalid, AgentMissing."""
+    with tenant_transaction(actor.org_id):
+        kind = get_link(actor, link_id).kind
+    config = changes.get("config")
+    return update_link(
+        actor,
+        link_id,
+        name=changes.get("name"),
+        config=None if config is None else checked_config(kind, config),
+        default_agent_id=changes.get("default_agent_id"),
+        changes_agent="default_agent_id" in changes,
+    )
+
+
+def connect_link(actor: Actor, link_id: uuid.UUID) -> Link:
+    """Have the platform check the credentials and send its updates here; keep who the bot is there.
+
+    Raises: LinkMissing, PlatformRefused, PlatformAway, PlatformThrottled; a refusal is kept with the link as well.
+    """
+    link, config = _load(actor, link_id)
+    try:
+        identity = adapters()[link.kind].connect(config, hook_url(link))
+    except (Permanent, Temporary) as error:
+        note_link_failed(actor, link_id, error=error.message)
+        raise
+    update_link(actor, link_id, config=config.with_identity(identity).revealed())
+    return note_link_connected(actor, link_id, identity=identity.display_name)
+
+
+def remove_link(actor: Actor, link_id: uuid.UUID) -> None:
+    """Take the webhook back, if the platform lets us, and delete the link. Raises: LinkMissing."""
+    link, config = _load(actor, link_id)
+    try:
+        adapters()[link.kind].disconnect(config)
+    except SlipwayError as error:
+        log.warning("link %s is deleted though its platform did not let it go: %s", link_id, error.message)
+    delete_link(actor, link_id)
+
+
+def _load(actor: Actor, link_id: uuid.UUID) -> tuple[Link, Any]:
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        link = get_link(actor, link_id)
+        config = read_link_config(link)
+    return link, adapters()[link.kind].config_model.model_validate(config)

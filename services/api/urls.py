@@ -1,0 +1,24 @@
+"""Every path of the api service."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+from services.api.views import health, metrics, no_such_route, ready
+
+urlpatterns = [
+    path("health", health),
+    path("ready", ready),
+    path("metrics", metrics),
+    path("v1", no_such_route),
+    path("v1/", include("services.api.v1.urls")),
+    path("hooks/", include("services.api.hooks.urls")),
+    path("admin/", admin.site.urls),
+    path("", include("services.api.dashboard.urls")),
+]
+
+handler400 = "services.api.views.bad_request"
+handler403 = "services.api.views.permission_denied"
+handler404 = "services.api.views.page_not_found"
+handler500 = "services.api.views.server_error"

@@ -1,0 +1,89 @@
+"""Agents over REST."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Self
+
+from pydantic import Field
+
+from services.api.http.operations import Call, Endpoint, operation
+from services.api.http.paging import PageQuery, page_of
+from services.api.http.shapes import Changes, Moment, Page, Shape, to_usd
+from services.domain.agents.actions import AgentFields, archive_agent, create_agent, update_agent
+from services.domain.agents.models import Agent, Provider
+from services.domain.agents.queries import get_agent, list_agents
+from services.domain.errors import AgentMissing, Invalid, NameTaken
+
+
+class AgentChanges(AgentFields, Changes):
+    """The fields to change; those that are not sent stay as they are."""
+
+    name: str = Field(default="", min_length=1, max_length=80)
+
+
+class AgentShape(Shape):
+    """An agent. Turns that are at work keep what they started with when it is changed."""
+
+    id: uuid.UUID
+    name: str
+    slug: str
+    description: str
+    provider: Provider
+    model: str
+    instructions: str
+    tools: list[str] | None
+    mcp_servers: list[str]
+    max_turns: int | None
+    timeout_s: int
+    max_budget_microusd: int | None
+    max_budget_usd: str | None
+    memory_mb: int
+    cpus: float
+    idle_stop_s: int
+    created_at: Moment
+    updated_at: Moment
+    archived_at: Moment | None
+
+    @classmethod
+    def of(cls, agent: Agent) -> Self:
+        """Show a row."""
+        same = {name: getattr(agent, name) for name in cls.model_fields if name != "max_budget_usd"}
+        return cls(**same, max_budget_usd=to_usd(agent.max_budget_microusd))
+
+
+class Agents(Endpoint):
+    """All agents."""
+
+    tag = "agents"
+
+    @operation()
+    def get(self, call: Call, query: PageQuery) -> Page[AgentShape]:
+        """List the agents in use, newest first."""
+        return page_of(list_agents(call.actor), query, AgentShape.of)
+
+    @operation(status=201, errors=(NameTaken, Invalid))
+    def post(self, call: Call, body: AgentFields) -> AgentShape:
+        """Create an agent."""
+        return AgentShape.of(create_agent(call.actor, body))
+
+
+class OneAgent(Endpoint):
+    """One agent."""
+
+    tag = "agents"
+
+    @operation(errors=(AgentMissing,))
+    def get(self, call: Call, agent_id: uuid.UUID) -> AgentShape:
+        """Show an agent, archived or not."""
+        return AgentShape.of(get_agent(call.actor, agent_id))
+
+    @operation(errors=(AgentMissing, NameTaken, Invalid))
+    def patch(self, call: Call, agent_id: uuid.UUID, body: AgentChanges) -> AgentShape:
+        """Change an agent's fields."""
+        return AgentShape.of(update_agent(call.actor, agent_id, body.model_dump(exclude_unset=True)))
+
+    @operation(errors=(AgentMissing,))
+    def delete(self, call: Call, agent_id: uuid.UUID) -> None:
+        """Archive an agent: it gets no more work, its workspaces stay readable."""
+        archive_agent(call.actor, agent_id)

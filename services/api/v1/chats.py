@@ -1,0 +1,315 @@
+"""Links, chats, wirings and deliveries over REST."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Self
+
+from pydantic import Field
+
+from services.api.http.bodies import Closed
+from services.api.http.operations import Call, Endpoint, operation
+from services.api.http.paging import PageQuery, page_of
+from services.api.http.shapes import Changes, Moment, Page, Shape
+from services.api.linking import (
+    add_link,
+    change_link,
+    connect_link,
+    hook_url,
+    remove_link,
+)
+from services.domain.chats.actions import (
+    WiringFields,
+    create_wiring,
+    delete_wiring,
+    retry_delivery,
+    update_wiring,
+)
+from services.domain.chats.models import Chat, Delivery, DeliveryStatus, Engage, Link, SessionMode, Wiring
+from services.domain.chats.queries import (
+    get_chat,
+    get_link,
+    get_wiring,
+    list_chats,
+    list_deliveries,
+    list_links,
+    list_wirings,
+)
+from services.domain.errors import (
+    AgentArchived,
+    AgentMissing,
+    ChatMissing,
+    ConfigInvalid,
+    Conflict,
+    LinkMissing,
+    Missing,
+    NameTaken,
+    PlatformAway,
+    PlatformRefused,
+    PlatformThrottled,
+)
+
+
+class LinkBody(Closed):
+    """A bot account. `config` is what its platform needs; it is sealed and never read back."""
+
+    kind: str = Field(min_length=1, max_length=30, examples=["telegram", "slack"])
+    name: str = Field(min_length=1, max_length=80)
+    config: dict[str, Any]
+    default_agent_id: uuid.UUID | None = Field(
+        default=None, description="Unknown chats are wired to this agent."
+    )
+
+
+class LinkChanges(Changes):
+    """The fields to change; a config replaces the whole one, and has to be connected again."""
+
+    name: str = Field(default="", min_length=1, max_length=80)
+    config: dict[str, Any] = Field(default_factory=dict)
+    default_agent_id: uuid.UUID | None = None
+
+
+class LinkShape(Shape):
+    """A bot account without its configuration. `hook_url` is where its platform sends updates."""
+
+    id: uuid.UUID
+    kind: str
+    name: str
+    status: str
+    platform_identity: str
+    default_agent_id: uuid.UUID | None
+    last_error: str
+    unknown_updates: int
+    hook_url: str
+    created_at: Moment
+
+    @classmethod
+    def of(cls, link: Link) -> Self:
+        """Show a row."""
+        same = {name: getattr(link, name) for name in cls.model_fields if name != "hook_url"}
+        return cls(**same, hook_url=hook_url(link))
+
+
+class ChatShape(Shape):
+    """A place on a platform."""
+
+    id: uuid.UUID
+    link_id: uuid.UUID
+    platform_chat_id: str
+    kind: str
+    title: str
+    created_at: Moment
+
+    @classmethod
+    def of(cls, chat: Chat) -> Self:
+        """Show a row."""
+        return cls.model_validate(chat)
+
+
+class WiringChanges(Changes):
+    """The fields to change; a wiring stays with its chat and agent."""
+
+    engage: Engage = Engage.MENTION
+    pattern: str = Field(default="", max_length=300)
+    session_mode: SessionMode = SessionMode.SHARED
+    priority: int = Field(default=0, ge=-1_000, le=1_000)
+    is_enabled: bool = True
+
+
+class WiringShape(Shape):
+    """When an agent answers in a chat, and in which workspace."""
+
+    id: uuid.UUID
+    chat_id: uuid.UUID
+    agent_id: uuid.UUID
+    engage: Engage
+    pattern: str
+    session_mode: SessionMode
+    priority: int
+    is_enabled: bool
+    created_at: Moment
+
+    @classmethod
+    def of(cls, wiring: Wiring) -> Self:
+        """Show a row."""
+        return cls.model_validate(wiring)
+
+
+class DeliveryShape(Shape):
+    """One part of an answer on its way to a chat."""
+
+    id: uuid.UUID
+    link_id: uuid.UUID
+    chat_id: uuid.UUID
+    task_id: uuid.UUID | None
+    thread_id: str
+    part: int
+    text: str
+    status: DeliveryStatus
+    attempts: int
+    next_attempt_at: Moment
+    platform_message_id: str
+    error: str
+    created_at: Moment
+    sent_at: Moment | None
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """Show a row."""
+        return cls.model_validate(delivery)
+
+
+class LinkQuery(PageQuery):
+    """Which links."""
+
+    kind: str | None = Field(default=None, max_length=30)
+
+
+class ChatQuery(PageQuery):
+    """Which chats."""
+
+    link_id: uuid.UUID | None = None
+
+
+class WiringQuery(PageQuery):
+    """Which wirings."""
+
+    chat_id: uuid.UUID | None = None
+    agent_id: uuid.UUID | None = None
+
+
+class DeliveryQuery(PageQuery):
+    """Which deliveries."""
+
+    status: DeliveryStatus | None = None
+    chat_id: uuid.UUID | None = None
+    task_id: uuid.UUID | None = None
+
+
+class Links(Endpoint):
+    """All links."""
+
+    tag = "chats"
+
+    @operation()
+    def get(self, call: Call, query: LinkQuery) -> Page[LinkShape]:
+        """List the links, newest first."""
+        return page_of(list_links(call.actor), query, LinkShape.of)
+
+    @operation(status=201, errors=(ConfigInvalid, AgentMissing, AgentArchived))
+    def post(self, call: Call, body: LinkBody) -> LinkShape:
+        """Keep a bot's configuration; connecting it is a call of its own."""
+        return LinkShape.of(add_link(call.actor, **dict(body)))
+
+
+class OneLink(Endpoint):
+    """One link."""
+
+    tag = "chats"
+
+    @operation(errors=(LinkMissing,))
+    def get(self, call: Call, link_id: uuid.UUID) -> LinkShape:
+        """Show a link."""
+        return LinkShape.of(get_link(call.actor, link_id))
+
+    @operation(errors=(LinkMissing, ConfigInvalid, AgentMissing, AgentArchived))
+    def patch(self, call: Call, link_id: uuid.UUID, body: LinkChanges) -> LinkShape:
+        """Change a link."""
+        return LinkShape.of(change_link(call.actor, link_id, body.model_dump(exclude_unset=True)))
+
+    @operation(errors=(LinkMissing,))
+    def delete(self, call: Call, link_id: uuid.UUID) -> None:
+        """Delete a link with its chats, wirings and deliveries."""
+        remove_link(call.actor, link_id)
+
+
+class LinkConnect(Endpoint):
+    """Connecting one link."""
+
+    tag = "chats"
+
+    @operation(errors=(LinkMissing, PlatformRefused, PlatformAway, PlatformThrottled))
+    def post(self, call: Call, link_id: uuid.UUID) -> LinkShape:
+        """Have the platform check the credentials and send its updates here."""
+        return LinkShape.of(connect_link(call.actor, link_id))
+
+
+class Chats(Endpoint):
+    """All chats."""
+
+    tag = "chats"
+
+    @operation()
+    def get(self, call: Call, query: ChatQuery) -> Page[ChatShape]:
+        """List the chats that have been heard from, newest first."""
+        return page_of(list_chats(call.actor), query, ChatShape.of)
+
+
+class OneChat(Endpoint):
+    """One chat."""
+
+    tag = "chats"
+
+    @operation(errors=(ChatMissing,))
+    def get(self, call: Call, chat_id: uuid.UUID) -> ChatShape:
+        """Show a chat."""
+        return ChatShape.of(get_chat(call.actor, chat_id))
+
+
+class Wirings(Endpoint):
+    """All wirings."""
+
+    tag = "chats"
+
+    @operation()
+    def get(self, call: Call, query: WiringQuery) -> Page[WiringShape]:
+        """List the wirings, newest first."""
+        return page_of(list_wirings(call.actor), query, WiringShape.of)
+
+    @operation(status=201, errors=(ChatMissing, AgentMissing, AgentArchived, ConfigInvalid, NameTaken))
+    def post(self, call: Call, body: WiringFields) -> WiringShape:
+        """Wire a chat to an agent."""
+        return WiringShape.of(create_wiring(call.actor, body))
+
+
+class OneWiring(Endpoint):
+    """One wiring."""
+
+    tag = "chats"
+
+    @operation(errors=(Missing,))
+    def get(self, call: Call, wiring_id: uuid.UUID) -> WiringShape:
+        """Show a wiring."""
+        return WiringShape.of(get_wiring(call.actor, wiring_id))
+
+    @operation(errors=(Missing, ConfigInvalid))
+    def patch(self, call: Call, wiring_id: uuid.UUID, body: WiringChanges) -> WiringShape:
+        """Change a wiring."""
+        return WiringShape.of(update_wiring(call.actor, wiring_id, body.model_dump(exclude_unset=True)))
+
+    @operation(errors=(Missing,))
+    def delete(self, call: Call, wiring_id: uuid.UUID) -> None:
+        """Remove a wiring."""
+        delete_wiring(call.actor, wiring_id)
+
+
+class Deliveries(Endpoint):
+    """All deliveries."""
+
+    tag = "chats"
+
+    @operation()
+    def get(self, call: Call, query: DeliveryQuery) -> Page[DeliveryShape]:
+        """List the deliveries, newest first."""
+        return page_of(list_deliveries(call.actor), query, DeliveryShape.of)
+
+
+class DeliveryRetry(Endpoint):
+    """Sending one delivery again."""
+
+    tag = "chats"
+
+    @operation(errors=(Missing, Conflict))
+    def post(self, call: Call, delivery_id: uuid.UUID) -> DeliveryShape:
+        """Send a failed delivery again."""
+        return DeliveryShape.of(retry_delivery(call.actor, delivery_id))

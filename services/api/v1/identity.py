@@ -1,0 +1,186 @@
+"""The caller, members, tokens and tickets over REST."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Self
+
+from pydantic import AwareDatetime, Field
+
+from services.api.http.bodies import Closed
+from services.api.http.operations import Call, Endpoint, operation
+from services.api.http.paging import PageQuery, page_of_list
+from services.api.http.shapes import Moment, Page, Shape
+from services.domain.actors import Actor
+from services.domain.errors import Invalid, Missing, NotPermitted, RoleMissing, Temporary
+from services.domain.identity.actions import create_token, remove_member, revoke_token
+from services.domain.identity.models import ApiToken, Membership, Organisation, Role
+from services.domain.identity.queries import get_organisation, list_members, list_tokens
+from services.domain.identity.tickets import TICKET_LIFE, issue_ticket
+from services.kit.clock import now
+
+
+class TokenBody(Closed):
+    """A new API token. Without scopes it gets all; without an expiry it lives 90 days."""
+
+    name: str = Field(min_length=1, max_length=80)
+    scopes: list[str] | None = Field(default=None, max_length=100)
+    expires_at: AwareDatetime | None = None
+
+
+class TokenShape(Shape):
+    """An API token without its text."""
+
+    id: uuid.UUID
+    user_id: uuid.UUID
+    name: str
+    hint: str
+    scopes: list[str]
+    created_at: Moment
+    expires_at: Moment
+    last_used_at: Moment | None
+
+    @classmethod
+    def of(cls, token: ApiToken) -> Self:
+        """Show a row."""
+        return cls.model_validate(token)
+
+
+class NewTokenShape(TokenShape):
+    """An API token with its text, which is shown this once."""
+
+    token: str
+
+    @classmethod
+    def with_text(cls, token: ApiToken, text: str) -> Self:
+        """Show a row together with the token's text."""
+        return cls(**TokenShape.of(token).model_dump(), token=text)
+
+
+class MemberShape(Shape):
+    """A person's place in the organisation."""
+
+    user_id: uuid.UUID
+    email: str
+    display_name: str
+    role: Role
+    created_at: Moment
+
+    @classmethod
+    def of(cls, member: Membership) -> Self:
+        """Show a row and its account."""
+        return cls(
+            user_id=member.user_id,
+            email=member.user.email,
+            display_name=member.user.display_name,
+            role=Role(member.role),
+            created_at=member.created_at,
+        )
+
+
+class OrganisationShape(Shape):
+    """The organisation that the call acts in."""
+
+    id: uuid.UUID
+    slug: str
+    name: str
+
+
+class MeShape(Shape):
+    """Who calls, in which organisation, and with which scopes (null: all that the role allows)."""
+
+    kind: str
+    user_id: uuid.UUID | None
+    role: Role
+    scopes: list[str] | None
+    organisation: OrganisationShape
+
+    @classmethod
+    def of(cls, actor: Actor, organisation: Organisation) -> Self:
+        """Show an actor."""
+        return cls(
+            kind=actor.kind,
+            user_id=actor.user_id,
+            role=Role(actor.role),
+            scopes=None if actor.scopes is None else sorted(actor.scopes),
+            organisation=OrganisationShape.model_validate(organisation),
+        )
+
+
+class TicketShape(Shape):
+    """A one-use ticket for the realtime service."""
+
+    ticket: str
+    expires_at: Moment
+
+
+class Me(Endpoint):
+    """The caller."""
+
+    tag = "identity"
+
+    @operation()
+    def get(self, call: Call) -> MeShape:
+        """Show who calls."""
+        return MeShape.of(call.actor, get_organisation(call.actor.org_id))
+
+
+class Members(Endpoint):
+    """The organisation's members."""
+
+    tag = "identity"
+
+    @operation()
+    def get(self, call: Call, query: PageQuery) -> Page[MemberShape]:
+        """List the members, newest first."""
+        return page_of_list(list_members(call.actor), query, MemberShape.of)
+
+
+class OneMember(Endpoint):
+    """One member."""
+
+    tag = "identity"
+
+    @operation(errors=(Missing, RoleMissing, NotPermitted))
+    def delete(self, call: Call, user_id: uuid.UUID) -> None:
+        """Remove a member; their tokens die at once."""
+        remove_member(call.actor, user_id)
+
+
+class Tokens(Endpoint):
+    """API tokens."""
+
+    tag = "identity"
+
+    @operation()
+    def get(self, call: Call, query: PageQuery) -> Page[TokenShape]:
+        """List one's own tokens, or as an admin everybody's."""
+        return page_of_list(list_tokens(call.actor), query, TokenShape.of)
+
+    @operation(status=201, errors=(Invalid, NotPermitted))
+    def post(self, call: Call, body: TokenBody) -> NewTokenShape:
+        """Create a token. Its text is shown this once."""
+        row, text = create_token(call.actor, name=body.name, scopes=body.scopes, expires_at=body.expires_at)
+        return NewTokenShape.with_text(row, text)
+
+
+class OneToken(Endpoint):
+    """One API token."""
+
+    tag = "identity"
+
+    @operation(errors=(Missing,))
+    def delete(self, call: Call, token_id: uuid.UUID) -> None:
+        """Revoke a token at once."""
+        revoke_token(call.actor, token_id)
+
+
+class Tickets(Endpoint):
+    """Tickets for the realtime service."""
+
+    tag = "identity"
+
+    @operation(status=201, errors=(Temporary,))
+    def post(self, call: Call) -> TicketShape:
+        """Make a ticket that opens one connection to the realtime service within the next seconds."""
+        return TicketShape(ticket=issue_ticket(call.actor), expires_at=now() + TICKET_LIFE)

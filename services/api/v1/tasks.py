@@ -1,0 +1,214 @@
+"""Tasks over REST."""
+
+from __future__ import annotations
+
+import uuid
+from decimal import Decimal
+from typing import Any, Self
+
+from pydantic import Field
+
+from services.api.http.bodies import Closed
+from services.api.http.idempotency import IDEMPOTENCY_KEY, read_idempotency_key
+from services.api.http.operations import Call, Endpoint, operation
+from services.api.http.paging import PageQuery, page_of
+from services.api.http.shapes import Moment, Page, Shape, to_microusd, to_usd
+from services.domain.errors import (
+    AgentArchived,
+    AgentMissing,
+    ChatMissing,
+    IdempotencyKeyReused,
+    NothingAsked,
+    PromptInvalid,
+    QueueFull,
+    TaskFinished,
+    TaskMissing,
+    UnsupportedField,
+    WorkspaceArchived,
+    WorkspaceMissing,
+)
+from services.domain.tasks.answers import answer_task
+from services.domain.tasks.models import Task, TaskMode, TaskStatus
+from services.domain.tasks.queries import get_task, list_tasks
+from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
+
+
+class Destination(Closed):
+    """Where an answer goes besides the workspace: a chat, and a thread in it."""
+
+    chat_id: uuid.UUID
+    thread_id: str | None = Field(default=None, max_length=120)
+
+
+class TaskBody(Closed):
+    """A piece of work for an agent in a new workspace, or in one that there is."""
+
+    prompt: str = Field(description="1 to 200,000 characters.")
+    agent_id: uuid.UUID | None = Field(default=None, description="Needed without a workspace_id.")
+    workspace_id: uuid.UUID | None = None
+    mode: TaskMode = Field(default=TaskMode.SESSION, description="batch: the workspace is not kept.")
+    model: str | None = Field(default=None, max_length=100)
+    max_turns: int | None = Field(default=None, ge=1, le=10_000)
+    max_budget_usd: Decimal | None = Field(default=None, ge=0, le=1_000_000, decimal_places=6)
+    timeout_s: int | None = Field(default=None, ge=1, le=86_400)
+    output_schema: dict[str, Any] | None = None
+    attachments: list[Any] | None = Field(
+        default=None, max_length=100, description="Not supported yet: empty."
+    )
+    deliver_to: Destination | None = None
+
+    def order(self) -> TaskOrder:
+        """Return what the domain takes. Raises: UnsupportedField."""
+        if self.attachments:
+            raise UnsupportedField(
+                "Attachments are not supported yet.", fields={"attachments": "not supported yet"}
+            )
+        same = self.model_dump(exclude={"max_budget_usd", "attachments", "deliver_to"})
+        destination = self.deliver_to.model_dump(mode="json", exclude_none=True) if self.deliver_to else None
+        return TaskOrder(**same, max_budget_microusd=to_microusd(self.max_budget_usd), deliver_to=destination)
+
+
+class AnswerBody(Closed):
+    """The answer to a task's question."""
+
+    text: str = Field(min_length=1, max_length=20_000)
+    question_id: uuid.UUID | None = None
+
+
+class Usage(Shape):
+    """Tokens, and money both exact and as a decimal text."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_microusd: int
+    cost_usd: str
+
+
+class TaskResult(Shape):
+    """What a task gave."""
+
+    text: str
+    tool_calls: int
+    usage: Usage
+    turns: int
+
+
+class TaskError(Shape):
+    """Why a task did not succeed."""
+
+    code: str
+    message: str
+
+
+class TaskShape(Shape):
+    """A task. `result` is null until it has ended; `error` is null unless it ended otherwise than in success."""
+
+    id: uuid.UUID
+    workspace_id: uuid.UUID
+    agent_id: uuid.UUID
+    status: TaskStatus
+    mode: TaskMode
+    source: str
+    prompt: str
+    model: str | None
+    turn: int
+    max_turns: int | None
+    max_budget_microusd: int | None
+    max_budget_usd: str | None
+    timeout_s: int
+    deliver_to: dict[str, Any] | None
+    cancel_requested: bool
+    created_at: Moment
+    started_at: Moment | None
+    finished_at: Moment | None
+    result: TaskResult | None
+    error: TaskError | None
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Show a row."""
+        return cls(
+            id=task.id, workspace_id=task.workspace_id, agent_id=task.agent_id, status=TaskStatus(task.status),
+            mode=TaskMode(task.mode), source=task.source, prompt=task.prompt, model=task.model or None,
+            turn=task.turn, max_turns=task.max_turns, max_budget_microusd=task.max_budget_microusd,
+            max_budget_usd=to_usd(task.max_budget_microusd), timeout_s=task.timeout_s,
+            deliver_to=task.deliver_to, cancel_requested=task.cancel_requested_at is not None,
+            created_at=task.created_at, started_at=task.started_at, finished_at=task.finished_at,
+            result=_result(task) if task.finished_at else None,
+            error=TaskError(code=task.error_code, message=task.error_message) if task.error_code else None,
+        )  # fmt: skip
+
+
+def _result(task: Task) -> TaskResult:
+    usage = Usage(
+        input_tokens=task.input_tokens,
+        output_tokens=task.output_tokens,
+        cost_microusd=task.cost_microusd,
+        cost_usd=to_usd(task.cost_microusd) or "0",
+    )
+    return TaskResult(text=task.result_text, tool_calls=task.tool_calls, usage=usage, turns=task.turns)
+
+
+class TaskQuery(PageQuery):
+    """Which tasks."""
+
+    status: TaskStatus | None = None
+    workspace_id: uuid.UUID | None = None
+    agent_id: uuid.UUID | None = None
+
+
+class Tasks(Endpoint):
+    """All tasks."""
+
+    tag = "tasks"
+
+    @operation()
+    def get(self, call: Call, query: TaskQuery) -> Page[TaskShape]:
+        """List tasks, newest first."""
+        return page_of(list_tasks(call.actor), query, TaskShape.of)
+
+    @operation(
+        status=202,
+        headers=(IDEMPOTENCY_KEY,),
+        errors=(
+            AgentMissing, WorkspaceMissing, ChatMissing, AgentArchived, WorkspaceArchived, IdempotencyKeyReused,
+            PromptInvalid, UnsupportedField, QueueFull,
+        ),
+    )  # fmt: skip
+    def post(self, call: Call, body: TaskBody) -> TaskShape:
+        """Submit a piece of work. The same Idempotency-Key with the same body gives the same task again."""
+        key = read_idempotency_key(call.headers[IDEMPOTENCY_KEY])
+        return TaskShape.of(submit_task(call.actor, body.order(), source="api", idempotency_key=key))
+
+
+class OneTask(Endpoint):
+    """One task."""
+
+    tag = "tasks"
+
+    @operation(errors=(TaskMissing,))
+    def get(self, call: Call, task_id: uuid.UUID) -> TaskShape:
+        """Show a task."""
+        return TaskShape.of(get_task(call.actor, task_id))
+
+
+class TaskCancel(Endpoint):
+    """Cancelling one task."""
+
+    tag = "tasks"
+
+    @operation(errors=(TaskMissing, TaskFinished))
+    def post(self, call: Call, task_id: uuid.UUID) -> TaskShape:
+        """Cancel a task. Asking twice is fine."""
+        return TaskShape.of(cancel_task(call.actor, task_id))
+
+
+class TaskAnswer(Endpoint):
+    """Answering one task's question."""
+
+    tag = "tasks"
+
+    @operation(errors=(TaskMissing, TaskFinished, NothingAsked))
+    def post(self, call: Call, task_id: uuid.UUID, body: AnswerBody) -> TaskShape:
+        """Answer what the agent asked."""
+        return TaskShape.of(answer_task(call.actor, task_id, body.text))

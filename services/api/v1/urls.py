@@ -1,0 +1,16 @@
+"""The paths below `/v1/`."""
+
+from __future__ import annotations
+
+from django.urls import path, re_path
+
+from services.api.v1.documentation import show_document, show_reference
+from services.api.v1.routes import ROUTES
+from services.api.views import no_such_route
+
+urlpatterns = [
+    path("openapi.json", show_document, name="openapi"),
+    path("docs", show_reference, name="reference"),
+    *(path(route, endpoint.as_view()) for route, endpoint in ROUTES),
+    re_path(r"^", no_such_route),
+]

@@ -1,0 +1,104 @@
+"""Creating and changing agents."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.db.models import QuerySet
+from django.utils.text import slugify
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.domain.actors import Actor, require
+from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
+from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.clock import now
+
+
+class AgentFields(BaseModel):
+    """What a person may set on an agent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=80)
+    slug: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9-]{0,59}$")
+    description: str = Field(default="", max_length=300)
+    provider: Provider = Provider.SHELL
+    model: str = Field(default="", max_length=100)
+    instructions: str = Field(default="", max_length=100_000)
+    tools: list[str] | None = Field(default=None, max_length=200)
+    mcp_servers: list[str] = Field(default_factory=lambda: list(DEFAULT_MCP_SERVERS), max_length=20)
+    max_turns: int | None = Field(default=None, ge=1, le=10_000)
+    timeout_s: int = Field(default=900, ge=1, le=86_400)
+    max_budget_microusd: int | None = Field(default=None, ge=0, le=10**12)
+    memory_mb: int = Field(default=1024, ge=64, le=65_536)
+    cpus: float = Field(default=1.0, gt=0, le=64)
+    idle_stop_s: int = Field(default=600, ge=0, le=604_800)
+
+    def checked(self) -> dict[str, Any]:
+        """Return the row's values. Raises: Invalid for an MCP server that does not exist."""
+        unknown = [name for name in self.mcp_servers if name not in DEFAULT_MCP_SERVERS]
+        if unknown:
+            raise Invalid("Unknown MCP servers.", fields={"mcp_servers": f"unknown: {', '.join(unknown)}"})
+        values = self.model_dump()
+        values["slug"] = self.slug or slugify(self.name)[:60] or "agent"
+        return values
+
+
+def create_agent(actor: Actor, fields: AgentFields) -> Agent:
+    """Create an agent. Raises: NameTaken, Invalid."""
+    require(actor, "agents:write")
+    values = fields.checked()
+    with tenant_transaction(actor.org_id):
+        _refuse_taken_slug(values["slug"], Agent.objects.all())
+        return Agent.objects.create(org_id=actor.org_id, **values)
+
+
+def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> Agent:
+    """Change some fields; turns at work keep what they started with. Raises: AgentMissing, Invalid, NameTaken."""
+    require(actor, "agents:write")
+    with tenant_transaction(actor.org_id):
+        agent = lock_agent(agent_id)
+        current = {name: getattr(agent, name) for name in AgentFields.model_fields}
+        values = AgentFields.model_validate(current | changes).checked()
+        _refuse_taken_slug(values["slug"], Agent.objects.exclude(id=agent.id))
+        for name, value in values.items():
+            setattr(agent, name, value)
+        agent.updated_at = now()
+        agent.save()
+        return agent
+
+
+def archive_agent(actor: Actor, agent_id: uuid.UUID) -> None:
+    """Take an agent out of use; its workspaces stay readable. Archiving twice is fine. Raises: AgentMissing."""
+    require(actor, "agents:write")
+    with tenant_transaction(actor.org_id):
+        agent = lock_agent(agent_id)
+        if agent.archived_at is None:
+            agent.archived_at = now()
+            agent.slug = f"{agent.slug[:40]}-{agent.id.hex[-12:]}"
+            agent.save()
+
+
+def lock_agent(agent_id: uuid.UUID) -> Agent:
+    """Return the agent, locked. Raises: AgentMissing."""
+    agent = Agent.objects.select_for_update().filter(id=agent_id).first()
+    if agent is None:
+        raise AgentMissing("There is no such agent.")
+    return agent
+
+
+def get_usable_agent(agent_id: uuid.UUID) -> Agent:
+    """Return an agent that may get work. Raises: AgentMissing, AgentArchived."""
+    agent = Agent.objects.filter(id=agent_id).first()
+    if agent is None:
+        raise AgentMissing("There is no such agent.")
+    if agent.archived_at is not None:
+        raise AgentArchived("The agent is archived.")
+    return agent
+
+
+def _refuse_taken_slug(slug: str, others: QuerySet[Agent]) -> None:
+    if others.filter(slug=slug).exists():
+        raise NameTaken("An agent with this name exists.", fields={"slug": "taken"})

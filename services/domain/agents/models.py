@@ -1,0 +1,52 @@
+"""Agents: the templates from which workspaces are made."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from services.domain.tenancy.models import TenantModel
+from services.kit.clock import now
+
+DEFAULT_MCP_SERVERS = ["memory", "notify", "platform"]
+
+
+def default_mcp_servers() -> list[str]:
+    """Return the MCP servers that a new agent may use."""
+    return list(DEFAULT_MCP_SERVERS)
+
+
+class Provider(models.TextChoices):
+    """What runs inside the sandbox. Each is a folder in `agent_image/providers`."""
+
+    SHELL = "shell"
+    CLAUDE = "claude"
+    SCRIPTED = "scripted"
+
+
+class Agent(TenantModel):
+    """A template: provider and model, instructions, grants and limits. Money is in micro-dollars."""
+
+    name = models.CharField(max_length=80)
+    slug = models.SlugField(max_length=60)
+    description = models.CharField(max_length=300, blank=True)
+    provider = models.CharField(max_length=20, choices=Provider.choices, default=Provider.SHELL)
+    model = models.CharField(max_length=100, blank=True)
+    instructions = models.TextField(blank=True)
+    tools = models.JSONField(null=True, blank=True)
+    mcp_servers = ArrayField(models.CharField(max_length=60), default=default_mcp_servers, blank=True)
+    max_turns = models.PositiveIntegerField(null=True, blank=True)
+    timeout_s = models.PositiveIntegerField(default=900)
+    max_budget_microusd = models.BigIntegerField(null=True, blank=True)
+    memory_mb = models.PositiveIntegerField(default=1024)
+    cpus = models.FloatField(default=1.0)
+    idle_stop_s = models.PositiveIntegerField(default=600)
+    updated_at = models.DateTimeField(default=now)
+    archived_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "agent"
+        constraints = [models.UniqueConstraint(fields=["org_id", "slug"], name="agent_slug_once")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -1,0 +1,189 @@
+"""Linking bots, wiring chats to agents, sending a failed delivery again."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.domain.actors import Actor, require
+from services.domain.agents.actions import get_usable_agent
+from services.domain.chats.models import Chat, Delivery, DeliveryStatus, Engage, Link, SessionMode, Wiring
+from services.domain.errors import ChatMissing, ConfigInvalid, Conflict, LinkMissing, Missing, NameTaken
+from services.domain.outbox.jobs import SendDelivery, enqueue
+from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.keyring import open_json, seal_json
+from services.kit.clock import now
+from services.kit.ids import uuid7
+
+
+class WiringFields(BaseModel):
+    """What a person may set on a wiring."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    chat_id: uuid.UUID
+    agent_id: uuid.UUID
+    engage: Engage = Engage.MENTION
+    pattern: str = Field(default="", max_length=300)
+    session_mode: SessionMode = SessionMode.SHARED
+    priority: int = Field(default=0, ge=-1_000, le=1_000)
+    is_enabled: bool = True
+
+
+def create_link(
+    actor: Actor, *, kind: str, name: str, config: dict[str, Any], default_agent_id: uuid.UUID | None = None
+) -> Link:
+    """Keep a bot's credentials, sealed. The caller has checked `config` by the adapter's own model.
+
+    Raises: AgentMissing.
+    """
+    require(actor, "chats:write", role="member")
+    with tenant_transaction(actor.org_id):
+        if default_agent_id is not None:
+            get_usable_agent(default_agent_id)
+        row_id = uuid7()
+        sealed = seal_json(config, row_id)
+        return Link.objects.create(
+            id=row_id,
+            org_id=actor.org_id,
+            kind=kind,
+            name=name,
+            sealed_config=sealed.blob,
+            key_id=sealed.key_id,
+            default_agent_id=default_agent_id,
+        )
+
+
+def update_link(
+    actor: Actor,
+    link_id: uuid.UUID,
+    *,
+    name: str | None = None,
+    config: dict[str, Any] | None = None,
+    default_agent_id: uuid.UUID | None = None,
+    changes_agent: bool = False,
+) -> Link:
+    """Change a link. Raises: LinkMissing, AgentMissing."""
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        link = _lock_link(link_id)
+        if name is not None:
+            link.name = name
+        if config is not None:
+            sealed = seal_json(config, link.id)
+            link.sealed_config, link.key_id, link.status = sealed.blob, sealed.key_id, "pending"
+        if changes_agent:
+            if default_agent_id is not None:
+                get_usable_agent(default_agent_id)
+            link.default_agent_id = default_agent_id
+        link.save()
+        return link
+
+
+def note_link_connected(actor: Actor, link_id: uuid.UUID, *, identity: str) -> Link:
+    """Record that the platform accepted the credentials. Raises: LinkMissing."""
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        link = _lock_link(link_id)
+        link.status, link.platform_identity, link.last_error = "connected", identity[:120], ""
+        link.save()
+        return link
+
+
+def note_link_failed(actor: Actor, link_id: uuid.UUID, *, error: str) -> Link:
+    """Record why the platform refused. Raises: LinkMissing."""
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        link = _lock_link(link_id)
+        link.status, link.last_error = "failed", error[:300]
+        link.save()
+        return link
+
+
+def delete_link(actor: Actor, link_id: uuid.UUID) -> None:
+    """Delete a link with its chats, wirings and deliveries. Raises: LinkMissing."""
+    require(actor, "chats:write", role="member")
+    with tenant_transaction(actor.org_id):
+        _lock_link(link_id).delete()
+
+
+def read_link_config(link: Link) -> dict[str, Any]:
+    """Open a link's configuration. Raises: VaultError."""
+    config: dict[str, Any] = open_json(link.sealed_config, link.key_id, link.id)
+    return config
+
+
+def create_wiring(actor: Actor, fields: WiringFields) -> Wiring:
+    """Wire a chat to an agent. Raises: ChatMissing, AgentMissing, ConfigInvalid for a broken pattern, NameTaken."""
+    require(actor, "chats:write")
+    _check_pattern(fields)
+    with tenant_transaction(actor.org_id):
+        if not Chat.objects.filter(id=fields.chat_id).exists():
+            raise ChatMissing("There is no such chat.")
+        get_usable_agent(fields.agent_id)
+        if Wiring.objects.filter(chat_id=fields.chat_id, agent_id=fields.agent_id).exists():
+            raise NameTaken("The chat is wired to this agent already.")
+        return Wiring.objects.create(org_id=actor.org_id, **fields.model_dump())
+
+
+def update_wiring(actor: Actor, wiring_id: uuid.UUID, changes: dict[str, Any]) -> Wiring:
+    """Change a wiring; its chat and agent stay what they are. Raises: Missing, ConfigInvalid."""
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        wiring = Wiring.objects.select_for_update().filter(id=wiring_id).first()
+        if wiring is None:
+            raise Missing("There is no such wiring.")
+        current = {name: getattr(wiring, name) for name in WiringFields.model_fields}
+        fields = WiringFields.model_validate(current | changes)
+        _check_pattern(fields)
+        if (fields.chat_id, fields.agent_id) != (wiring.chat_id, wiring.agent_id):
+            raise ConfigInvalid("A wiring stays with its chat and agent.", fields={"chat_id": "fixed"})
+        for name, value in fields.model_dump().items():
+            setattr(wiring, name, value)
+        wiring.save()
+        return wiring
+
+
+def delete_wiring(actor: Actor, wiring_id: uuid.UUID) -> None:
+    """Remove a wiring. Raises: Missing."""
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        deleted, _ = Wiring.objects.filter(id=wiring_id).delete()
+        if not deleted:
+            raise Missing("There is no such wiring.")
+
+
+def retry_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
+    """Send a failed delivery again, from its first attempt. Raises: Missing, Conflict when it has not failed."""
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        delivery = Delivery.objects.select_for_update().filter(id=delivery_id).first()
+        if delivery is None:
+            raise Missing("There is no such delivery.")
+        if delivery.status != DeliveryStatus.FAILED:
+            raise Conflict("Only a failed delivery can be sent again.")
+        delivery.status, delivery.attempts, delivery.next_attempt_at = DeliveryStatus.QUEUED, 0, now()
+        delivery.save()
+        enqueue(SendDelivery(org_id=actor.org_id, batch=delivery.batch))
+        return delivery
+
+
+def _check_pattern(fields: WiringFields) -> None:
+    if fields.engage != Engage.PATTERN:
+        return
+    try:
+        re.compile(fields.pattern)
+    except re.error as error:
+        raise ConfigInvalid("The pattern cannot be read.", fields={"pattern": str(error)}) from error
+    if not fields.pattern:
+        raise ConfigInvalid("A pattern is needed.", fields={"pattern": "empty"})
+
+
+def _lock_link(link_id: uuid.UUID) -> Link:
+    link = Link.objects.select_for_update().filter(id=link_id).first()
+    if link is None:
+        raise LinkMissing("There is no such link.")
+    return link

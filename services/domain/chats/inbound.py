@@ -1,0 +1,200 @@
+"""What comes in from a platform: kept once, answered at once, routed by a job."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import F
+
+from services.domain.actors import Actor
+from services.domain.chats.actions import read_link_config
+from services.domain.chats.models import Chat, Conversation, InboundMessage, Link, SessionMode, Wiring
+from services.domain.chats.routing import Rule, Verdict, conversation_scope, judge
+from services.domain.errors import SlipwayError
+from services.domain.outbox.jobs import RouteMessage, enqueue
+from services.domain.ports.chat import ChatKind
+from services.domain.ports.chat import InboundMessage as Incoming
+from services.domain.tasks.models import TaskMode
+from services.domain.tasks.submit import TaskOrder, submit_task
+from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.workspaces.models import Workspace
+from services.kit.clock import now
+
+CONTEXT_MESSAGES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHandle:
+    """A link, as far as a webhook needs it before anything is verified. `config` is open: do not log it."""
+
+    org_id: uuid.UUID
+    link_id: uuid.UUID
+    kind: str
+    config: dict[str, Any]
+
+
+def all_tenants_find_link(link_id: uuid.UUID, kind: str) -> LinkHandle | None:
+    """Return a link by the id in its hook's address, which is what tells the tenant; None when there is none."""
+    link = Link.objects.using("operator").filter(id=link_id, kind=kind).first()
+    if link is None:
+        return None
+    return LinkHandle(link.org_id, link.id, link.kind, read_link_config(link))
+
+
+def store_inbound(handle: LinkHandle, messages: Sequence[Incoming]) -> int:
+    """Keep verified messages, each once; returns how many were new.
+
+    Queues: RouteMessage for each new one, in the same transaction.
+    """
+    stored = 0
+    for message in messages:
+        with tenant_transaction(handle.org_id):
+            chat = _keep_chat(handle, message)
+            row, is_new = InboundMessage.objects.get_or_create(
+                link_id=handle.link_id,
+                dedupe_key=message.dedupe_key[:200],
+                defaults={
+                    "org_id": handle.org_id,
+                    "chat": chat,
+                    "thread_id": message.place.thread_id or "",
+                    "platform_message_id": message.message_id,
+                    "sender_id": message.sender.platform_id[:120],
+                    "sender_name": message.sender.display_name[:200],
+                    "text": message.text.replace("\x00", ""),
+                    "is_mention": message.is_mention,
+                    "sent_at": message.sent_at,
+                },
+            )
+            if is_new:
+                enqueue(RouteMessage(org_id=handle.org_id, message_id=row.id))
+                stored += 1
+    return stored
+
+
+def count_unknown_update(handle: LinkHandle) -> None:
+    """Count an update that means nothing to us, so that it does not vanish."""
+    with tenant_transaction(handle.org_id):
+        Link.objects.filter(id=handle.link_id).update(unknown_updates=F("unknown_updates") + 1)
+
+
+def route_message(org_id: uuid.UUID, message_id: uuid.UUID) -> list[Verdict]:
+    """Decide which agents answer a stored message and submit their tasks, once.
+
+    What is not answered stays as context, with the reason in `outcome`.
+    """
+    with tenant_transaction(org_id):
+        message = (
+            InboundMessage.objects.select_for_update(of=("self",))
+            .select_related("chat", "link")
+            .filter(id=message_id, routed_at=None)
+            .first()
+        )
+        if message is None:
+            return []
+        verdicts = judge(_rules(message.chat), text=message.text, is_mention=message.is_mention)
+        outcomes = [_engage(message, verdict) for verdict in verdicts if verdict.is_engaged]
+        if not verdicts:
+            outcomes = ["no_wiring"]
+        elif not outcomes:
+            outcomes = [f"context: {', '.join(sorted({verdict.reason for verdict in verdicts}))}"]
+        message.routed_at = now()
+        message.outcome = "; ".join(outcomes)[:200]
+        message.save(update_fields=["routed_at", "outcome"])
+        return verdicts
+
+
+def _keep_chat(handle: LinkHandle, message: Incoming) -> Chat:
+    """Return the chat of a message; a new one is wired to the link's default agent, if it has one."""
+    chat, is_new = Chat.objects.get_or_create(
+        link_id=handle.link_id,
+        platform_chat_id=message.place.chat_id,
+        defaults={"org_id": handle.org_id, "kind": message.chat_kind, "title": message.chat_title[:200]},
+    )
+    if is_new:
+        agent_id = Link.objects.values_list("default_agent_id", flat=True).get(id=handle.link_id)
+        if agent_id is not None:
+            is_direct = message.chat_kind == ChatKind.DIRECT
+            Wiring.objects.create(
+                org_id=handle.org_id,
+                chat=chat,
+                agent_id=agent_id,
+                engage="always" if is_direct else "mention",
+                session_mode=SessionMode.SHARED if is_direct else SessionMode.PER_THREAD,
+            )
+    return chat
+
+
+def _rules(chat: Chat) -> list[Rule]:
+    rows = Wiring.objects.filter(chat=chat, agent__archived_at=None)
+    return [
+        Rule(row.id, row.agent_id, row.engage, row.pattern, row.session_mode, row.priority, row.is_enabled)
+        for row in rows
+    ]
+
+
+def _engage(message: InboundMessage, verdict: Verdict) -> str:
+    rule = verdict.rule
+    scope = conversation_scope(rule.session_mode, chat_id=message.chat_id, thread_id=message.thread_id)
+    actor = Actor(org_id=message.org_id, kind="system", role="member")
+    conversation = (
+        Conversation.objects.select_for_update(of=("self",))
+        .select_related("workspace")
+        .filter(agent_id=rule.agent_id, scope=scope, workspace__archived_at=None)
+        .first()
+    )
+    order = TaskOrder(
+        agent_id=rule.agent_id,
+        workspace_id=conversation.workspace_id if conversation else None,
+        prompt=_prompt(message),
+        mode=TaskMode.SESSION,
+        deliver_to={
+            "chat_id": str(message.chat_id),
+            "thread_id": message.thread_id,
+            "reply_to": message.platform_message_id,
+        },
+    )
+    try:
+        with tenant_transaction(message.org_id):
+            task = submit_task(
+                actor,
+                order,
+                source=message.link.kind,
+                idempotency_key=f"inbound:{message.id}:{rule.wiring_id}",
+            )
+    except SlipwayError as error:
+        return f"refused: {error.code}"
+    _remember(message, rule.agent_id, scope, task.workspace)
+    return f"task: {task.id}"
+
+
+def _remember(message: InboundMessage, agent_id: uuid.UUID, scope: str, workspace: Workspace) -> None:
+    Conversation.objects.update_or_create(
+        agent_id=agent_id,
+        scope=scope,
+        defaults={"workspace": workspace},
+        create_defaults={
+            "workspace": workspace,
+            "org_id": message.org_id,
+        },
+    )
+
+
+def _prompt(message: InboundMessage) -> str:
+    """Put what was said since the last answer before the message itself, so that the agent knows the talk."""
+    before = (
+        InboundMessage.objects.filter(chat_id=message.chat_id, thread_id=message.thread_id, id__lt=message.id)
+        .exclude(outcome__startswith="task:")
+        .exclude(text="")
+        .filter(routed_at__isnull=False)
+        .order_by("-id")
+    )
+    lines = []
+    for earlier in before[:CONTEXT_MESSAGES]:
+        lines.append(f"{earlier.sender_name or earlier.sender_id}: {earlier.text}")
+    if not lines:
+        return message.text
+    context = "\n".join(reversed(lines))
+    return f"Earlier in this chat:\n{context}\n\n{message.sender_name or 'Message'}: {message.text}"

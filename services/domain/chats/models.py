@@ -1,0 +1,151 @@
+"""Links to chat platforms, the chats there, what came in and what goes out."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from services.domain.agents.models import Agent
+from services.domain.tasks.models import Task
+from services.domain.tenancy.models import TenantModel
+from services.domain.workspaces.models import Workspace
+from services.kit.clock import now
+
+
+class Link(TenantModel):
+    """A bot account on a platform. Its configuration is sealed, for it holds the platform's secrets."""
+
+    kind = models.CharField(max_length=30)
+    name = models.CharField(max_length=80)
+    sealed_config = models.BinaryField()
+    key_id = models.CharField(max_length=40)
+    default_agent = models.ForeignKey(
+        Agent,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="Unknown chats are wired to this agent; without one they wait for a person.",
+    )
+    platform_identity = models.CharField(max_length=120, blank=True)
+    status = models.CharField(max_length=12, default="pending")
+    last_error = models.CharField(max_length=300, blank=True)
+    unknown_updates = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        db_table = "link"
+
+
+class Chat(TenantModel):
+    """A place on a platform: a direct message, a group, a channel."""
+
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="chats")
+    platform_chat_id = models.CharField(max_length=120)
+    kind = models.CharField(max_length=10)
+    title = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        db_table = "chat"
+        constraints = [models.UniqueConstraint(fields=["link", "platform_chat_id"], name="chat_once")]
+
+
+class Engage(models.TextChoices):
+    ALWAYS = "always"
+    MENTION = "mention"
+    PATTERN = "pattern"
+    NEVER = "never"
+
+
+class SessionMode(models.TextChoices):
+    AGENT_SHARED = "agent-shared"
+    SHARED = "shared"
+    PER_THREAD = "per-thread"
+
+
+class Wiring(TenantModel):
+    """chat → agent: when the agent answers, and which workspace it answers in."""
+
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="wirings")
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="wirings")
+    engage = models.CharField(max_length=10, choices=Engage.choices, default=Engage.MENTION)
+    pattern = models.CharField(max_length=300, blank=True)
+    session_mode = models.CharField(max_length=12, choices=SessionMode.choices, default=SessionMode.SHARED)
+    priority = models.IntegerField(default=0)
+    is_enabled = models.BooleanField(default=True)
+
+    class Meta:
+        db_table = "wiring"
+        constraints = [models.UniqueConstraint(fields=["chat", "agent"], name="wiring_once")]
+
+
+class Conversation(TenantModel):
+    """Which workspace a conversation goes on in. `scope` is made from the wiring's session mode."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="+")
+    scope = models.CharField(max_length=300)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
+
+    class Meta:
+        db_table = "conversation"
+        constraints = [models.UniqueConstraint(fields=["agent", "scope"], name="conversation_once")]
+
+
+class InboundMessage(TenantModel):
+    """One message as it came. `outcome` is empty until it is routed; it then says what became of it."""
+
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="inbound_messages")
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="inbound_messages")
+    dedupe_key = models.CharField(max_length=200)
+    thread_id = models.CharField(max_length=120, blank=True)
+    platform_message_id = models.CharField(max_length=120)
+    sender_id = models.CharField(max_length=120)
+    sender_name = models.CharField(max_length=200, blank=True)
+    text = models.TextField(blank=True)
+    is_mention = models.BooleanField(default=False)
+    sent_at = models.DateTimeField()
+    routed_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=200, blank=True)
+
+    class Meta:
+        db_table = "inbound_message"
+        constraints = [models.UniqueConstraint(fields=["link", "dedupe_key"], name="inbound_once")]
+
+
+class DeliveryStatus(models.TextChoices):
+    QUEUED = "queued"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class Delivery(TenantModel):
+    """One part of an answer for one destination, with a visible state.
+
+    `batch` groups the parts that must go out in order; `part` counts within it. A part is leased while it is sent.
+    """
+
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="deliveries")
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="deliveries")
+    task = models.ForeignKey(Task, on_delete=models.SET_NULL, null=True, related_name="deliveries")
+    thread_id = models.CharField(max_length=120, blank=True)
+    reply_to = models.CharField(max_length=120, blank=True)
+    batch = models.CharField(max_length=120)
+    part = models.PositiveSmallIntegerField()
+    text = models.TextField()
+    status = models.CharField(max_length=8, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(default=now)
+    lease_token = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    platform_message_id = models.CharField(max_length=120, blank=True)
+    error = models.CharField(max_length=300, blank=True)
+    sent_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "delivery"
+        constraints = [models.UniqueConstraint(fields=["org_id", "batch", "part"], name="delivery_once")]
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at"], name="delivery_due", condition=Q(status__in=["queued", "sending"])
+            )
+        ]

@@ -1,0 +1,293 @@
+"""Every error that a person, a program or an agent can be shown.
+
+The tree::
+
+    SlipwayError
+    ├── Missing          404   the object does not exist, or not for this actor
+    ├── Conflict         409   it exists, but not in a state that allows this
+    ├── NotPermitted     403   the actor may see it, but may not do this
+    ├── Unauthenticated  401   nobody, or nobody any more
+    ├── Invalid          400   the input itself is wrong
+    ├── Limited          429   a limit or a budget is reached (retry_after_s)
+    ├── Temporary        503   it may work when tried again (retry_after_s)
+    └── Permanent        502   a party outside refused for good
+
+Each leaf has a stable `code`. Messages are safe to show to whoever made the call: they name no other
+tenant's objects, no credentials and no internals.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class SlipwayError(Exception):
+    """The root: a stable code, a status for HTTP, a message that is safe to show, and typed details."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, **details: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+
+class Missing(SlipwayError):
+    code = "not_found"
+    status = 404
+
+
+class Conflict(SlipwayError):
+    code = "conflict"
+    status = 409
+
+
+class NotPermitted(SlipwayError):
+    code = "not_permitted"
+    status = 403
+
+
+class Unauthenticated(SlipwayError):
+    code = "unauthenticated"
+    status = 401
+
+
+class Invalid(SlipwayError):
+    """The input is wrong. `details["fields"]` maps a field to what is wrong with it, where fields are known."""
+
+    code = "invalid"
+    status = 400
+
+
+class Limited(SlipwayError):
+    """A limit is reached; `retry_after_s` says when to come back, None when only a person can change it."""
+
+    code = "limited"
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after_s = retry_after_s
+
+
+class Temporary(SlipwayError):
+    """It may work when tried again, not before `retry_after_s` seconds."""
+
+    code = "temporary"
+    status = 503
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0, **details: Any) -> None:
+        super().__init__(message, **details)
+        self.retry_after_s = retry_after_s
+
+
+class Permanent(SlipwayError):
+    code = "refused"
+    status = 502
+
+
+# --- Missing -----------------------------------------------------------------------------------------
+
+
+class AgentMissing(Missing):
+    code = "agent_not_found"
+
+
+class WorkspaceMissing(Missing):
+    code = "workspace_not_found"
+
+
+class TaskMissing(Missing):
+    code = "task_not_found"
+
+
+class ChatMissing(Missing):
+    code = "chat_not_found"
+
+
+class LinkMissing(Missing):
+    code = "link_not_found"
+
+
+class PlaybookMissing(Missing):
+    code = "playbook_not_found"
+
+
+class MemoryMissing(Missing):
+    code = "memory_not_found"
+
+
+# --- Conflict ----------------------------------------------------------------------------------------
+
+
+class TaskFinished(Conflict):
+    code = "task_finished"
+
+
+class WorkspaceArchived(Conflict):
+    code = "workspace_archived"
+
+
+class AgentArchived(Conflict):
+    code = "agent_archived"
+
+
+class IdempotencyKeyReused(Conflict):
+    """The same key came with another body."""
+
+    code = "idempotency_key_reused"
+
+
+class NameTaken(Conflict):
+    code = "name_taken"
+
+
+class StillInUse(Conflict):
+    code = "still_in_use"
+
+
+class NothingAsked(Conflict):
+    """An answer came for a task that waits for none."""
+
+    code = "nothing_asked"
+
+
+class NobodyToNotify(Conflict):
+    """The work was started by no person, so there is nobody to tell."""
+
+    code = "nobody_to_notify"
+
+
+class HookReplayed(Conflict):
+    """A signed call was sent again without the Idempotency-Key that would make it the same call."""
+
+    code = "hook_replayed"
+
+
+class LeaseLost(Conflict):
+    """The work was taken over: whoever raises this drops its result."""
+
+    code = "lease_lost"
+
+
+# --- Unauthenticated, NotPermitted -------------------------------------------------------------------
+
+
+class TokenInvalid(Unauthenticated):
+    code = "token_invalid"
+
+
+class HookUnverified(Unauthenticated):
+    """A webhook's signature, secret or time is wrong."""
+
+    code = "hook_unverified"
+
+
+class ScopeMissing(NotPermitted):
+    code = "scope_missing"
+
+
+class RoleMissing(NotPermitted):
+    code = "role_missing"
+
+
+# --- Invalid -----------------------------------------------------------------------------------------
+
+
+class MalformedBody(Invalid):
+    code = "malformed_body"
+
+
+class UnknownField(Invalid):
+    code = "unknown_field"
+
+
+class UnsupportedField(Invalid):
+    """The field is known, and what it asks for does not exist yet."""
+
+    code = "unsupported_field"
+
+
+class BodyTooLarge(Invalid):
+    code = "body_too_large"
+    status = 413
+
+
+class PromptInvalid(Invalid):
+    code = "prompt_invalid"
+
+
+class ScheduleInvalid(Invalid):
+    code = "schedule_invalid"
+
+
+class CursorInvalid(Invalid):
+    code = "cursor_invalid"
+
+
+class ConfigInvalid(Invalid):
+    code = "config_invalid"
+
+
+# --- Limited -----------------------------------------------------------------------------------------
+
+
+class BudgetExceeded(Limited):
+    code = "budget_exceeded"
+
+
+class RateLimited(Limited):
+    code = "rate_limited"
+
+
+class QueueFull(Limited):
+    code = "queue_full"
+
+
+class MemoryFull(Limited):
+    code = "memory_full"
+
+
+# --- Sandboxes ---------------------------------------------------------------------------------------
+
+
+class EngineAway(Temporary):
+    """The container engine does not answer."""
+
+    code = "engine_unavailable"
+
+
+class NoRoom(Temporary):
+    """No host has a free slot now."""
+
+    code = "no_sandbox_room"
+
+
+class ImageMissing(Permanent):
+    code = "sandbox_image_missing"
+
+
+class SandboxRefused(Permanent):
+    """The engine refused to create the sandbox as asked; nothing weaker is started in its place."""
+
+    code = "sandbox_refused"
+
+
+# --- Chat platforms ----------------------------------------------------------------------------------
+
+
+class PlatformThrottled(Temporary):
+    """The platform said: too many requests, come back after `retry_after_s`."""
+
+    code = "platform_throttled"
+
+
+class PlatformAway(Temporary):
+    code = "platform_unavailable"
+
+
+class PlatformRefused(Permanent):
+    """The platform refused for good: the bot was removed, the chat is gone, the token is revoked."""
+
+    code = "platform_refused"

@@ -1,0 +1,103 @@
+"""Streams: appending durable events in the order of commits, and reading them back."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Max
+
+from services.domain.events.models import Event, Stream
+from services.domain.events.types import EventData
+from services.kit.clock import now, rfc3339
+from services.kit.orgpg.tenant import current_org
+from services.kit.redisbus import publish_envelopes
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to append, with the task and turn it belongs to, if any."""
+
+    data: EventData
+    task_id: uuid.UUID | None = None
+    turn: int | None = None
+
+
+def to_envelope(event: Event) -> dict[str, Any]:
+    """Return the one form in which an event crosses every transport."""
+    return {
+        "stream": event.stream,
+        "seq": event.seq,
+        "type": event.type,
+        "at": rfc3339(event.at),
+        "task_id": str(event.task_id) if event.task_id else None,
+        "turn": event.turn,
+        "data": event.data,
+    }
+
+
+def record_events(stream: str, events: Sequence[NewEvent]) -> list[Event]:
+    """Append events to a stream of the current tenant, inside its transaction, and publish them after the commit.
+
+    Locks: the stream's row until the commit, so that numbers become visible in their order, without gaps.
+    """
+    org_id = current_org.get()
+    if org_id is None or not connection.in_atomic_block:
+        raise RuntimeError("events are recorded together with the change, in the tenant's transaction")
+    if not events:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO stream (name, org_id, head, oldest) VALUES (%s, %s, %s, 1) "
+            "ON CONFLICT (org_id, name) DO UPDATE SET head = stream.head + excluded.head RETURNING head",
+            [stream, org_id, len(events)],
+        )
+        (head,) = cursor.fetchone()
+    first, moment = head - len(events) + 1, now()
+    rows = [
+        Event(
+            org_id=org_id,
+            stream=stream,
+            seq=first + index,
+            type=event.data.type,
+            at=moment,
+            task_id=event.task_id,
+            turn=event.turn,
+            data=event.data.model_dump(mode="json", exclude_none=True),
+        )
+        for index, event in enumerate(events)
+    ]
+    Event.objects.bulk_create(rows)
+    envelopes = [to_envelope(row) for row in rows]
+    transaction.on_commit(lambda: publish_envelopes(envelopes), robust=True)
+    return rows
+
+
+def record_event(
+    stream: str, data: EventData, *, task_id: uuid.UUID | None = None, turn: int | None = None
+) -> Event:
+    """Append one event. See `record_events`."""
+    return record_events(stream, [NewEvent(data, task_id, turn)])[0]
+
+
+def list_events(stream: str, *, after: int, limit: int) -> list[Event]:
+    """List a stream's events above a number, in order, within the tenant's transaction."""
+    return list(Event.objects.filter(stream=stream, seq__gt=after).order_by("seq")[:limit])
+
+
+def get_heads(streams: Sequence[str]) -> dict[str, tuple[int, int]]:
+    """Return (oldest kept, head) of those of the streams that have events, within the tenant's transaction."""
+    rows = Stream.objects.filter(name__in=streams).values_list("name", "oldest", "head")
+    return {name: (oldest, head) for name, oldest, head in rows}
+
+
+def all_tenants_heads(streams: Sequence[str]) -> dict[str, int]:
+    """Return the heads of streams of any tenant; for the services that serve all of them.
+
+    Of a name that several organisations have, a person's, it is the highest: a hint where to look, not a promise.
+    """
+    rows = Stream.objects.using("operator").filter(name__in=streams)
+    return dict(rows.values("name").annotate(highest=Max("head")).values_list("name", "highest"))

@@ -1,0 +1,94 @@
+"""Reading organisations, members and tokens."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+from services.domain.actors import Actor, require
+from services.domain.errors import Missing, TokenInvalid
+from services.domain.identity.models import ApiToken, Membership, Organisation, User
+from services.kit.clock import now
+from services.kit.tokens import API_TOKEN_PREFIX, hash_token
+
+_LAST_USED_EVERY = timedelta(minutes=1)
+
+
+def all_tenants_authenticate(token: str) -> Actor:
+    """Turn an API token into an actor. Raises: TokenInvalid, alike for unknown, expired, revoked and orphaned ones.
+
+    All tenants, because the token is what tells the tenant. The membership is read with it: a token outlives
+    neither its member's place nor the organisation's suspension.
+    """
+    invalid = TokenInvalid("The token is unknown, expired or revoked.")
+    if not token.startswith(API_TOKEN_PREFIX):
+        raise invalid
+    moment = now()
+    row = (
+        ApiToken.objects.using("operator")
+        .filter(token_hash=hash_token(token), revoked_at=None, expires_at__gt=moment, user__is_active=True)
+        .first()
+    )
+    if row is None:
+        raise invalid
+    membership = Membership.objects.using("operator").filter(org_id=row.org_id, user_id=row.user_id).first()
+    if membership is None or is_suspended(row.org_id):
+        raise invalid
+    if row.last_used_at is None or row.last_used_at < moment - _LAST_USED_EVERY:
+        ApiToken.objects.using("operator").filter(id=row.id).update(last_used_at=moment)
+    return Actor(
+        org_id=row.org_id,
+        kind="token",
+        role=membership.role,
+        user_id=row.user_id,
+        scopes=frozenset(row.scopes),
+        token_id=row.id,
+    )
+
+
+def is_suspended(org_id: uuid.UUID) -> bool:
+    """Say whether the organisation is gone or suspended."""
+    return not Organisation.objects.using("operator").filter(id=org_id, suspended_at=None).exists()
+
+
+def all_tenants_organisations_of(user: User) -> list[tuple[Organisation, str]]:
+    """List the organisations that a signed-in person is a member of, with the role in each."""
+    memberships = Membership.objects.using("operator").filter(user_id=user.pk).values_list("org_id", "role")
+    roles = dict(memberships)
+    organisations = (
+        Organisation.objects.using("operator").filter(id__in=roles, suspended_at=None).order_by("name")
+    )
+    return [(organisation, roles[organisation.id]) for organisation in organisations]
+
+
+def all_tenants_actor_of(user: User, org_id: uuid.UUID) -> Actor:
+    """Return a signed-in person as an actor of one of their organisations. Raises: Missing."""
+    for organisation, role in all_tenants_organisations_of(user):
+        if organisation.id == org_id and user.is_active:
+            return Actor(org_id=org_id, kind="user", role=role, user_id=user.pk)
+    raise Missing("There is no such organisation.")
+
+
+def list_tokens(actor: Actor) -> list[ApiToken]:
+    """List the actor's own tokens that are not revoked; an admin sees everybody's. In the tenant's transaction."""
+    require(actor, "tokens:read")
+    rows = ApiToken.objects.filter(revoked_at=None).order_by("-id")
+    return list(rows if actor.role in ("owner", "admin") else rows.filter(user=actor.user_id))
+
+
+def list_members(actor: Actor) -> list[Membership]:
+    """List the members, with their accounts, in the tenant's transaction."""
+    require(actor, "members:read")
+    return list(Membership.objects.select_related("user").order_by("id"))
+
+
+def get_organisation(org_id: uuid.UUID) -> Organisation:
+    """Return the organisation of the tenant's transaction."""
+    return Organisation.objects.get(id=org_id)
+
+
+def all_tenants_slug_of(org_id: uuid.UUID) -> str:
+    """Return an organisation's short name, or an empty text when it is gone."""
+    return (
+        Organisation.objects.using("operator").filter(id=org_id).values_list("slug", flat=True).first() or ""
+    )

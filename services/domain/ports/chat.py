@@ -1,0 +1,152 @@
+"""The port that every chat platform's adapter implements, and the values that cross it.
+
+An adapter is a folder in `services/adapters/chat/<kind>/`. It is handed values and returns values: no row,
+no query, no action. Configuration is its own closed pydantic model, whose secret fields are `SecretStr`.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a platform is and can do. `max_text` is in `text_unit`s for one message part."""
+
+    kind: str
+    label: str
+    max_text: int
+    text_unit: str  # "utf16" | "chars"
+    has_threads: bool
+    typing_ttl_s: float | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class HookRequest:
+    """One webhook call as it came: `headers` have lower-case names; `body` is untouched bytes."""
+
+    method: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class HookReply:
+    """What the platform wants to be answered at once, such as Slack's URL challenge."""
+
+    status: int = 200
+    content_type: str = "text/plain"
+    body: bytes = b""
+
+
+class ChatKind(enum.StrEnum):
+    DIRECT = "direct"
+    GROUP = "group"
+    CHANNEL = "channel"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message is: the platform's chat id, and its thread there if it has one."""
+
+    chat_id: str
+    thread_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    platform_id: str
+    display_name: str
+    is_bot: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InboundMessage:
+    """One message that somebody wrote.
+
+    `dedupe_key` is unique within the link and the same for each redelivery by the platform. `is_mention` says that
+    the bot was addressed: by name, by reply, or because the chat is direct. `text` has the mention removed.
+    """
+
+    dedupe_key: str
+    place: Place
+    chat_kind: ChatKind
+    chat_title: str
+    sender: Sender
+    text: str
+    is_mention: bool
+    message_id: str
+    sent_at: datetime
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The outcome of parsing a hook: messages to keep, and a reply if the platform wants a certain one.
+
+    `ignored` says in a word why nothing is kept (`own_message`, `unknown_type`, `no_text`); it is counted.
+    """
+
+    messages: tuple[InboundMessage, ...] = ()
+    reply: HookReply | None = None
+    ignored: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The platform's own id of what was sent."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkIdentity:
+    """Who the bot is on its platform."""
+
+    platform_id: str
+    display_name: str
+
+
+class ChatAdapter(Protocol):
+    """One platform. Adapters hold no state of their own between calls.
+
+    Raises, from everything that talks to the platform: PlatformThrottled, PlatformAway, PlatformRefused.
+    """
+
+    manifest: Manifest
+    config_model: type[BaseModel]
+
+    def verify(self, config: Any, request: HookRequest) -> None:
+        """Check the signature or secret over the raw body, in constant time. Raises: HookUnverified."""
+        ...
+
+    def parse(self, config: Any, request: HookRequest) -> Parsed:
+        """Read a verified hook. An unknown payload is `Parsed(ignored=...)`. Raises: MalformedBody."""
+        ...
+
+    def render(self, text: str) -> list[str]:
+        """Turn the agent's Markdown into the platform's markup, split at its limit. At least one part; pure."""
+        ...
+
+    def connect(self, config: Any, hook_url: str) -> LinkIdentity:
+        """Check the credentials and register the webhook where the platform has a call for it."""
+        ...
+
+    def disconnect(self, config: Any) -> None: ...
+
+    def send(self, config: Any, place: Place, part: str, *, reply_to: str | None = None) -> Receipt:
+        """Send one rendered part. A part that the platform cannot parse as markup is sent again as plain text."""
+        ...
+
+    def show_typing(self, config: Any, place: Place) -> None:
+        """Show that the agent is at work; a no-op where the platform has nothing for it."""
+        ...

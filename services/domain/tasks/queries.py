@@ -1,0 +1,65 @@
+"""Reading tasks."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db.models import QuerySet
+
+from services.domain.actors import Actor, require
+from services.domain.errors import TaskMissing, TokenInvalid
+from services.domain.tasks.models import FINAL, Task, TaskToken
+from services.kit.clock import now
+from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token
+
+
+def list_tasks(actor: Actor) -> QuerySet[Task]:
+    """Return the tasks that the actor may see; to be read in the tenant's transaction."""
+    require(actor, "tasks:read")
+    return Task.objects.select_related("agent")
+
+
+def get_task(actor: Actor, task_id: uuid.UUID) -> Task:
+    """Return one task. Raises: TaskMissing."""
+    task = list_tasks(actor).filter(id=task_id).first()
+    if task is None:
+        raise TaskMissing("There is no such task.")
+    return task
+
+
+def list_unfinished_tasks(actor: Actor, workspace_id: uuid.UUID) -> list[Task]:
+    """List the workspace's tasks that have not ended, the oldest first; in the tenant's transaction."""
+    return list(list_tasks(actor).filter(workspace_id=workspace_id, finished_at=None).order_by("id"))
+
+
+def all_tenants_authenticate_task_token(token: str, audience: str) -> Task:
+    """Turn a task's token into its task. Raises: TokenInvalid, alike for unknown, expired, foreign and dead ones.
+
+    All tenants, because the token is what tells the tenant. `audience` is `llm` or `mcp:<server>`.
+    """
+    invalid = TokenInvalid("The token is unknown, expired or for something else.")
+    if not token.startswith(TASK_TOKEN_PREFIX):
+        raise invalid
+    row = (
+        TaskToken.objects.using("operator")
+        .select_related("task")
+        .filter(token_hash=hash_token(token), audience=audience, revoked_at=None, expires_at__gt=now())
+        .first()
+    )
+    if row is None or row.task.status in FINAL:
+        raise invalid
+    return row.task
+
+
+def agent_actor(task: Task) -> Actor:
+    """Return the agent at work on a task as an actor, with the narrow rights of an agent."""
+    return Actor(
+        org_id=task.org_id,
+        kind="agent",
+        role="member",
+        user_id=task.user_id,
+        task_id=task.id,
+        scopes=frozenset(
+            {"tasks:read", "tasks:write", "workspaces:read", "memory:read", "memory:write", "agents:read"}
+        ),
+    )

@@ -1,0 +1,256 @@
+"""What a runner is told, and what it says: the turn that it gets, the journal that it sends."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.domain.errors import Conflict
+from services.domain.events.log import NewEvent, record_events
+from services.domain.events.models import RunnerJournal
+from services.domain.events.types import FROM_RUNNER, TaskStarted, TurnDone, TurnStarted
+from services.domain.tasks.finish import Outcome, finish_locked_task
+from services.domain.tasks.models import ACTIVE, Task, TaskStatus, TaskToken
+from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.actions import open_granted_secrets
+from services.domain.workspaces.actions import save_session
+from services.domain.workspaces.queries import get_session
+from services.kit.clock import now
+from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token, make_token
+
+TOKEN_GRACE = timedelta(minutes=10)
+LLM_PATHS = {"claude": ("anthropic", "/llm/anthropic")}
+
+
+class JournalGap(Conflict):
+    """An entry came before the one it follows; the runner must send again from what is stored."""
+
+    code = "journal_gap"
+
+
+class JournalEntry(BaseModel):
+    """One numbered entry of a runner's journal, as it comes over the link."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    n: int = Field(ge=1)
+    turn: uuid.UUID
+    type: str = Field(max_length=40)
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Up to which number a journal is stored, and the head of the stream that was written to, if one was."""
+
+    n: int
+    head: int | None
+
+
+@dataclass
+class _Batch:
+    """What the entries of one task add up to, before it is written."""
+
+    task: Task
+    events: list[NewEvent] = field(default_factory=list)
+    done: TurnDone | None = None
+
+
+def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> dict[str, Any] | None:
+    """Make the `turn` frame of a task for its sandbox, with fresh tokens; None when it is not to run there (any more).
+
+    Earlier tokens of the task are revoked: a turn is issued again only when the runner did not get the first.
+    """
+    with tenant_transaction(org_id):
+        task = (
+            Task.objects.select_for_update()
+            .select_related("agent")
+            .filter(id=task_id, sandbox_id=sandbox_id, status__in=ACTIVE)
+            .first()
+        )
+        if task is None or task.cancel_requested_at is not None:
+            return None
+        agent = task.agent
+        TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=now())
+        llm = LLM_PATHS.get(agent.provider)
+        tokens = _mint(task, [f"mcp:{name}" for name in agent.mcp_servers] + (["llm"] if llm else []))
+        session = get_session(task.workspace_id)
+        return {
+            "op": "turn",
+            "turn": str(task.id),
+            "provider": agent.provider,
+            "prompt": task.prompt,
+            "instructions": agent.instructions,
+            "model": task.model or None,
+            "max_turns": task.max_turns,
+            "timeout_s": task.timeout_s,
+            "tools": agent.tools,
+            "env": open_granted_secrets(agent.id),
+            "mcp": [
+                {"name": name, "path": f"/mcp/{name}", "token": tokens[f"mcp:{name}"]}
+                for name in agent.mcp_servers
+            ],
+            "llm": {"kind": llm[0], "path": llm[1], "token": tokens["llm"]} if llm else None,
+            "session": {"id": session[0], "entries": session[1]} if session else None,
+            "options": {"output_schema": task.output_schema} if task.output_schema else {},
+        }
+
+
+def _mint(task: Task, audiences: Sequence[str]) -> dict[str, str]:
+    expires_at = now() + timedelta(seconds=task.timeout_s) + TOKEN_GRACE
+    texts = {audience: make_token(TASK_TOKEN_PREFIX) for audience in audiences}
+    TaskToken.objects.bulk_create(
+        TaskToken(
+            org_id=task.org_id,
+            task=task,
+            audience=audience,
+            token_hash=hash_token(text),
+            expires_at=expires_at,
+        )
+        for audience, text in texts.items()
+    )
+    return texts
+
+
+def store_journal(
+    org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID, entries: Sequence[JournalEntry]
+) -> Stored:
+    """Store a runner's entries once each, and say how far the journal is stored.
+
+    A repeat is recognised by its number. Entries of a task that is not this sandbox's, or that has ended, are passed
+    over. Raises: JournalGap, and then nothing of the batch is stored.
+    Locks: the journal, then each task named. Emits: what the runner says, and TaskStarted, TaskFinished.
+    """
+    with tenant_transaction(org_id):
+        RunnerJournal.objects.bulk_create(
+            [RunnerJournal(org_id=org_id, sandbox_id=sandbox_id, journal=journal)], ignore_conflicts=True
+        )
+        row = RunnerJournal.objects.select_for_update().get(sandbox_id=sandbox_id, journal=journal)
+        batches: dict[uuid.UUID, _Batch | None] = {}
+        for entry in entries:
+            if entry.n <= row.stored_n:
+                continue
+            if entry.n != row.stored_n + 1:
+                raise JournalGap(f"entry {entry.n} came after {row.stored_n}", stored=row.stored_n)
+            row.stored_n = entry.n
+            if entry.turn not in batches:
+                batches[entry.turn] = _open_batch(entry.turn, sandbox_id)
+            batch = batches[entry.turn]
+            if batch is not None and batch.done is None:
+                _apply(batch, entry)
+        head = None
+        for batch in batches.values():
+            if batch is not None:
+                head = _write(batch) or head
+        row.updated_at = now()
+        row.save(update_fields=["stored_n", "updated_at"])
+        return Stored(row.stored_n, head)
+
+
+def get_stored_n(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -> int:
+    """Return how far a journal is stored; 0 for a new one."""
+    with tenant_transaction(org_id):
+        found = RunnerJournal.objects.filter(sandbox_id=sandbox_id, journal=journal)
+        return found.values_list("stored_n", flat=True).first() or 0
+
+
+def _open_batch(task_id: uuid.UUID, sandbox_id: uuid.UUID) -> _Batch | None:
+    task = (
+        Task.objects.select_for_update().filter(id=task_id, sandbox_id=sandbox_id, status__in=ACTIVE).first()
+    )
+    return _Batch(task) if task else None
+
+
+def _apply(batch: _Batch, entry: JournalEntry) -> None:
+    task = batch.task
+    if entry.type == "session.saved":
+        session_id, entries = str(entry.data.get("session_id", ""))[:120], entry.data.get("entries")
+        if session_id and isinstance(entries, list):
+            save_session(task.workspace, session_id, entries)
+        return
+    if entry.type == TurnStarted.type:
+        if task.status == TaskStatus.STARTING:
+            _start(batch)
+        batch.events.append(
+            NewEvent(TurnStarted(provider=str(entry.data.get("provider", ""))[:40]), task.id, task.turn)
+        )
+        return
+    try:
+        if entry.type == TurnDone.type:
+            batch.done = TurnDone.model_validate(entry.data)
+        elif entry.type in FROM_RUNNER:
+            batch.events.append(
+                NewEvent(FROM_RUNNER[entry.type].model_validate(entry.data), task.id, task.turn)
+            )
+    except ValidationError:
+        if entry.type == TurnDone.type:
+            # A runner that cannot even end its turn properly must not leave the task open.
+            batch.done = TurnDone(
+                status="failed",
+                error={"code": "runner_protocol", "message": "The runner's last word was unreadable."},
+            )
+
+
+def _start(batch: _Batch) -> None:
+    task = batch.task
+    moment = now()
+    task.status = TaskStatus.RUNNING
+    task.started_at = moment
+    task.deadline_at = moment + timedelta(seconds=task.timeout_s)
+    task.lease_token = task.lease_until = None
+    task.save(update_fields=["status", "started_at", "deadline_at", "lease_token", "lease_until"])
+    batch.events.append(NewEvent(TaskStarted(task_id=str(task.id)), task.id, task.turn))
+
+
+def _write(batch: _Batch) -> int | None:
+    written = record_events(f"workspace:{batch.task.workspace_id}", batch.events)
+    if batch.done is None:
+        return written[-1].seq if written else None
+    done = batch.done
+    error = (
+        (done.error.get("code", "failed")[:60], done.error.get("message", "")[:2_000]) if done.error else None
+    )
+    finish_locked_task(
+        batch.task,
+        Outcome(
+            status=done.status,
+            text=done.text,
+            error=error,
+            turns=done.turns,
+            tool_calls=done.tool_calls,
+            turn_done=done,
+        ),
+    )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class LinkWork:
+    """What the gateway must tell the runner of one sandbox: a task to work on, or one to stop."""
+
+    sandbox_id: uuid.UUID
+    org_id: uuid.UUID
+    task_id: uuid.UUID
+    is_active: bool
+    is_cancelled: bool
+
+
+def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LinkWork]:
+    """Return the state of the tasks that sandboxes are at, by task; for the gateway, which serves all tenants."""
+    rows = Task.objects.using("operator").filter(id__in=task_ids)
+    return {
+        row.id: LinkWork(
+            sandbox_id=row.sandbox_id,
+            org_id=row.org_id,
+            task_id=row.id,
+            is_active=row.status in ACTIVE,
+            is_cancelled=row.cancel_requested_at is not None,
+        )
+        for row in rows.only("id", "org_id", "sandbox_id", "status", "cancel_requested_at")
+        if row.sandbox_id is not None
+    }

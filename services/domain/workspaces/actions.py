@@ -1,0 +1,112 @@
+"""Creating, renaming, archiving and deleting workspaces."""
+
+from __future__ import annotations
+
+import uuid
+
+from services.domain.actors import Actor, require
+from services.domain.agents.models import Agent
+from services.domain.errors import StillInUse, WorkspaceArchived
+from services.domain.events.log import record_event
+from services.domain.events.models import Event, Stream
+from services.domain.events.types import SandboxChanged
+from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.workspaces.models import SessionEntry, Workspace
+from services.domain.workspaces.queries import lock_workspace
+from services.kit.clock import now
+
+
+def create_workspace(
+    actor: Actor, agent: Agent, *, source: str, is_persistent: bool, name: str = ""
+) -> Workspace:
+    """Make a new workspace of an agent, inside the caller's transaction."""
+    return Workspace.objects.create(
+        org_id=actor.org_id,
+        agent=agent,
+        user_id=actor.user_id,
+        source=source,
+        is_persistent=is_persistent,
+        name=name[:120],
+    )
+
+
+def rename_workspace(actor: Actor, workspace_id: uuid.UUID, name: str) -> Workspace:
+    """Give a workspace a name. Raises: WorkspaceMissing."""
+    require(actor, "workspaces:write")
+    with tenant_transaction(actor.org_id):
+        workspace = lock_workspace(workspace_id)
+        workspace.name = name
+        workspace.save(update_fields=["name"])
+        return workspace
+
+
+def archive_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
+    """Close a workspace to new work; its events stay. Twice is fine. Raises: WorkspaceMissing, StillInUse."""
+    require(actor, "workspaces:write")
+    with tenant_transaction(actor.org_id):
+        workspace = lock_workspace(workspace_id)
+        _refuse_while_active(workspace)
+        if workspace.archived_at is None:
+            workspace.archived_at = now()
+            workspace.save(update_fields=["archived_at"])
+        return workspace
+
+
+def delete_workspace(actor: Actor, workspace_id: uuid.UUID) -> None:
+    """Delete a workspace, its tasks, events and session; the sweep then removes its sandbox and volume.
+
+    Raises: WorkspaceMissing, StillInUse.
+    """
+    require(actor, "workspaces:write")
+    with tenant_transaction(actor.org_id):
+        workspace = lock_workspace(workspace_id)
+        _refuse_while_active(workspace)
+        Event.objects.filter(stream=workspace.stream).delete()
+        Stream.objects.filter(name=workspace.stream).delete()
+        workspace.delete()
+
+
+def mirror_sandbox_state(org_id: uuid.UUID, workspace_id: uuid.UUID, state: str, *, reason: str = "") -> None:
+    """Show readers what the sandbox plane decided. A workspace that is gone is no error.
+
+    Emits: SandboxChanged, when the state is another one.
+    """
+    with tenant_transaction(org_id):
+        changed = (
+            Workspace.objects.filter(id=workspace_id).exclude(sandbox_state=state).update(sandbox_state=state)
+        )
+        if changed:
+            record_event(f"workspace:{workspace_id}", SandboxChanged(state=state, reason=reason))
+
+
+def save_session(workspace: Workspace, session_id: str, entries: list[dict[str, object]]) -> None:
+    """Append entries to the provider's session, inside the caller's transaction, under the workspace's lock."""
+    last = (
+        SessionEntry.objects.filter(workspace=workspace, provider_session_id=session_id)
+        .order_by("-seq")
+        .values_list("seq", flat=True)
+        .first()
+    ) or 0
+    SessionEntry.objects.bulk_create(
+        SessionEntry(
+            org_id=workspace.org_id,
+            workspace=workspace,
+            provider_session_id=session_id,
+            seq=last + index,
+            entry=entry,
+        )
+        for index, entry in enumerate(entries, start=1)
+    )
+
+
+def get_open_workspace(workspace_id: uuid.UUID) -> Workspace:
+    """Return a workspace that may get work, locked. Raises: WorkspaceMissing, WorkspaceArchived."""
+    workspace = lock_workspace(workspace_id)
+    if workspace.archived_at is not None:
+        raise WorkspaceArchived("The workspace is archived.")
+    return workspace
+
+
+def _refuse_while_active(workspace: Workspace) -> None:
+    if workspace.tasks.filter(finished_at=None).exists():
+        raise StillInUse("The workspace has work in progress. Cancel it first.")

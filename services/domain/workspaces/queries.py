@@ -1,0 +1,99 @@
+"""Reading workspaces."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+
+from django.db.models import OuterRef, Q, QuerySet, Subquery
+
+from services.domain.actors import Actor, may, require
+from services.domain.agents.models import Agent
+from services.domain.errors import WorkspaceMissing
+from services.domain.tasks.models import Task
+from services.domain.workspaces.models import SessionEntry, Workspace
+
+
+def list_workspaces(actor: Actor) -> QuerySet[Workspace]:
+    """Return the workspaces that the actor may see; to be read in the tenant's transaction."""
+    require(actor, "workspaces:read")
+    return Workspace.objects.select_related("agent")
+
+
+def find_usual_agent_id(actor: Actor) -> uuid.UUID | None:
+    """Return the agent that the person used last, or else the organisation's first; None when there is none."""
+    require(actor, "workspaces:read")
+    usable = Agent.objects.filter(archived_at=None)
+    used = Workspace.objects.filter(user=actor.user_id, agent__archived_at=None).order_by("-last_active_at")
+    return (
+        used.values_list("agent_id", flat=True).first()
+        or usable.order_by("id").values_list("id", flat=True).first()
+    )
+
+
+def get_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
+    """Return one workspace. Raises: WorkspaceMissing."""
+    workspace = list_workspaces(actor).filter(id=workspace_id).first()
+    if workspace is None:
+        raise WorkspaceMissing("There is no such workspace.")
+    return workspace
+
+
+def list_recent_workspaces(
+    actor: Actor, *, text: str = "", before: datetime | None = None, limit: int = 50
+) -> list[Workspace]:
+    """List workspaces in use, the last active first, each with its newest task's status as `last_status`.
+
+    `text` is looked for in the workspace's and the agent's name; `before` goes on from an earlier list.
+    In the tenant's transaction.
+    """
+    newest = Task.objects.filter(workspace_id=OuterRef("id")).order_by("-id")
+    rows = (
+        list_workspaces(actor)
+        .filter(archived_at=None)
+        .annotate(last_status=Subquery(newest.values("status")[:1]))
+    )
+    if text:
+        rows = rows.filter(Q(name__icontains=text) | Q(agent__name__icontains=text))
+    if before is not None:
+        rows = rows.filter(last_active_at__lt=before)
+    return list(rows.order_by("-last_active_at")[:limit])
+
+
+def lock_workspace(workspace_id: uuid.UUID) -> Workspace:
+    """Return one workspace, locked. Raises: WorkspaceMissing."""
+    workspace = Workspace.objects.select_for_update().filter(id=workspace_id).first()
+    if workspace is None:
+        raise WorkspaceMissing("There is no such workspace.")
+    return workspace
+
+
+def may_read_stream(actor: Actor, stream: str) -> bool:
+    """Say whether the actor may follow a stream; the same answer as GET would give. In the tenant's transaction."""
+    kind, _, identity = stream.partition(":")
+    try:
+        target = uuid.UUID(identity)
+    except ValueError:
+        return False
+    if kind == "workspace":
+        return may(actor, "workspaces:read") and Workspace.objects.filter(id=target).exists()
+    if kind == "user":
+        return actor.user_id == target
+    return kind == "org" and actor.org_id == target
+
+
+def get_session(workspace_id: uuid.UUID) -> tuple[str, list[dict[str, object]]] | None:
+    """Return the provider's latest session and its entries in order, or None before the first turn."""
+    latest = SessionEntry.objects.filter(workspace_id=workspace_id).order_by("-id").first()
+    if latest is None:
+        return None
+    entries = SessionEntry.objects.filter(
+        workspace_id=workspace_id, provider_session_id=latest.provider_session_id
+    ).order_by("seq")
+    return latest.provider_session_id, [row.entry for row in entries]
+
+
+def all_tenants_existing(workspace_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of the workspaces that still exist; for the sandbox plane, which lies in another database."""
+    return set(Workspace.objects.using("operator").filter(id__in=workspace_ids).values_list("id", flat=True))

@@ -1,0 +1,60 @@
+"""Errors in the vendor's shape, so that its clients understand them.
+
+Source: platform.claude.com/docs/en/api/errors; what the Claude CLI tries again: docs/gateway.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.responses import JSONResponse, Response
+
+from services.domain.errors import BudgetExceeded, Missing, SlipwayError, Unauthenticated
+
+
+@dataclass(eq=False)
+class Refusal(Exception):
+    """An answer of the proxy's own in place of the vendor's. `code` is ours and stable, `kind` is the vendor's."""
+
+    status: int
+    kind: str
+    code: str
+    message: str
+    may_retry: bool = False
+    retry_after_s: int | None = None
+
+    def response(self) -> Response:
+        """Return the answer. The client's library obeys `x-should-retry` whatever the status."""
+        headers = {"x-should-retry": "true" if self.may_retry else "false"}
+        if self.retry_after_s is not None:
+            headers["retry-after"] = str(self.retry_after_s)
+        if self.status == 401:
+            headers["www-authenticate"] = f'Bearer error="invalid_token", error_description="{self.message}"'
+        error = {"type": self.kind, "message": f"{self.code}: {self.message}", "code": self.code}
+        return JSONResponse({"type": "error", "error": error}, self.status, headers)
+
+
+def refusal_of(error: SlipwayError) -> Refusal:
+    """Translate one of our errors."""
+    if isinstance(error, BudgetExceeded):
+        # The CLI stops at a 402 at once; at a 400 it tries five variants, at a 429 it goes on for minutes.
+        return Refusal(402, "billing_error", error.code, error.message)
+    if isinstance(error, Unauthenticated | Missing):
+        # A task that is gone has no good token any more.
+        return Refusal(401, "authentication_error", "token_invalid", error.message)
+    return Refusal(400, "invalid_request_error", error.code, error.message)
+
+
+def not_found() -> Refusal:
+    """Return the answer for what the proxy does not pass on."""
+    return Refusal(404, "not_found_error", "not_found", "The gateway does not pass this on.")
+
+
+def invalid(message: str) -> Refusal:
+    """Return the answer to a request that cannot be read."""
+    return Refusal(400, "invalid_request_error", "invalid", message)
+
+
+def busy(message: str, *, retry_after_s: int = 2) -> Refusal:
+    """Return the answer for what will pass."""
+    return Refusal(503, "api_error", "temporary", message, may_retry=True, retry_after_s=retry_after_s)

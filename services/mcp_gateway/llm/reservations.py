@@ -1,0 +1,74 @@
+"""The money of each call under way, from the reservation to the one settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from services.domain.tasks.models import Task
+from services.domain.tasks.prices import Tokens
+from services.domain.tasks.spending import reserve, settle
+from services.mcp_gateway.llm.replies import Refusal
+from services.mcp_gateway.llm.requests import MessagesCall
+from services.mcp_gateway.threads import run_in_thread
+
+log = logging.getLogger(__name__)
+
+NOTHING = Tokens()
+MOST_AT_ONCE = 64
+"""Calls of one task under way: more than any agent needs, fewer than would crowd out the others."""
+
+
+class Reservation:
+    """One call's money. Settles once, and also while the request around it is being cancelled."""
+
+    def __init__(self, settle_at: Callable[[Tokens | None], Awaitable[None]]) -> None:
+        self._settle_at = settle_at
+        self._settling: asyncio.Future[None] | None = None
+
+    async def settle(self, used: Tokens | None) -> None:
+        """Settle at what was used; None means that nobody knows. Only the first call counts."""
+        if self._settling is None:
+            self._settling = asyncio.ensure_future(self._settle_at(used))
+        # A cancelled request must not take the settlement with it.
+        await asyncio.shield(self._settling)
+
+
+class Reservations:
+    """Makes reservations, and knows how many of each task are open in this process."""
+
+    def __init__(self) -> None:
+        self._open: Counter[uuid.UUID] = Counter()
+
+    async def make(self, task: Task, call: MessagesCall) -> Reservation:
+        """Set the money for a call aside. Raises: BudgetExceeded, TaskMissing, TokenInvalid, Refusal."""
+        if self._open[task.id] >= MOST_AT_ONCE:
+            message = f"The task has {MOST_AT_ONCE} model calls under way."
+            raise Refusal(429, "rate_limit_error", "rate_limited", message, may_retry=True, retry_after_s=2)
+        self._open[task.id] += 1
+        try:
+            record_id = await run_in_thread(
+                reserve, task.org_id, task.id, kind="llm", model=call.model, most=call.most
+            )
+        except BaseException:
+            self._close(task)
+            raise
+
+        async def settle_at(used: Tokens | None) -> None:
+            try:
+                await run_in_thread(settle, task.org_id, task.id, record_id, used)
+            except Exception:
+                # The sweep settles it at its estimate; the answer has gone out and must not fail for this.
+                log.exception("usage record %s was not settled", record_id)
+            finally:
+                self._close(task)
+
+        return Reservation(settle_at)
+
+    def _close(self, task: Task) -> None:
+        self._open[task.id] -= 1
+        if not self._open[task.id]:
+            del self._open[task.id]

@@ -1,0 +1,1 @@
+"""The MCP servers of the platform: a folder for each, found by name."""

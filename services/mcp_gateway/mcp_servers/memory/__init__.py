@@ -1,0 +1,16 @@
+"""The `memory` server: notes that an agent keeps between its tasks, for each person apart."""
+
+from __future__ import annotations
+
+from services.mcp_gateway.mcp_servers.memory.tools import TOOLS
+from services.mcp_gateway.mcp_servers.tools import ToolServer
+
+SERVER = ToolServer(
+    name="memory",
+    title="Memory",
+    instructions=(
+        "Your notes, kept between tasks and private to you and the person you work for. Search before you ask what you "
+        "may have been told already; write down what will matter next time."
+    ),
+    tools=TOOLS,
+)

@@ -1,0 +1,109 @@
+"""What a client may say on the WebSocket: closed models, one for each `op`."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from services.domain.errors import CursorInvalid, Invalid, MalformedBody
+
+MAX_FRAME_BYTES = 2 * 1024 * 1024
+LARGEST_NUMBER = 2**63 - 1
+
+MessageId = Annotated[str, Field(max_length=100)] | Annotated[int, Field(ge=0, le=LARGEST_NUMBER)] | None
+
+
+class UnsupportedOp(Invalid):
+    code = "unsupported_op"
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: MessageId = None
+
+
+class Subscribe(_Message):
+    """`after` is the last number that the client has; null means that it has nothing."""
+
+    op: Literal["subscribe"]
+    stream: str = Field(max_length=80)
+    after: int | None = Field(default=None, ge=0, le=LARGEST_NUMBER)
+
+
+class Unsubscribe(_Message):
+    op: Literal["unsubscribe"]
+    stream: str = Field(max_length=80)
+
+
+class Submit(_Message):
+    """The other fields are those of `POST /v1/tasks`; the api service judges them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    op: Literal["submit"]
+    idempotency_key: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Cancel(_Message):
+    op: Literal["cancel"]
+    task_id: Annotated[uuid.UUID, Field(strict=False)]
+
+
+class Ping(_Message):
+    op: Literal["ping"]
+
+
+Message = Annotated[Subscribe | Unsubscribe | Submit | Cancel | Ping, Field(discriminator="op")]
+_OPS = frozenset({"subscribe", "unsubscribe", "submit", "cancel", "ping"})
+_MESSAGE: TypeAdapter[Subscribe | Unsubscribe | Submit | Cancel | Ping] = TypeAdapter(Message)
+
+
+def parse_frame(text: str | None) -> dict[str, Any]:
+    """Read a frame as a JSON object. Raises: MalformedBody."""
+    if text is None:
+        raise MalformedBody("Frames are text: JSON objects.")
+    try:
+        frame = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise MalformedBody("The frame is not JSON.") from error
+    if not isinstance(frame, dict):
+        raise MalformedBody("The frame is not a JSON object.")
+    return frame
+
+
+def parse_message(frame: dict[str, Any]) -> Subscribe | Unsubscribe | Submit | Cancel | Ping:
+    """Read a message. Raises: UnsupportedOp, Invalid."""
+    if not isinstance(frame.get("op"), str) or frame["op"] not in _OPS:
+        raise UnsupportedOp("This op is not supported.")
+    try:
+        return _MESSAGE.validate_python(frame)
+    except ValidationError as error:
+        raise Invalid("The message is not valid.", fields=fields_of(error)) from error
+
+
+def fields_of(error: ValidationError) -> dict[str, str]:
+    """Return what is wrong with which field."""
+    return {".".join(map(str, item["loc"][-2:])): item["msg"] for item in error.errors(include_url=False)}
+
+
+def id_of(frame: dict[str, Any]) -> str | int | None:
+    """Return a frame's id to answer with, if it has a usable one."""
+    found = frame.get("id")
+    return found if isinstance(found, str | int) and len(str(found)) <= 100 else None
+
+
+def parse_number(text: str) -> int:
+    """Read a cursor from an address or a header. Raises: CursorInvalid."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LARGEST_NUMBER))):
+        raise CursorInvalid("The cursor is not a number.")
+    if int(text) > LARGEST_NUMBER:
+        raise CursorInvalid("The cursor is not a number.")
+    return int(text)

@@ -1,0 +1,63 @@
+"""Routing what came in, and sending what goes out."""
+
+from __future__ import annotations
+
+import functools
+import logging
+
+from services.adapters.chat.registry import build_adapters
+from services.domain.chats import outbound
+from services.domain.chats.inbound import route_message
+from services.domain.errors import Invalid, Permanent, SlipwayError, Temporary
+from services.domain.outbox.jobs import DeliverAnswer, RouteMessage, SendDelivery, ShowTyping
+from services.domain.ports.chat import ChatAdapter
+from services.kit.environment import environment
+
+log = logging.getLogger(__name__)
+
+
+@functools.cache
+def _adapters() -> dict[str, ChatAdapter]:
+    return build_adapters(environment().platform_endpoints())
+
+
+def route(job: RouteMessage) -> None:
+    """Decide who answers a message."""
+    route_message(job.org_id, job.message_id)
+
+
+def deliver_answer(job: DeliverAnswer) -> None:
+    """Render a finished task's answer for its platform and write the parts down."""
+    answer = outbound.find_answer(job.org_id, job.task_id)
+    if answer is not None:
+        outbound.queue_answer(job.org_id, job.task_id, _adapters()[answer.kind].render(answer.text))
+
+
+def send_batch(job: SendDelivery) -> None:
+    """Send the parts of a batch that are due, in order, each under its lease, until one has to wait."""
+    while (part := outbound.take_next_part(job.org_id, job.batch)) is not None:
+        adapter = _adapters()[part.kind]
+        try:
+            config = adapter.config_model.model_validate(part.config)
+            receipt = adapter.send(config, part.place, part.text, reply_to=part.reply_to)
+        except Temporary as error:
+            outbound.note_part_delayed(
+                job.org_id, part, error=f"{error.code}: {error.message}", retry_after_s=error.retry_after_s
+            )
+            return
+        except (Permanent, Invalid, ValueError) as error:
+            outbound.note_part_failed(job.org_id, part, error=str(error))
+            return
+        outbound.note_part_sent(job.org_id, part, receipt.message_id)
+
+
+def show_typing(job: ShowTyping) -> None:
+    """Show that the agent is at work. A platform that refuses is left alone: nothing hangs on it."""
+    place = outbound.find_typing_place(job.org_id, job.task_id)
+    if place is None:
+        return
+    adapter = _adapters()[place.kind]
+    try:
+        adapter.show_typing(adapter.config_model.model_validate(place.config), place.place)
+    except SlipwayError as error:
+        log.info("typing not shown: %s", error)

@@ -1,0 +1,123 @@
+"""What the API's tests share: a client that checks every answer against the OpenAPI document, and a furnished acme."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from conftest import Tenant
+from services.api.linking import checked_config
+from services.domain.chats.actions import WiringFields, create_link, create_wiring
+from services.domain.chats.inbound import all_tenants_find_link, store_inbound
+from services.domain.chats.models import Chat, Delivery
+from services.domain.identity.actions import create_token
+from services.domain.memory.actions import write_memory
+from services.domain.playbooks.actions import PlaybookFields, create_playbook
+from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
+from services.domain.tasks.finish import Outcome, finish_locked_task
+from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
+from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.actions import create_secret
+from services.kit.clock import now
+from tests.api.client import Api
+
+BOT_TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
+HOOK_SECRET = "a-secret_that-telegram-sends"
+SIGNING_SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
+
+
+@dataclass(frozen=True)
+class World:
+    """One of each thing that acme can have, by the name that its id has in the routes."""
+
+    ids: dict[str, uuid.UUID]
+    hook_secret: str
+
+    def __getitem__(self, name: str) -> str:
+        return str(self.ids[name])
+
+
+@pytest.fixture
+def alice(acme: Tenant) -> Api:
+    """Give acme's owner, by API token."""
+    return Api(acme.token)
+
+
+@pytest.fixture
+def mallory(globex: Tenant) -> Api:
+    """Give globex's owner, by API token."""
+    return Api(globex.token)
+
+
+@pytest.fixture
+def world(acme: Tenant) -> World:
+    """Furnish acme with one of each thing."""
+    owner = acme.owner
+    task = submit_task(owner, TaskOrder(agent_id=acme.agent.id, prompt="echo acme-only"), source="api")
+    playbook, hook_secret = create_playbook(
+        owner, PlaybookFields(agent_id=acme.agent.id, name="Nightly", prompt="true", cron="0 3 * * *")
+    )
+    config = checked_config("telegram", {"bot_token": BOT_TOKEN, "secret_token": HOOK_SECRET})
+    link = create_link(owner, kind="telegram", name="Acme's bot", config=config)
+    chat = _hear_from(link.id)
+    wiring = create_wiring(owner, WiringFields(chat_id=chat.id, agent_id=acme.agent.id))
+    with tenant_transaction(owner.org_id):
+        delivery = Delivery.objects.create(
+            org_id=owner.org_id,
+            link=link,
+            chat=chat,
+            task=task,
+            batch="one",
+            part=0,
+            text="for acme only",
+            status="failed",
+        )
+    ids = {
+        "task_id": task.id,
+        "workspace_id": task.workspace_id,
+        "agent_id": acme.agent.id,
+        "playbook_id": playbook.id,
+        "secret_id": create_secret(owner, name="API_KEY", value="hush").id,
+        "link_id": link.id,
+        "chat_id": chat.id,
+        "wiring_id": wiring.id,
+        "delivery_id": delivery.id,
+        "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,
+        "token_id": create_token(owner, name="spare")[0].id,
+        "user_id": acme.users["bob"].pk,
+    }
+    return World(ids, hook_secret)
+
+
+def _hear_from(link_id: uuid.UUID) -> Chat:
+    handle = all_tenants_find_link(link_id, "telegram")
+    assert handle is not None
+    message = InboundMessage(
+        dedupe_key="1:501:1",
+        place=Place("501"),
+        chat_kind=ChatKind.DIRECT,
+        chat_title="Bob",
+        sender=Sender("501", "Bob"),
+        text="hello",
+        is_mention=True,
+        message_id="1",
+        sent_at=now(),
+    )
+    store_inbound(handle, [message])
+    with tenant_transaction(handle.org_id):
+        return Chat.objects.get(link_id=link_id)
+
+
+@pytest.fixture
+def finish() -> Callable[..., None]:
+    """Give a way to end a task as its runner would."""
+
+    def end(tenant: Tenant, task_id: str, text: str = "done") -> None:
+        with tenant_transaction(tenant.organisation.id):
+            outcome = Outcome(status="succeeded", text=text, turns=1, tool_calls=2)
+            assert finish_locked_task(lock_task(uuid.UUID(task_id)), outcome)
+
+    return end

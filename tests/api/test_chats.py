@@ -1,0 +1,129 @@
+"""Links, chats, wirings and deliveries over REST, with a local Bot API server behind them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import recorded
+from services.adapters.chat.registry import build_adapters
+from services.api import linking
+from services.domain.chats.actions import read_link_config
+from services.domain.chats.models import Link
+from services.domain.tenancy.transaction import tenant_transaction
+from tests.api.conftest import BOT_TOKEN
+from tests.fakes.telegram_server import FakeTelegram
+
+NOBODY = str(uuid.uuid4())
+BOT = {"kind": "telegram", "name": "Our bot", "config": {"bot_token": BOT_TOKEN}}
+
+
+@pytest.fixture
+def telegram(monkeypatch) -> Iterator[FakeTelegram]:
+    """Run a Bot API server and send the adapter there."""
+    with FakeTelegram(bots={BOT_TOKEN: "our_bot"}) as server:
+        there = build_adapters({"TELEGRAM_API_BASE": server.url})
+        monkeypatch.setattr(linking, "adapters", lambda: there)
+        yield server
+
+
+def stored_config(acme, link_id: str) -> dict[str, object]:
+    with tenant_transaction(acme.organisation.id):
+        return read_link_config(Link.objects.get(id=link_id))
+
+
+def test_a_link_is_kept_sealed_connected_and_removed(alice, acme, telegram):
+    made = alice.post("/v1/links", BOT | {"default_agent_id": str(acme.agent.id)})
+    assert (made.status, made.body["status"]) == (201, "pending")
+    route = f"/v1/links/{made.body['id']}"
+    connected = alice.post(f"{route}/connect")
+    assert (connected.status, connected.body["status"], connected.body["platform_identity"]) == (
+        200, "connected", "our_bot",
+    )  # fmt: skip
+    assert connected.body["hook_url"].endswith(f"/hooks/telegram/{made.body['id']}")
+    assert stored_config(acme, made.body["id"])["bot_name"] == "our_bot"
+    for answer in (made, connected, alice.get(route), alice.get("/v1/links")):
+        assert BOT_TOKEN.encode() not in answer.raw
+    assert alice.get("/v1/links?kind=slack").body["items"] == []
+    assert alice.delete(route).status == 204
+    assert alice.get(route).code == "link_not_found"
+
+
+def test_a_link_that_its_platform_refuses_says_so(alice, acme, telegram):
+    made = alice.post("/v1/links", BOT | {"config": {"bot_token": "999:not-a-bot-of-this-server"}}).body
+    refused = alice.post(f"/v1/links/{made['id']}/connect")
+    assert (refused.status, refused.code) == (502, "platform_refused")
+    shown = alice.get(f"/v1/links/{made['id']}").body
+    assert shown["status"] == "failed"
+    assert shown["last_error"]
+
+
+def test_a_link_is_changed(alice, acme):
+    made = alice.post("/v1/links", BOT).body
+    route = f"/v1/links/{made['id']}"
+    assert alice.patch(route, {"name": "Renamed"}).body["name"] == "Renamed"
+    assert alice.patch(route, {"default_agent_id": str(acme.agent.id)}).body["default_agent_id"] == str(
+        acme.agent.id
+    )
+    assert alice.patch(route, {"config": {"bot_token": "1:other"}}).body["name"] == "Renamed"
+    assert stored_config(acme, made["id"]) == {"bot_token": "1:other"}
+    assert alice.patch(route, {"config": {}}).code == "config_invalid"
+    assert alice.patch(route, {"default_agent_id": NOBODY}).code == "agent_not_found"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "named"),
+    [
+        ({"kind": "pigeon"}, "invalid", "kind"),
+        ({"config": {}}, "config_invalid", "config.bot_token"),
+        ({"config": {"bot_token": "very secret"}}, "config_invalid", "config.bot_token"),
+        ({"config": {"bot_token": BOT_TOKEN, "extra": 1}}, "config_invalid", "config.extra"),
+    ],
+)
+def test_a_link_with_an_unusable_configuration_is_refused(alice, fields, code, named):
+    refused = alice.post("/v1/links", BOT | fields)
+    assert (refused.status, refused.code, set(refused.fields)) == (400, code, {named})
+    assert b"very secret" not in refused.raw
+
+
+def test_chats_are_listed_and_shown(alice, world):
+    (chat,) = alice.get(f"/v1/chats?link_id={world['link_id']}").body["items"]
+    assert (chat["id"], chat["platform_chat_id"], chat["kind"]) == (world["chat_id"], "501", "direct")
+    assert alice.get(f"/v1/chats/{world['chat_id']}").body == chat
+    assert alice.get(f"/v1/chats/{NOBODY}").code == "chat_not_found"
+
+
+def test_a_wiring_is_made_changed_and_removed(alice, world):
+    other = alice.post("/v1/agents", {"name": "Other"}).body["id"]
+    fields = {"chat_id": world["chat_id"], "agent_id": other, "engage": "pattern", "pattern": "^deploy "}
+    made = alice.post("/v1/wirings", fields)
+    assert made.status == 201
+    assert alice.post("/v1/wirings", fields).code == "name_taken"
+    route = f"/v1/wirings/{made.body['id']}"
+    changed = alice.patch(route, {"session_mode": "per-thread"}).body
+    assert (changed["session_mode"], changed["pattern"]) == ("per-thread", "^deploy ")
+    assert alice.get(route).body == changed
+    assert [row["id"] for row in alice.get(f"/v1/wirings?agent_id={other}").body["items"]] == [
+        made.body["id"]
+    ]
+    assert alice.patch(route, {"agent_id": world["agent_id"]}).code == "unknown_field"
+    assert alice.delete(route).status == 204
+    assert alice.delete(route).code == "not_found"
+
+
+@pytest.mark.parametrize("pattern", ["(", "", "*"])
+def test_a_wiring_with_a_broken_pattern_is_refused(alice, world, pattern):
+    route = f"/v1/wirings/{world['wiring_id']}"
+    refused = alice.patch(route, {"engage": "pattern", "pattern": pattern})
+    assert (refused.status, refused.code) == (400, "config_invalid")
+
+
+def test_a_failed_delivery_is_sent_again_once_asked(alice, world):
+    (delivery,) = alice.get("/v1/deliveries?status=failed").body["items"]
+    with recorded() as seen:
+        again = alice.post(f"/v1/deliveries/{delivery['id']}/retry")
+    assert (again.status, again.body["status"], seen.job_types) == (200, "queued", ["delivery.send"])
+    refused = alice.post(f"/v1/deliveries/{delivery['id']}/retry")
+    assert (refused.status, refused.code) == (409, "conflict")

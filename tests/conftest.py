@@ -1,0 +1,64 @@
+"""The running product, for tests of its processes: a stack of its own, with local peers in place of the platforms."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.stack import Stack
+from tests.fakes.anthropic_server import AnthropicServer
+from tests.fakes.serving import LocalServer
+from tests.fakes.slack_server import FakeSlack
+from tests.fakes.telegram_server import FakeTelegram
+from tests.stack.running import RunningStack
+
+MODEL_KEY = "sk-only-the-gateway-has-this"
+
+
+@pytest.fixture(scope="session")
+def telegram() -> Iterator[FakeTelegram]:
+    """Run a local Bot API server."""
+    with FakeTelegram() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def slack() -> Iterator[FakeSlack]:
+    """Run a local Slack Web API server."""
+    with FakeSlack() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def model_server() -> Iterator[AnthropicServer]:
+    """Run a local model server that takes one key only; its address is in `url`."""
+    fake = AnthropicServer(key=MODEL_KEY)
+    with LocalServer(fake.app) as server:
+        fake.url = server.url
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def stack(telegram: FakeTelegram, slack: FakeSlack, model_server: AnthropicServer) -> Iterator[RunningStack]:
+    """Run the whole product in a folder of its own: six services, three servers, a real engine."""
+    folder = tempfile.mkdtemp(prefix="slipway-stack-")
+    extra = {
+        "SLIPWAY_SANDBOX_SLOTS": "8",
+        "TELEGRAM_API_BASE": telegram.url,
+        "SLACK_API_BASE": slack.api_base,
+        "ANTHROPIC_BASE_URL": model_server.url,
+        "ANTHROPIC_API_KEY": MODEL_KEY,
+    }
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))
+    }
+    # What the check built is used, not built again.
+    environ |= {name: os.environ[name] for name in ("SLIPWAY_BASE_IMAGE",) if name in os.environ}
+    running = RunningStack(Stack(Path(folder), environ=environ, extra=extra, driver="docker", is_bound=True))
+    running.start()
+    yield running
+    running.stop()

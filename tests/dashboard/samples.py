@@ -1,0 +1,107 @@
+"""Rows that pages show: one of everything, made by the actions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from conftest import Tenant
+from services.domain.chats.actions import WiringFields, create_link, create_wiring
+from services.domain.chats.models import Chat, Delivery, Link, Wiring
+from services.domain.events.log import NewEvent, record_events
+from services.domain.events.types import (
+    EventData,
+    MessageCreated,
+    SandboxChanged,
+    TaskStarted,
+    ToolCalled,
+    ToolReturned,
+    TurnDone,
+)
+from services.domain.identity.models import ApiToken
+from services.domain.identity.queries import list_tokens
+from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
+from services.domain.playbooks.models import Playbook
+from services.domain.tasks.finish import Outcome, finish_locked_task
+from services.domain.tasks.models import Task
+from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
+from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.actions import create_secret
+from services.domain.vault.models import Secret
+
+
+@dataclass
+class Everything:
+    """One of each thing that a page is about."""
+
+    task: Task
+    playbook: Playbook
+    link: Link
+    chat: Chat
+    wiring: Wiring
+    delivery: Delivery
+    secret: Secret
+    token: ApiToken
+
+
+def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
+    """Submit a task as the owner."""
+    order = TaskOrder.model_validate({"agent_id": tenant.agent.id, "prompt": prompt, **fields})
+    return submit_task(tenant.owner, order, source="web")
+
+
+def tell(task: Task, *events: EventData) -> None:
+    """Record events of a task, as its runner would have them recorded."""
+    with tenant_transaction(task.org_id):
+        record_events(
+            f"workspace:{task.workspace_id}", [NewEvent(event, task.id, task.turn) for event in events]
+        )
+
+
+def work(task: Task, *, output: str = "hello\n", status: str = "succeeded", text: str = "hello") -> None:
+    """Let a task run one command and end."""
+    tell(
+        task,
+        SandboxChanged(state="busy"),
+        TaskStarted(task_id=str(task.id)),
+        ToolCalled(call_id="bash-1", name="Bash", input={"command": task.prompt}),
+        ToolReturned(call_id="bash-1", output=output, is_error=status != "succeeded", duration_ms=1234),
+    )
+    finish(task, status=status, text=text)
+
+
+def say(task: Task, text: str) -> None:
+    """Let the agent say something."""
+    tell(task, MessageCreated(role="assistant", text=text))
+
+
+def finish(task: Task, *, status: str = "succeeded", text: str = "") -> None:
+    """End a task."""
+    error = None if status == "succeeded" else ("command_failed", "The command ended with exit code 2.")
+    done = TurnDone.model_validate({"status": status, "text": text})
+    with tenant_transaction(task.org_id):
+        outcome = Outcome(status=done.status, text=text, error=error, turn_done=done)
+        finish_locked_task(lock_task(task.id), outcome)
+
+
+def make_everything(tenant: Tenant) -> Everything:
+    """Make one of each."""
+    actor, agent = tenant.owner, tenant.agent
+    task = submit(tenant)
+    work(task)
+    playbook, _ = create_playbook(
+        actor, PlaybookFields(agent_id=agent.id, name="Morning", prompt="df -h", cron="30 7 * * 1-5")
+    )
+    run_playbook(actor, playbook.id)
+    link = create_link(actor, kind="telegram", name="Helpdesk", config={"bot_token": "12345:sealed-value"})
+    with tenant_transaction(actor.org_id):
+        chat = Chat.objects.create(
+            org_id=actor.org_id, link=link, platform_chat_id="-100", kind="group", title="Team"
+        )
+        delivery = Delivery.objects.create(
+            org_id=actor.org_id, link=link, chat=chat, task=task, batch="b", part=0, text="hello",
+            status="failed", error="The bot was kicked.",
+        )  # fmt: skip
+        token = list_tokens(actor)[0]
+    wiring = create_wiring(actor, WiringFields(chat_id=chat.id, agent_id=agent.id))
+    secret = create_secret(actor, name="SHOP_KEY", value="sealed-value")
+    return Everything(task, playbook, link, chat, wiring, delivery, secret, token)

@@ -1,0 +1,140 @@
+"""Every page: it opens, is clean, is closed to strangers, and shows nothing of another tenant."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+from django.test import Client
+
+from services.api.dashboard.urls import urlpatterns
+from tests.dashboard.conftest import assert_clean
+from tests.dashboard.samples import Everything, make_everything
+
+LISTS = (
+    "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
+    "/links/new/slack", "/deliveries", "/deliveries?status=failed", "/secrets", "/settings/tokens", "/settings/members",
+)  # fmt: skip
+
+
+def pages_of(made: Everything) -> list[str]:
+    """Name the pages about single things."""
+    return [
+        f"/workspaces/{made.task.workspace_id}",
+        f"/agents/{made.task.agent_id}",
+        f"/playbooks/{made.playbook.id}",
+        f"/links/{made.link.id}",
+        f"/chats/{made.chat.id}/wire",
+        f"/wirings/{made.wiring.id}",
+    ]
+
+
+def buttons_of(made: Everything) -> list[str]:
+    """Name the addresses that change single things."""
+    workspace, playbook, link = (
+        f"/workspaces/{made.task.workspace_id}", f"/playbooks/{made.playbook.id}", f"/links/{made.link.id}",
+    )  # fmt: skip
+    return [
+        f"{workspace}/prompt", f"{workspace}/tasks/{made.task.id}/stop", f"{workspace}/rename", f"{workspace}/archive",
+        f"{workspace}/delete", f"/agents/{made.task.agent_id}/archive", f"{playbook}/run", f"{playbook}/switch",
+        f"{playbook}/delete", f"{link}/connect", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
+        f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
+        f"/settings/tokens/{made.token.id}/revoke",
+    ]  # fmt: skip
+
+
+def test_every_page_opens_and_has_nothing_inline(alice, acme):
+    made = make_everything(acme)
+    for path in [*LISTS, *pages_of(made)]:
+        answer = alice.get(path)
+        assert answer.status_code == 200, path
+        assert_clean(answer.content.decode())
+        assert "sealed-value" not in answer.content.decode()
+
+
+def test_every_page_is_clean_and_says_what_to_do_next_while_there_is_nothing(mallory):
+    for path in LISTS:
+        answer = mallory.get(path)
+        assert answer.status_code == 200, path
+        assert_clean(answer.content.decode())
+    assert "No playbook yet" in mallory.get("/playbooks").content.decode()
+    assert "No bot is linked" in mallory.get("/links").content.decode()
+
+
+def test_every_page_carries_a_policy_that_forbids_inline_code_and_other_origins(alice):
+    for path in LISTS:
+        policy = alice.get(path).headers["Content-Security-Policy"]
+        assert "unsafe" not in policy
+        assert "script-src 'self'" in policy
+        assert "ws://127.0.0.1:8001" in policy
+
+
+def test_no_page_is_kept_by_a_cache(alice):
+    assert "no-store" in alice.get("/").headers["Cache-Control"]
+
+
+def test_a_stranger_is_asked_to_sign_in_everywhere(acme):
+    made = make_everything(acme)
+    for path in [*LISTS, *pages_of(made)]:
+        answer = Client().get(path)
+        assert answer.status_code == 302, path
+        assert answer.headers["Location"].startswith("/sign-in")
+    for path in buttons_of(made):
+        assert Client().post(path).headers["Location"].startswith("/sign-in"), path
+
+
+def test_another_tenants_things_are_not_found(mallory, acme):
+    made = make_everything(acme)
+    for path in pages_of(made):
+        answer = mallory.get(path)
+        assert answer.status_code == 404, path
+        assert "Not found" in answer.content.decode()
+        assert_clean(answer.content.decode())
+    for path in buttons_of(made):
+        answer = mallory.post(path, {"prompt": "x", "key": "k"})
+        assert answer.status_code == 404, path
+
+
+def test_another_tenants_member_is_not_found(mallory, acme):
+    answer = mallory.post(f"/settings/members/{acme.users['bob'].pk}/remove")
+    assert answer.status_code == 404
+
+
+def test_what_does_not_exist_is_not_found(alice):
+    nothing = uuid.uuid4()
+    for path in (f"/workspaces/{nothing}", f"/agents/{nothing}", "/links/new/pigeon", "/nowhere"):
+        assert alice.get(path).status_code == 404
+
+
+def test_every_form_without_its_token_is_refused(alice, acme):
+    made = make_everything(acme)
+    for path in [*buttons_of(made), "/", "/tickets", "/sign-out", "/organisation"]:
+        answer = alice.client.post(path, {"org": alice.org_id})
+        assert answer.status_code == 403, path
+        assert "too old" in answer.content.decode()
+
+
+def test_buttons_do_nothing_when_they_are_only_looked_at(alice, acme):
+    for path in buttons_of(make_everything(acme)):
+        assert alice.get(path).status_code == 405, path
+
+
+def test_a_form_made_for_another_organisation_changes_nothing(alice, acme):
+    answer = alice.post("/agents/new", {"org": str(uuid.uuid4()), "name": "Stray", "provider": "shell"})
+    assert answer.status_code == 409
+    assert "Stray" not in alice.get("/agents").content.decode()
+
+
+@pytest.mark.parametrize("path", ["/", "/agents", "/playbooks", "/links", "/deliveries", "/secrets"])
+def test_the_navigation_marks_where_one_is(alice, path):
+    assert f'href="{path}" aria-current="page"' in alice.get(path).content.decode()
+
+
+def test_every_address_of_the_dashboard_is_walked_here(acme):
+    made = make_everything(acme)
+    walked = {
+        *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
+        "/organisation", "/sign-in", f"/settings/members/{acme.users['bob'].pk}/remove",
+    }  # fmt: skip
+    for pattern in urlpatterns:
+        assert any(pattern.pattern.match(path.lstrip("/")) for path in walked), pattern.pattern

@@ -1,0 +1,79 @@
+"""Short ways to the states that several domain tests start from."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from conftest import Tenant
+from services.domain.plane.actions import Taken, Wanted, register_host, take_sandbox
+from services.domain.tasks.dispatch import Candidate, claim_task
+from services.domain.tasks.models import Task
+from services.domain.tasks.runner import JournalEntry, store_journal
+from services.domain.tasks.submit import TaskOrder, submit_task
+from services.domain.tenancy.transaction import tenant_transaction
+
+
+def submit(tenant: Tenant, prompt: str = "true", **order: Any) -> Task:
+    """Submit a task of the tenant's owner to its shell agent, or to the workspace that is named."""
+    if "workspace_id" not in order:
+        order["agent_id"] = tenant.agent.id
+    return submit_task(tenant.owner, TaskOrder(prompt=prompt, **order), source="api")
+
+
+def wanted(task: Task) -> Wanted:
+    """Return what a task wants of a sandbox."""
+    return Wanted(
+        org_id=task.org_id,
+        workspace_id=task.workspace_id,
+        task_id=task.id,
+        image="image:1",
+        volume=task.workspace_id.hex,
+        idle_stop_s=600,
+        memory_bytes=1024**3,
+        cpus=1.0,
+    )
+
+
+def start(task: Task, *, slots: int = 8) -> Taken:
+    """Take a sandbox on the test host and claim the task for it."""
+    register_host("testhost", driver="null", slots=slots)
+    taken = take_sandbox("testhost", wanted(task))
+    assert taken is not None
+    assert claim_task(Candidate(task.org_id, task.id), taken.sandbox.id) is not None
+    return taken
+
+
+class Runner:
+    """Plays the runner of one sandbox: numbers its entries and stores them."""
+
+    def __init__(self, task: Task, sandbox_id: uuid.UUID) -> None:
+        self.task, self.sandbox_id = task, sandbox_id
+        self.journal, self.n = uuid.uuid4(), 0
+
+    def entry(self, entry_type: str, **data: Any) -> JournalEntry:
+        """Make the next entry."""
+        self.n += 1
+        return JournalEntry(n=self.n, turn=self.task.id, type=entry_type, data=data)
+
+    def store(self, *entries: JournalEntry) -> int:
+        """Store entries; returns up to where the journal is stored."""
+        return store_journal(self.task.org_id, self.sandbox_id, self.journal, entries).n
+
+    def says(self, entry_type: str, **data: Any) -> int:
+        """Make and store one entry."""
+        return self.store(self.entry(entry_type, **data))
+
+
+def running(tenant: Tenant, **order: Any) -> tuple[Task, Runner]:
+    """Submit and start a task whose runner has reported the start of its turn."""
+    task = submit(tenant, **order)
+    runner = Runner(task, start(task).sandbox.id)
+    runner.says("turn.started", provider="shell")
+    return task, runner
+
+
+def fresh(task: Task) -> Task:
+    """Read a task again."""
+    with tenant_transaction(task.org_id):
+        return Task.objects.get(id=task.id)

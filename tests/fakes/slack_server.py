@@ -1,0 +1,332 @@
+"""A strict local Slack Web API server with signed events, and controls for tests under `/__control`.
+
+In a test: `with FakeSlack() as slack: …`. As a process: `python -m tests.fakes.slack_server --port 8082`.
+By default any token is a bot of one workspace and any channel exists; give `tokens` or `channels` to know
+only those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import hmac
+import itertools
+import json
+import re
+import time
+from collections.abc import Callable, Collection
+from typing import Any, Self
+
+import httpx
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
+
+TEAM_ID = "T0001ACME"
+BOT_ID = "B0001SLIP"
+BOT_USER_ID = "U0001SLIP"
+APP_ID = "A0001SLIP"
+PERSON_ID = "U0002BOB"
+_TS = re.compile(r"[0-9]{10}\.[0-9]{6}")
+_CHANNEL = re.compile(r"[CDGU][A-Z0-9]{2,20}")
+JSON = dict[str, Any]
+
+
+def sign(body: bytes, secret: str, ts: int) -> dict[str, str]:
+    """Make the headers with which Slack signs a call."""
+    digest = hmac.new(secret.encode(), b"v0:%d:%s" % (ts, body), hashlib.sha256).hexdigest()
+    return {
+        "content-type": "application/json",
+        "x-slack-request-timestamp": str(ts),
+        "x-slack-signature": f"v0={digest}",
+    }
+
+
+class _Refused(Exception):
+    """An answer with `ok: false`, which Slack gives with status 200."""
+
+
+class FakeSlack:
+    """The server, its state, and what tests ask of it. `sent` has the messages, `calls` every API call."""
+
+    def __init__(
+        self, tokens: Collection[str] | None = None, channels: Collection[str] | None = None, port: int = 0
+    ) -> None:
+        self.tokens = tokens
+        self.channels = channels
+        self.sent = Journal()
+        self.calls = Journal()
+        self.faults = Faults()
+        self.subscription: tuple[str, str] | None = None
+        self._messages: dict[tuple[str, str], JSON] = {}
+        self._numbers = itertools.count(1)
+        self._server = LocalServer(self._app(), port)
+        self.url = self._server.url
+        self.api_base = f"{self.url}/api/"
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+    def run_here(self) -> None:
+        """Serve on this thread."""
+        self._server.run_here()
+
+    # --- What people do ----------------------------------------------------------------------------------
+
+    def subscribe(self, url: str, signing_secret: str) -> None:
+        """Send events to this address, as a person would set in the app's settings."""
+        self.subscription = (url, signing_secret)
+
+    def message(self, channel: str, text: str, **fields: Any) -> JSON:
+        """Make the event of a message that somebody writes; `fields` are added to it."""
+        kinds = {"D": "im", "G": "mpim"}
+        event = {
+            "type": "message",
+            "user": PERSON_ID,
+            "text": text,
+            "ts": self._next_ts(),
+            "channel": channel,
+            "channel_type": kinds.get(channel[0], "channel"),
+            "team": TEAM_ID,
+            "client_msg_id": f"c0ffee00-0000-4000-8000-{next(self._numbers):012d}",
+        }
+        return self.envelope(event | fields)
+
+    def envelope(self, event: JSON) -> JSON:
+        """Wrap an event as the Events API does."""
+        return {
+            "token": "verification",
+            "team_id": TEAM_ID,
+            "api_app_id": APP_ID,
+            "event": event,
+            "type": "event_callback",
+            "event_id": f"Ev{next(self._numbers):08d}",
+            "event_time": int(time.time()),
+            "authorizations": [
+                {"enterprise_id": None, "team_id": TEAM_ID, "user_id": BOT_USER_ID, "is_bot": True}
+            ],
+        }
+
+    def mention(self, message: JSON) -> JSON:
+        """Make the `app_mention` twin of a message: another event for the same post, without channel type."""
+        event = {key: value for key, value in message["event"].items() if key != "channel_type"}
+        return self.envelope(event | {"type": "app_mention"})
+
+    def deliver(self, envelope: JSON, retry: int = 0) -> httpx.Response:
+        """Post an event, signed, to the subscribed address."""
+        if self.subscription is None:
+            raise LookupError("nothing is subscribed")
+        url, secret = self.subscription
+        body = json.dumps(envelope).encode()
+        headers = sign(body, secret, int(time.time()))
+        if retry:
+            headers |= {"x-slack-retry-num": str(retry), "x-slack-retry-reason": "http_timeout"}
+        return httpx.post(url, content=body, headers=headers, timeout=10)
+
+    # --- The Web API -------------------------------------------------------------------------------------
+
+    def _app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/api/{method}", self._answer, methods=["GET", "POST"]),
+                Route("/__control/{what}", self._control, methods=["GET", "POST"]),
+            ]
+        )
+
+    async def _answer(self, request: Request) -> Response:
+        method = request.path_params["method"]
+        try:
+            params = await _params(request)
+            token = _token(request, params)
+            self.calls.add({"method": method, "params": params, "token": token})
+            fault = self.faults.take(method)
+            if fault is not None and fault.how != "drop":
+                return _failure(fault)
+            self._check_token(token)
+            result = self._method(method)(params)
+        except _Refused as refused:
+            return JSONResponse({"ok": False, "error": str(refused)})
+        return BrokenConnection() if fault is not None else JSONResponse({"ok": True} | result)
+
+    def _check_token(self, token: str | None) -> None:
+        if not token:
+            raise _Refused("not_authed")
+        if self.tokens is not None and token not in self.tokens:
+            raise _Refused("invalid_auth")
+
+    def _method(self, name: str) -> Callable[[JSON], JSON]:
+        methods: dict[str, Callable[[JSON], JSON]] = {
+            "auth.test": self._auth_test,
+            "chat.postMessage": self._post_message,
+            "chat.update": self._update,
+            "conversations.info": self._conversation,
+            "assistant.threads.setStatus": self._set_status,
+        }
+        if name not in methods:
+            raise _Refused("unknown_method")
+        return methods[name]
+
+    def _auth_test(self, params: JSON) -> JSON:
+        return {
+            "url": "https://acme.slack.com/",
+            "team": "Acme",
+            "user": "slipway",
+            "team_id": TEAM_ID,
+            "user_id": BOT_USER_ID,
+            "bot_id": BOT_ID,
+            "is_enterprise_install": False,
+        }
+
+    def _post_message(self, params: JSON) -> JSON:
+        channel, text = self._channel(params), _text(params)
+        message: JSON = {
+            "type": "message",
+            "user": BOT_USER_ID,
+            "bot_id": BOT_ID,
+            "app_id": APP_ID,
+            "team": TEAM_ID,
+            "text": text,
+            "ts": self._next_ts(),
+        }
+        thread_ts = params.get("thread_ts")
+        if thread_ts is not None:
+            if not _TS.fullmatch(str(thread_ts)):
+                raise _Refused("invalid_thread_ts")
+            message["thread_ts"] = thread_ts
+        self._messages[channel, message["ts"]] = message
+        self.sent.add({"channel": channel, "params": params, "message": message})
+        return {"channel": channel, "ts": message["ts"], "message": message}
+
+    def _update(self, params: JSON) -> JSON:
+        channel, ts = self._channel(params), str(params.get("ts", ""))
+        message = self._messages.get((channel, ts))
+        if message is None:
+            raise _Refused("message_not_found")
+        message["text"] = _text(params)
+        return {"channel": channel, "ts": ts, "text": message["text"], "message": message}
+
+    def _conversation(self, params: JSON) -> JSON:
+        channel = self._channel(params)
+        is_direct = channel.startswith("D")
+        known: JSON = {"id": channel, "is_im": is_direct, "is_channel": not is_direct, "is_archived": False}
+        return {"channel": known | ({"user": PERSON_ID} if is_direct else {"name": channel.lower()})}
+
+    def _set_status(self, params: JSON) -> JSON:
+        self._channel(params, "channel_id")
+        if not _TS.fullmatch(str(params.get("thread_ts", ""))):
+            raise _Refused("invalid_thread_ts")
+        if "status" not in params:
+            raise _Refused("invalid_arguments")
+        return {}
+
+    def _channel(self, params: JSON, name: str = "channel") -> str:
+        channel = str(params.get(name, ""))
+        is_known = channel in self.channels if self.channels is not None else _CHANNEL.fullmatch(channel)
+        if not is_known:
+            raise _Refused("channel_not_found")
+        return channel
+
+    def _next_ts(self) -> str:
+        return f"{int(time.time())}.{next(self._numbers):06d}"
+
+    # --- Controls ----------------------------------------------------------------------------------------
+
+    async def _control(self, request: Request) -> Response:
+        body: JSON = await request.json() if await request.body() else {}
+        match request.path_params["what"]:
+            case "sent":
+                return JSONResponse({"messages": self.sent.all()})
+            case "calls":
+                return JSONResponse({"calls": self.calls.all()})
+            case "fail":
+                self.faults.plan(Fault(**body))
+                return JSONResponse({})
+            case "subscribe":
+                self.subscribe(body["url"], body["signing_secret"])
+                return JSONResponse({})
+            case "deliver":
+                return await self._control_deliver(body)
+            case "reset":
+                self.sent.clear()
+                self.calls.clear()
+                self.faults.clear()
+                return JSONResponse({})
+        return JSONResponse({"error": "unknown control"}, status_code=404)
+
+    async def _control_deliver(self, body: JSON) -> Response:
+        """Deliver `envelope`, or a message made of `channel`, `text` and `fields`, `repeat` times."""
+        envelope = body.get("envelope") or self.message(
+            str(body["channel"]), str(body["text"]), **body.get("fields", {})
+        )
+        statuses = []
+        for attempt in range(int(body.get("repeat", 1))):
+            answer = await run_in_threadpool(self.deliver, envelope, attempt)
+            statuses.append(answer.status_code)
+        return JSONResponse({"envelope": envelope, "statuses": statuses})
+
+
+def _failure(fault: Fault) -> Response:
+    match fault.how:
+        case "throttle":
+            headers = {"Retry-After": str(fault.retry_after_s)}
+            return JSONResponse({"ok": False, "error": "ratelimited"}, status_code=429, headers=headers)
+        case "error":
+            return Response("upstream failure", status_code=500)
+        case "forbid":
+            return JSONResponse({"ok": False, "error": "not_in_channel"})
+        case code:
+            return JSONResponse({"ok": False, "error": code})
+
+
+def _text(params: JSON) -> str:
+    text = str(params.get("text", ""))
+    if not text.strip():
+        raise _Refused("no_text")
+    if len(text) > 40_000:
+        raise _Refused("msg_too_long")
+    return text
+
+
+def _token(request: Request, params: JSON) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return token
+    given = params.pop("token", None)
+    return str(given) if given else None
+
+
+async def _params(request: Request) -> JSON:
+    """Read the arguments from wherever Slack allows them: the query, a form, or JSON."""
+    params: JSON = dict(request.query_params)
+    if request.headers.get("content-type", "").startswith("application/json"):
+        try:
+            # Calls without arguments come as JSON without a body.
+            body: JSON = await request.json() if await request.body() else {}
+            return params | body
+        except ValueError as error:
+            raise _Refused("invalid_json") from error
+    async with request.form() as form:
+        return params | {name: str(value) for name, value in form.items()}
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8082)
+    parser.add_argument("--token", action="append", help="know only these tokens")
+    options = parser.parse_args()
+    server = FakeSlack(tokens=options.token, port=options.port)
+    print(f"SLACK_API_BASE={server.api_base}", flush=True)
+    server.run_here()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""A strict local Bot API server, with controls for tests under `/__control`.
+
+In a test: `with FakeTelegram() as telegram: …`.
+As a process: `python -m tests.fakes.telegram_server --port 8081`.
+By default any well-formed token is a bot and any number a chat; give `bots` or `chats` to know only those.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
+from tests.fakes.telegram_html import CannotParse, read_html, utf16_units
+
+_TOKEN = re.compile(r"([0-9]{1,20}):[A-Za-z0-9_-]+")
+_SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_ACTIONS = {"typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice"}
+_ACTIONS |= {"upload_document", "choose_sticker", "find_location", "record_video_note", "upload_video_note"}
+JSON = dict[str, Any]
+
+
+class _Refused(Exception):
+    """An answer with an error; `parameters` as in the Bot API."""
+
+    def __init__(self, code: int, description: str, **parameters: int) -> None:
+        super().__init__(description)
+        self.code, self.description, self.parameters = code, description, parameters
+
+    def answer(self) -> Response:
+        body: JSON = {"ok": False, "error_code": self.code, "description": self.description}
+        if self.parameters:
+            body["parameters"] = self.parameters
+        return JSONResponse(body, status_code=self.code)
+
+
+def _bad(reason: str) -> _Refused:
+    return _Refused(400, f"Bad Request: {reason}")
+
+
+class FakeTelegram:
+    """The server, its state, and what tests ask of it. `sent` has the messages, `calls` every API call."""
+
+    def __init__(
+        self,
+        bots: Mapping[str, str] | None = None,
+        chats: Mapping[int, JSON] | None = None,
+        port: int = 0,
+    ) -> None:
+        self.bots = bots
+        self.chats = chats
+        self.sent = Journal()
+        self.calls = Journal()
+        self.faults = Faults()
+        self.webhooks: dict[str, JSON] = {}
+        self._messages: dict[tuple[int, int], JSON] = {}
+        self._message_ids = itertools.count(1)
+        self._update_ids = itertools.count(100_000_001)
+        self._server = LocalServer(self._app(), port)
+        self.url = self._server.url
+
+    def __enter__(self) -> Self:
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop()
+
+    def run_here(self) -> None:
+        """Serve on this thread."""
+        self._server.run_here()
+
+    # --- What people do ----------------------------------------------------------------------------------
+
+    def message(self, chat_id: int, text: str, **fields: Any) -> JSON:
+        """Make the update of a message that somebody writes; `fields` are added to the message."""
+        chat = self._chat(chat_id)
+        person = {"id": 501, "is_bot": False, "first_name": "Bob", "username": "bob", "language_code": "en"}
+        message: JSON = {
+            "message_id": next(self._message_ids),
+            "from": person,
+            "chat": chat,
+            "date": int(time.time()),
+            "text": text,
+            "entities": _found_entities(text),
+        } | fields
+        if not message["entities"]:
+            del message["entities"]
+        self._messages[chat_id, message["message_id"]] = message
+        return {"update_id": next(self._update_ids), "message": message}
+
+    def deliver(self, update: JSON, token: str | None = None) -> httpx.Response:
+        """Post an update to the bot's webhook with its secret; without a token, to the only one there is."""
+        hook = self.webhooks[token] if token is not None else next(iter(self.webhooks.values()))
+        headers = {"content-type": "application/json"}
+        if hook["secret_token"]:
+            headers["x-telegram-bot-api-secret-token"] = hook["secret_token"]
+        return httpx.post(hook["url"], content=json.dumps(update), headers=headers, timeout=10)
+
+    # --- The Bot API -------------------------------------------------------------------------------------
+
+    def _app(self) -> Starlette:
+        return Starlette(
+            routes=[
+                Route("/bot{token}/{method}", self._answer, methods=["GET", "POST"]),
+                Route("/__control/{what}", self._control, methods=["GET", "POST"]),
+            ]
+        )
+
+    async def _answer(self, request: Request) -> Response:
+        token, method = request.path_params["token"], request.path_params["method"].lower()
+        params = await _params(request)
+        self.calls.add({"token": token, "method": method, "params": params})
+        try:
+            bot = self._bot(token)
+            fault = self.faults.take(method)
+            if fault is not None and fault.how != "drop":
+                raise _refusal(fault)
+            result = self._method(method)(bot, params)
+        except _Refused as refused:
+            return refused.answer()
+        if fault is not None:
+            return BrokenConnection()
+        return JSONResponse({"ok": True, "result": result})
+
+    def _method(self, name: str) -> Callable[[JSON, JSON], Any]:
+        methods: dict[str, Callable[[JSON, JSON], Any]] = {
+            "getme": lambda bot, params: _public(bot),
+            "setwebhook": self._set_webhook,
+            "deletewebhook": self._delete_webhook,
+            "getwebhookinfo": self._webhook_info,
+            "sendmessage": self._send_message,
+            "editmessagetext": self._edit_message_text,
+            "sendchataction": self._send_chat_action,
+        }
+        if name not in methods:
+            raise _Refused(404, "Not Found: method not found")
+        return methods[name]
+
+    def _bot(self, token: str) -> JSON:
+        found = _TOKEN.fullmatch(token)
+        if found is None:
+            raise _Refused(404, "Not Found")
+        if self.bots is not None and token not in self.bots:
+            raise _Refused(401, "Unauthorized")
+        name = self.bots[token] if self.bots is not None else f"slipway{found[1]}_bot"
+        return {
+            "id": int(found[1]),
+            "is_bot": True,
+            "first_name": name,
+            "username": name,
+            "can_join_groups": True,
+            "can_read_all_group_messages": False,
+            "supports_inline_queries": False,
+            "token": token,
+        }
+
+    def _set_webhook(self, bot: JSON, params: JSON) -> bool:
+        url = str(params.get("url", ""))
+        if not url:
+            return self._delete_webhook(bot, params)
+        parts = urlsplit(url)
+        if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost"):
+            raise _bad("bad webhook: An HTTPS URL must be provided for webhook")
+        secret = str(params.get("secret_token", ""))
+        if secret and not _SECRET.fullmatch(secret):
+            raise _bad("secret token contains unallowed characters")
+        allowed = _json(params.get("allowed_updates"), [])
+        self.webhooks[bot["token"]] = {"url": url, "secret_token": secret, "allowed_updates": allowed}
+        return True
+
+    def _delete_webhook(self, bot: JSON, params: JSON) -> bool:
+        self.webhooks.pop(bot["token"], None)
+        return True
+
+    def _webhook_info(self, bot: JSON, params: JSON) -> JSON:
+        hook = self.webhooks.get(bot["token"], {"url": ""})
+        shown = {key: value for key, value in hook.items() if key != "secret_token" and value != []}
+        return shown | {"has_custom_certificate": False, "pending_update_count": 0}
+
+    def _send_message(self, bot: JSON, params: JSON) -> JSON:
+        chat = self._known_chat(params)
+        text, entities = _read_text(params)
+        message: JSON = {
+            "message_id": next(self._message_ids),
+            "from": _public(bot),
+            "chat": chat,
+            "date": int(time.time()),
+            "text": text,
+        }
+        if entities:
+            message["entities"] = entities
+        thread_id = _read_thread(chat, params)
+        if thread_id is not None:
+            message |= {"message_thread_id": thread_id, "is_topic_message": True}
+        answered = self._answered(chat, params)
+        if answered is not None:
+            message["reply_to_message"] = {k: v for k, v in answered.items() if k != "reply_to_message"}
+        self._messages[chat["id"], message["message_id"]] = message
+        self.sent.add({"token": bot["token"], "params": params, "message": message})
+        return message
+
+    def _edit_message_text(self, bot: JSON, params: JSON) -> JSON:
+        chat = self._known_chat(params)
+        message = self._messages.get((chat["id"], _whole(params, "message_id") or 0))
+        if message is None:
+            raise _bad("message to edit not found")
+        text, entities = _read_text(params)
+        if (message["text"], message.get("entities", [])) == (text, entities):
+            raise _bad(
+                "message is not modified: specified new message content and reply markup are exactly the same"
+            )
+        message |= {"text": text, "entities": entities, "edit_date": int(time.time())}
+        return message
+
+    def _send_chat_action(self, bot: JSON, params: JSON) -> bool:
+        _read_thread(self._known_chat(params), params)
+        if params.get("action") not in _ACTIONS:
+            raise _bad("wrong parameter action in request")
+        return True
+
+    def _known_chat(self, params: JSON) -> JSON:
+        chat_id = _whole(params, "chat_id")
+        if chat_id is None:
+            raise _bad("chat_id is empty")
+        return self._chat(chat_id)
+
+    def _chat(self, chat_id: int) -> JSON:
+        if self.chats is not None:
+            if chat_id not in self.chats:
+                raise _bad("chat not found")
+            return {"id": chat_id} | self.chats[chat_id]
+        if chat_id > 0:
+            return {"id": chat_id, "type": "private", "first_name": "Bob"}
+        return {"id": chat_id, "type": "supergroup", "title": f"Group {-chat_id}", "is_forum": True}
+
+    def _answered(self, chat: JSON, params: JSON) -> JSON | None:
+        reply = _json(params.get("reply_parameters"), None)
+        if reply is None:
+            return None
+        message = self._messages.get((chat["id"], int(reply["message_id"])))
+        if message is None and not reply.get("allow_sending_without_reply"):
+            raise _bad("message to be replied not found")
+        return message
+
+    # --- Controls ----------------------------------------------------------------------------------------
+
+    async def _control(self, request: Request) -> Response:
+        body: JSON = await request.json() if await request.body() else {}
+        match request.path_params["what"]:
+            case "sent":
+                return JSONResponse({"messages": self.sent.all()})
+            case "calls":
+                return JSONResponse({"calls": self.calls.all()})
+            case "webhooks":
+                return JSONResponse({"webhooks": self.webhooks})
+            case "fail":
+                self.faults.plan(Fault(**body))
+                return JSONResponse({})
+            case "deliver":
+                return await self._control_deliver(body)
+            case "reset":
+                self.sent.clear()
+                self.calls.clear()
+                self.faults.clear()
+                return JSONResponse({})
+        return JSONResponse({"error": "unknown control"}, status_code=404)
+
+    async def _control_deliver(self, body: JSON) -> Response:
+        """Deliver `update`, or a message made of `chat_id`, `text` and `fields`, `repeat` times."""
+        update = body.get("update") or self.message(
+            int(body["chat_id"]), str(body["text"]), **body.get("fields", {})
+        )
+        statuses = []
+        for _ in range(int(body.get("repeat", 1))):
+            answer = await run_in_threadpool(self.deliver, update, body.get("token"))
+            statuses.append(answer.status_code)
+        return JSONResponse({"update": update, "statuses": statuses})
+
+
+def _public(bot: JSON) -> JSON:
+    return {key: value for key, value in bot.items() if key != "token"}
+
+
+def _refusal(fault: Fault) -> _Refused:
+    match fault.how:
+        case "throttle":
+            seconds = fault.retry_after_s
+            return _Refused(429, f"Too Many Requests: retry after {seconds}", retry_after=seconds)
+        case "forbid":
+            return _Refused(403, "Forbidden: bot was blocked by the user")
+        case "migrate":
+            reason = "Bad Request: group chat was upgraded to a supergroup chat"
+            return _Refused(400, reason, migrate_to_chat_id=-1001234567890)
+        case "markup":
+            return _bad("can't parse entities: Unsupported start tag at byte offset 0")
+        case "error":
+            return _Refused(500, "Internal Server Error")
+    raise ValueError(f"unknown fault {fault.how}")
+
+
+def _read_text(params: JSON) -> tuple[str, list[JSON]]:
+    text, entities, mode = (
+        str(params.get("text", "")),
+        _json(params.get("entities"), []),
+        params.get("parse_mode"),
+    )
+    if mode not in (None, "", "HTML"):
+        raise _bad("unsupported parse_mode")
+    if mode == "HTML":
+        try:
+            text, entities = read_html(text)
+        except CannotParse as error:
+            raise _bad(str(error)) from error
+    if not text.strip():
+        raise _bad("message text is empty")
+    if utf16_units(text) > 4096:
+        raise _bad("message is too long")
+    return text, entities
+
+
+def _read_thread(chat: JSON, params: JSON) -> int | None:
+    thread_id = _whole(params, "message_thread_id")
+    if thread_id is not None and (thread_id <= 0 or thread_id not in chat.get("topics", [thread_id])):
+        raise _bad("message thread not found")
+    return thread_id
+
+
+def _whole(params: JSON, name: str) -> int | None:
+    value = params.get(name)
+    if value is None:
+        return None
+    try:
+        return int(value)
+    except ValueError as error:
+        raise _bad("chat not found" if name == "chat_id" else f"{name} is not a number") from error
+
+
+def _json(value: Any, default: Any) -> Any:
+    if value is None:
+        return default
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise _bad("can't parse a JSON parameter") from error
+
+
+def _found_entities(text: str) -> list[JSON]:
+    """Find the mentions and commands in a text, as Telegram does for what people write."""
+    kinds = (("mention", r"(?<!\w)@\w{3,32}"), ("bot_command", r"(?<!\S)/\w{1,64}(?:@\w{3,32})?"))
+    return [
+        {"type": kind, "offset": utf16_units(text[: found.start()]), "length": utf16_units(found[0])}
+        for kind, pattern in kinds
+        for found in re.finditer(pattern, text)
+    ]
+
+
+async def _params(request: Request) -> JSON:
+    """Read the parameters from wherever the Bot API allows them."""
+    params: JSON = dict(request.query_params)
+    if request.headers.get("content-type", "").startswith("application/json"):
+        body: JSON = await request.json()
+        return params | body
+    async with request.form() as form:
+        return params | {name: str(value) for name, value in form.items()}
+
+
+def main() -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=8081)
+    parser.add_argument("--bot", action="append", metavar="TOKEN=USERNAME", help="know only these bots")
+    options = parser.parse_args()
+    bots = dict(bot.split("=", 1) for bot in options.bot) if options.bot else None
+    server = FakeTelegram(bots=bots, port=options.port)
+    print(f"TELEGRAM_API_BASE={server.url}", flush=True)
+    server.run_here()
+
+
+if __name__ == "__main__":
+    main()
