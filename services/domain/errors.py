@@ -274,6 +274,28 @@ class SandboxRefused(Permanent):
     code = "sandbox_refused"
 
 
+class PromiseBroken(SandboxRefused):
+    """This engine cannot keep a promise of isolation, and no operator has accepted that."""
+
+    code = "sandbox_promise_broken"
+
+
+class RuntimeMissing(SandboxRefused):
+    """The engine has no runtime class of this name."""
+
+    code = "sandbox_runtime_missing"
+
+
+class VolumeMissing(Missing):
+    code = "volume_missing"
+
+
+class VolumeFull(Permanent):
+    """The files need more room than the workspace has."""
+
+    code = "disk_full"
+
+
 # --- Chat platforms ----------------------------------------------------------------------------------
 
 

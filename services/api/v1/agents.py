@@ -40,7 +40,12 @@ class AgentShape(Shape):
     max_budget_usd: str | None
     memory_mb: int
     cpus: float
+    disk_mb: int
+    pids: int
+    runtime: str
+    idle_pause_s: int
     idle_stop_s: int
+    archive_after_s: int | None
     created_at: Moment
     updated_at: Moment
     archived_at: Moment | None

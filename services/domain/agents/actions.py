@@ -34,7 +34,12 @@ class AgentFields(BaseModel):
     max_budget_microusd: int | None = Field(default=None, ge=0, le=10**12)
     memory_mb: int = Field(default=1024, ge=64, le=65_536)
     cpus: float = Field(default=1.0, gt=0, le=64)
+    disk_mb: int = Field(default=2048, ge=64, le=1_048_576)
+    pids: int = Field(default=256, ge=32, le=32_768)
+    runtime: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,60}$")
+    idle_pause_s: int = Field(default=120, ge=0, le=604_800)
     idle_stop_s: int = Field(default=600, ge=0, le=604_800)
+    archive_after_s: int | None = Field(default=2_592_000, ge=60, le=315_360_000)
 
     def checked(self) -> dict[str, Any]:
         """Return the row's values. Raises: Invalid for an MCP server that does not exist."""

@@ -21,11 +21,16 @@ class Provider(models.TextChoices):
 
     SHELL = "shell"
     CLAUDE = "claude"
+    CODEX = "codex"
+    OPENCODE = "opencode"
     SCRIPTED = "scripted"
 
 
 class Agent(TenantModel):
-    """A template: provider and model, instructions, grants and limits. Money is in micro-dollars."""
+    """A template: provider and model, instructions, grants and limits. Money is in micro-dollars.
+
+    `image` is the derived image with the agent's packages, once it is built; empty means its provider's own.
+    """
 
     name = models.CharField(max_length=80)
     slug = models.SlugField(max_length=60)
@@ -40,7 +45,15 @@ class Agent(TenantModel):
     max_budget_microusd = models.BigIntegerField(null=True, blank=True)
     memory_mb = models.PositiveIntegerField(default=1024)
     cpus = models.FloatField(default=1.0)
+    disk_mb = models.PositiveIntegerField(default=2048)
+    pids = models.PositiveIntegerField(default=256)
+    runtime = models.CharField(max_length=60, blank=True)
+    idle_pause_s = models.PositiveIntegerField(default=120)
     idle_stop_s = models.PositiveIntegerField(default=600)
+    archive_after_s = models.PositiveIntegerField(null=True, blank=True, default=2_592_000)
+    egress = models.JSONField(default=list, blank=True)
+    packages = models.JSONField(default=dict, blank=True)
+    image = models.CharField(max_length=200, blank=True, editable=False)
     updated_at = models.DateTimeField(default=now)
     archived_at = models.DateTimeField(null=True, blank=True)
 

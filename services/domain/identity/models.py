@@ -24,6 +24,8 @@ class Organisation(models.Model):
     suspended_at = models.DateTimeField(null=True, blank=True)
     max_queued_tasks = models.PositiveIntegerField(default=10_000)
     max_running_tasks = models.PositiveIntegerField(default=100)
+    max_idle_stop_s = models.PositiveIntegerField(default=86_400)
+    max_archive_after_s = models.PositiveIntegerField(default=7_776_000)
     last_dispatched_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

@@ -1,4 +1,4 @@
-"""The port that every sandbox driver implements: docker, bubblewrap, null.
+"""The port that every sandbox driver implements: docker, bubblewrap, kubernetes, null.
 
 A driver starts and stops isolated runners on this host. It knows no database row and no tenant: it is told
 what to start, by values. Every method may be called twice for the same sandbox and is idempotent.
@@ -7,9 +7,11 @@ what to start, by values. Every method may be called twice for the same sandbox 
 from __future__ import annotations
 
 import enum
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from uuid import UUID
 
 
@@ -25,6 +27,7 @@ class Promise(enum.StrEnum):
     MEMORY_LIMIT = "memory_limit"
     CPU_LIMIT = "cpu_limit"
     PIDS_LIMIT = "pids_limit"
+    DISK_LIMIT = "disk_limit"
     OWN_FILESYSTEM = "own_filesystem"
 
 
@@ -43,6 +46,7 @@ class SandboxLimits:
     cpus: float = 1.0
     pids: int = 256
     tmp_bytes: int = 256 * 1024**2
+    disk_bytes: int = 2 * 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,10 @@ class SandboxSpec:
     """What to start. Nothing in it is secret: the engine's inspection shows all of it.
 
     `socket_dir` is a folder on the host that is mounted read-only at `/run/slipway`; the gateway serves
-    `gw.sock` in it. `volume` names the volume for `/workspace`; None gives a tmpfs that dies with the sandbox.
+    `gw.sock` in it. `volume` names the volume for `/workspace`, made with room for `limits.disk_bytes` when it is
+    not there; None gives a tmpfs that dies with the sandbox. `runtime` is the engine's runtime class (`runsc`, a Kata
+    class); None is the engine's own. A promise in `accepted_gaps` may be broken; any other is
+    kept, or the start is refused.
     """
 
     sandbox_id: UUID
@@ -60,6 +67,26 @@ class SandboxSpec:
     volume: str | None = None
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     runtime: str | None = None
+    accepted_gaps: frozenset[Promise] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxUsage:
+    """What one sandbox has used since it was started, and holds now. It has no network but its socket."""
+
+    cpu_ms: int
+    memory_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostResources:
+    """What the engine's machine has: memory in bytes, the runtime classes and images that a start may name."""
+
+    memory_bytes: int
+    memory_free_bytes: int
+    runtimes: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +111,7 @@ class EngineReport:
 class SandboxDriver(Protocol):
     """One kind of engine on this host.
 
-    Raises: EngineAway when the engine does not answer, ImageMissing, SandboxRefused.
+    Raises: EngineAway when the engine does not answer, ImageMissing, SandboxRefused, PromiseBroken.
     """
 
     kind: str
@@ -108,6 +135,37 @@ class SandboxDriver(Protocol):
 
     def destroy(self, sandbox_id: UUID) -> None:
         """Remove the container, whatever state it is in. The volume stays."""
+        ...
+
+    def measure_host(self) -> HostResources:
+        """Say what the machine has. Raises: EngineAway."""
+        ...
+
+    def resolve_image(self, image: str) -> str:
+        """Return the content digest that a tag names now, to start from that and nothing else. Raises: ImageMissing."""
+        ...
+
+    def read_usage(self, sandbox_id: UUID) -> SandboxUsage | None:
+        """Return what a sandbox uses, or None when there is none that runs."""
+        ...
+
+    def watch_ends(self, stop: threading.Event) -> Iterator[UUID]:
+        """Yield each sandbox that ends by itself, at once, until `stop` is set. Raises: EngineAway."""
+        ...
+
+    def list_volumes(self) -> frozenset[str]:
+        """Name the volumes of this installation on this host."""
+        ...
+
+    def save_volume(self, volume: str, target: BinaryIO) -> None:
+        """Write a volume's files as an uncompressed tar, whether a sandbox uses it or not. Raises: VolumeMissing."""
+        ...
+
+    def load_volume(self, volume: str, source: BinaryIO, *, disk_bytes: int) -> None:
+        """Make a volume from such a tar, owned by the agent's user; one of that name is replaced. Twice is fine.
+
+        Raises: StillInUse; VolumeFull when the files need more room.
+        """
         ...
 
     def remove_volume(self, volume: str) -> None: ...
