@@ -5,10 +5,16 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import fanout, latency, throughput
+from benchmarks import chaos, fanout, latency, soak, throughput
 from benchmarks.rows import Row
 
-BENCHMARKS = {"latency": latency.run, "throughput": throughput.run, "fanout": fanout.run}
+BENCHMARKS = {
+    "latency": latency.run,
+    "throughput": throughput.run,
+    "fanout": fanout.run,
+    "chaos": chaos.run,
+    "soak": soak.run,
+}
 
 
 def as_table(rows: list[Row]) -> str:

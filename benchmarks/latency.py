@@ -1,79 +1,172 @@
-"""submit → first word from the sandbox, as a WebSocket client sees it; beside a bare `docker run` of the same image."""
+"""submit → first word from the sandbox, as a WebSocket client sees it, by each way to get a sandbox.
+
+The ways, the cheapest first: the workspace's live sandbox, its paused one, a warm one claimed for a new workspace, a
+stopped one started with its files, one created from nothing. Beside a bare `docker run` of the same image.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from websockets.sync.client import connect
 
+from benchmarks.plane import (
+    count_sandboxes,
+    memory_of_containers,
+    resident_bytes,
+    wait_for_state,
+    wait_for_warm,
+)
 from benchmarks.rows import Row, percentile, row
 from benchmarks.stacks import running_stack
-from tests.stack.running import RunningStack
+from tests.stack.running import RunningStack, until
 
 RUNS = 20
+BURST = 50
+WAITING = 20
 FROM_SANDBOX = "turn.started"
 
 
-def first_event_ms(stack: RunningStack, workspace_id: str | None) -> tuple[float, str]:
+def first_event_ms(stack: RunningStack, **wanted: Any) -> tuple[float, str]:
     """Submit a task and return the time to its sandbox's first event, and the workspace."""
     with connect(
         f"{stack.realtime}/v1/stream", additional_headers={"authorization": f"Bearer {stack.token}"}
     ) as socket:
         started = time.perf_counter()
-        body = {"workspace_id": workspace_id} if workspace_id else {"agent_id": stack.agents["shell"]}
-        task = stack.http.post("/v1/tasks", json={**body, "prompt": "true"}).json()
-        socket.send(
-            json.dumps(
-                {"op": "subscribe", "stream": f"workspace:{task['workspace_id']}", "after": 0, "id": 1}
-            )
-        )
+        task = stack.http.post("/v1/tasks", json={"prompt": "true", **wanted}).json()
+        stream = f"workspace:{task['workspace_id']}"
+        socket.send(json.dumps({"op": "subscribe", "stream": stream, "after": 0, "id": 1}))
         while True:
             message = json.loads(socket.recv(timeout=60))
             if message.get("type") == FROM_SANDBOX and message.get("task_id") == task["id"]:
                 elapsed = (time.perf_counter() - started) * 1_000
-                stack.wait(task["id"])
+                ended = stack.wait(task["id"])
+                assert ended["status"] == "succeeded", ended
                 return elapsed, task["workspace_id"]
 
 
-def docker_run_ms(image: str) -> float:
-    """Time a bare `docker run … true` of the agent image without a network."""
+def docker_run_ms(image: str, *, is_started_only: bool = False) -> float:
+    """Time a bare `docker run … true` of the agent image without a network; or only its creation and start."""
+    options = ["-d"] if is_started_only else ["--rm"]
+    command = ["docker", "run", *options, "--network", "none", "--entrypoint", "true", image]
     started = time.perf_counter()
-    subprocess.run(
-        ["docker", "run", "--rm", "--network", "none", "--entrypoint", "true", image],
-        check=True,
-        capture_output=True,
-    )
-    return (time.perf_counter() - started) * 1_000
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    elapsed = (time.perf_counter() - started) * 1_000
+    if is_started_only:
+        subprocess.run(["docker", "rm", "-f", done.stdout.strip()], check=True, capture_output=True)
+    return elapsed
 
 
-def run() -> list[Row]:
-    """Measure live and cold starts, each cold one right beside a bare container."""
-    with running_stack(driver="docker", slots=RUNS * 2 + 4) as stack:
-        image = stack.env["SLIPWAY_AGENT_IMAGE"]
-        first_event_ms(stack, None)
-        cold, bare = [], []
-        workspace = ""
-        for _ in range(RUNS):
-            bare.append(docker_run_ms(image))
-            elapsed, workspace = first_event_ms(stack, None)
-            cold.append(elapsed)
-        live = [first_event_ms(stack, workspace)[0] for _ in range(RUNS)]
-    name, base = "bare docker run, p50", statistics.median(bare)
-    slow, slow_base = "bare docker run, p95", percentile(bare, 0.95)
-    detail = f"n={RUNS}, turn.started on the WebSocket"
+def _agents_of_their_own(stack: RunningStack) -> Any:
+    """Yield agents no two of which are alike to the pool, so that nothing warm fits."""
+    for memory_mb in itertools.count(600):
+        body = {"name": f"Alone {memory_mb}", "provider": "shell", "memory_mb": memory_mb}
+        yield stack.http.post("/v1/agents", json=body).json()["id"]
+
+
+def _rows(way: str, seen: list[float], bare: list[float], baseline: str, detail: str) -> list[Row]:
     return [
-        row("first event, live sandbox, p50", statistics.median(live), "ms", name, base, detail),
-        row("first event, live sandbox, p95", percentile(live, 0.95), "ms", name, base, detail),
-        row("first event, cold, p50", statistics.median(cold), "ms", name, base, detail),
         row(
-            "first event, cold, p95",
-            percentile(cold, 0.95),
+            f"first event, {way}, p50",
+            statistics.median(seen),
             "ms",
-            slow,
-            slow_base,
+            f"{baseline}, p50",
+            statistics.median(bare),
+            detail,
+        ),
+        row(
+            f"first event, {way}, p95",
+            percentile(seen, 0.95),
+            "ms",
+            f"{baseline}, p50",
+            statistics.median(bare),
             detail,
         ),
     ]
+
+
+def _measure_ways(stack: RunningStack) -> list[Row]:
+    image, agent = stack.env["SLIPWAY_AGENT_IMAGE"], stack.agents["shell"]
+    seen: dict[str, list[float]] = {way: [] for way in ("live", "paused", "warm", "stopped", "created")}
+    bare, created_bare = [], []
+    alone = _agents_of_their_own(stack)
+    _, workspace = first_event_ms(stack, agent_id=agent)
+    for _ in range(RUNS):
+        until(lambda: count_sandboxes(stack, "creating") == 0, within_s=60, what="the pool is filled")
+        bare.append(docker_run_ms(image))
+        created_bare.append(docker_run_ms(image, is_started_only=True))
+        seen["live"].append(first_event_ms(stack, workspace_id=workspace)[0])
+        wait_for_state(stack, workspace, "idle")
+        assert stack.http.post(f"/v1/workspaces/{workspace}/pause").status_code < 300
+        wait_for_state(stack, workspace, "paused")
+        seen["paused"].append(first_event_ms(stack, workspace_id=workspace)[0])
+        wait_for_state(stack, workspace, "idle")
+        assert stack.http.post(f"/v1/workspaces/{workspace}/stop").status_code < 300
+        wait_for_state(stack, workspace, "stopped")
+        until(lambda: count_sandboxes(stack, "creating") == 0, within_s=60, what="the pool is filled")
+        seen["stopped"].append(first_event_ms(stack, workspace_id=workspace)[0])
+        wait_for_warm(stack)
+        elapsed, other = first_event_ms(stack, agent_id=agent)
+        seen["warm"].append(elapsed)
+        wait_for_state(stack, other, "idle")
+        stack.http.post(f"/v1/workspaces/{other}/stop")
+        until(lambda: count_sandboxes(stack, "creating") == 0, within_s=60, what="the pool is filled")
+        seen["created"].append(first_event_ms(stack, agent_id=next(alone))[0])
+    name, detail = "bare docker run", f"n={RUNS}, `{FROM_SANDBOX}` on the WebSocket, from the POST"
+    return [
+        *_rows("live sandbox", seen["live"], bare, name, detail),
+        *_rows("unpaused", seen["paused"], bare, name, detail),
+        *_rows("warm one claimed", seen["warm"], bare, name, detail),
+        *_rows("stopped one started", seen["stopped"], bare, name, detail),
+        *_rows("created", seen["created"], created_bare, "bare create and start", detail),
+    ]
+
+
+def _measure_burst(stack: RunningStack) -> list[Row]:
+    """Submit many at once, each to a new workspace, and set their slowest beside a single one."""
+    agent = stack.agents["shell"]
+    single = []
+    for _ in range(10):
+        wait_for_warm(stack)
+        until(lambda: count_sandboxes(stack, "creating") == 0, within_s=60, what="the pool is filled")
+        single.append(first_event_ms(stack, agent_id=agent)[0])
+    until(lambda: count_sandboxes(stack, "busy") == 0, within_s=60, what="nothing is at work")
+    wait_for_warm(stack)
+    with ThreadPoolExecutor(BURST) as pool:
+        burst = list(pool.map(lambda _: first_event_ms(stack, agent_id=agent)[0], range(BURST)))
+    detail = f"{BURST} new workspaces at once, all succeeded"
+    return [
+        row(
+            "first event, 50 at once, p95",
+            percentile(burst, 0.95),
+            "ms",
+            "a single one, p50",
+            statistics.median(single),
+            detail,
+        )
+    ]
+
+
+def _measure_waiting(stack: RunningStack) -> list[Row]:
+    """Weigh warm sandboxes that wait, and what each costs the gateway."""
+    wait_for_warm(stack, WAITING)
+    pid = until(lambda: stack.pid("gateway"), within_s=30, what="the gateway runs")
+    containers = memory_of_containers(stack)
+    each = statistics.mean(containers) / 1024**2
+    gateway = resident_bytes(pid) / 1024**2
+    detail = f"{len(containers)} that wait, by their cgroups; the gateway then holds {gateway:.0f} MiB"
+    return [row("memory of a waiting warm sandbox", each, "MiB", "the goal", 20.0, detail)]
+
+
+def run() -> list[Row]:
+    """Measure every way to a sandbox, a burst of new workspaces, and what it costs that warm ones wait."""
+    with running_stack(driver="docker", slots=BURST + 14, warm_min=2, warm_max=4) as stack:
+        rows = [*_measure_ways(stack), *_measure_burst(stack)]
+    with running_stack(driver="docker", slots=WAITING + 4, warm_min=WAITING, warm_max=WAITING) as stack:
+        return [*rows, *_measure_waiting(stack)]

@@ -12,18 +12,19 @@ from tests.stack.running import RunningStack
 
 
 @contextlib.contextmanager
-def running_stack(*, driver: str, slots: int) -> Iterator[RunningStack]:
-    """Run a stack in a folder of its own, with one sandbox driver and so many slots."""
+def running_stack(*, driver: str, slots: int, **settings: object) -> Iterator[RunningStack]:
+    """Run a stack in a folder of its own, with one sandbox driver and so many slots.
+
+    `settings` are further ones, by their names in lower case without the prefix.
+    """
     folder = tempfile.mkdtemp(prefix="slipway-bench-")
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))
     }
     environ |= {name: os.environ[name] for name in ("SLIPWAY_BASE_IMAGE",) if name in os.environ}
-    stack = RunningStack(
-        Stack(
-            folder, environ=environ, extra={"SLIPWAY_SANDBOX_SLOTS": str(slots)}, driver=driver, is_bound=True
-        )
-    )
+    extra = {f"SLIPWAY_{name.upper()}": str(value) for name, value in settings.items()}
+    extra["SLIPWAY_SANDBOX_SLOTS"] = str(slots)
+    stack = RunningStack(Stack(folder, environ=environ, extra=extra, driver=driver, is_bound=True))
     stack.start()
     try:
         yield stack

@@ -45,6 +45,9 @@ missing_packages() {
     has redis-server || echo redis-server
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
     has bwrap || echo bubblewrap
+    # Workspaces lie in disk images of a fixed size, mounted while they are used.
+    has mkfs.ext4 || echo e2fsprogs
+    has losetup || echo mount
     has curl || echo curl
     [ -e /etc/ssl/certs/ca-certificates.crt ] || echo ca-certificates
     if ! has docker || { ! has dockerd && ! engine_answers; }; then

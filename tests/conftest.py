@@ -11,6 +11,7 @@ import pytest
 
 from deploy.local.stack import Stack
 from tests.fakes.anthropic_server import AnthropicServer
+from tests.fakes.openai_server import OpenaiServer
 from tests.fakes.serving import LocalServer
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.telegram_server import FakeTelegram
@@ -43,15 +44,29 @@ def model_server() -> Iterator[AnthropicServer]:
 
 
 @pytest.fixture(scope="session")
-def stack(telegram: FakeTelegram, slack: FakeSlack, model_server: AnthropicServer) -> Iterator[RunningStack]:
+def openai_server() -> Iterator[OpenaiServer]:
+    """Run a local model server of the other vendor, that takes one key only; its address is in `url`."""
+    fake = OpenaiServer(key=MODEL_KEY)
+    with LocalServer(fake.app) as server:
+        fake.url = server.url
+        yield fake
+
+
+@pytest.fixture(scope="session")
+def stack(
+    telegram: FakeTelegram, slack: FakeSlack, model_server: AnthropicServer, openai_server: OpenaiServer
+) -> Iterator[RunningStack]:
     """Run the whole product in a folder of its own: six services, three servers, a real engine."""
     folder = tempfile.mkdtemp(prefix="slipway-stack-")
     extra = {
         "SLIPWAY_SANDBOX_SLOTS": "8",
+        "SLIPWAY_EGRESS_TEST_HOSTS": "allowed.test=127.0.0.1,asked.test=127.0.0.1",
         "TELEGRAM_API_BASE": telegram.url,
         "SLACK_API_BASE": slack.api_base,
         "ANTHROPIC_BASE_URL": model_server.url,
         "ANTHROPIC_API_KEY": MODEL_KEY,
+        "OPENAI_BASE_URL": openai_server.url,
+        "OPENAI_API_KEY": MODEL_KEY,
     }
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))

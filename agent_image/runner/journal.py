@@ -44,11 +44,11 @@ class Journal:
     def is_full(self) -> bool:
         return len(self._entries) >= self._max_entries or self._bytes >= self._max_bytes
 
-    def append(self, turn: str, kind: str, payload: dict[str, Any]) -> bytes:
-        """Number and keep one event; return its frame."""
+    def append(self, subject: str, kind: str, payload: dict[str, Any], *, of: str = "turn") -> bytes:
+        """Number and keep one event of a turn, or of a command; return its frame."""
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         clean = text.without_nul(payload)
-        frame = {"op": "event", "n": self._next, "turn": turn, "type": kind, "at": at, "data": clean}
+        frame = {"op": "event", "n": self._next, of: subject, "type": kind, "at": at, "data": clean}
         encoded = text.encode_fitting(frame)
         self._entries.append((self._next, encoded))
         self._bytes += len(encoded)

@@ -21,6 +21,7 @@ SILENCE_S = 30.0
 WELCOME_S = 10.0
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
+WORK = frozenset({"turn", "message", "cancel", "open", "command.start", "command.cancel"})
 MAX_WAITING_LIVE = (
     1_000  # frames; what a slow gateway has not read beyond this is dropped, as live events may be
 )
@@ -36,7 +37,7 @@ class Worker(Protocol):
     def finished_turns(self) -> list[str]: ...
 
     def take(self, frame: dict[str, Any]) -> None:
-        """Take a `turn`, `message` or `cancel`. Never waits and never raises."""
+        """Take what `WORK` names. Never waits and never raises."""
         ...
 
 
@@ -77,16 +78,16 @@ class Link:
         self._outgoing: _Outgoing | None = None  # set once the gateway has said welcome
         self._is_useful = False
 
-    def send_event(self, turn: str, kind: str, payload: dict[str, Any]) -> None:
-        """Journal a durable event, and send it if there is a connection."""
-        frame = self._journal.append(turn, kind, payload)
+    def send_event(self, subject: str, kind: str, payload: dict[str, Any], *, of: str = "turn") -> None:
+        """Journal a durable event of a turn, or of a command, and send it if there is a connection."""
+        frame = self._journal.append(subject, kind, payload, of=of)
         if self._outgoing is not None:
             self._outgoing.put(frame)
 
-    def send_live(self, turn: str, kind: str, payload: dict[str, Any]) -> None:
+    def send_live(self, subject: str, kind: str, payload: dict[str, Any], *, of: str = "turn") -> None:
         """Send a live event; without a connection it is gone."""
         if self._outgoing is not None:
-            frame = {"op": "live", "turn": turn, "type": kind, "data": text.without_nul(payload)}
+            frame = {"op": "live", of: subject, "type": kind, "data": text.without_nul(payload)}
             self._outgoing.put(text.encode_fitting(frame), is_live=True)
 
     async def run(self) -> None:
@@ -182,7 +183,7 @@ class Link:
             self._outgoing.put(b'{"op":"pong"}')
         elif op == "ack":
             await self._acknowledge(frame.get("n"))
-        elif op in ("turn", "message", "cancel"):
+        elif op in WORK:
             self._worker.take(frame)
 
     async def _acknowledge(self, n: object) -> None:

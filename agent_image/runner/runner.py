@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent_image.runner.channels import Channels
+from agent_image.runner.commands import Commands
+from agent_image.runner.egress import DEFAULT_EGRESS_PORT, Egress
 from agent_image.runner.forwarder import DEFAULT_PORT, Forwarder
 from agent_image.runner.journal import Journal
 from agent_image.runner.link import SILENCE_S, Link
+from agent_image.runner.processes import Kept
 from agent_image.runner.turn import FollowUp, Provider, TurnInvalid, parse_turn
 from agent_image.runner.work import StopReason, TurnChannel, TurnWork
 
@@ -33,6 +34,7 @@ class RunnerSettings:
 
     socket_path: str = DEFAULT_SOCKET
     forward_port: int = DEFAULT_PORT
+    egress_port: int = DEFAULT_EGRESS_PORT
     owns_process_space: bool = False
     silence_s: float = SILENCE_S
 
@@ -41,6 +43,7 @@ class RunnerSettings:
         return cls(
             socket_path=environment.get("SLIPWAY_SOCKET", DEFAULT_SOCKET),
             forward_port=int(environment.get("SLIPWAY_FORWARD_PORT", DEFAULT_PORT)),
+            egress_port=int(environment.get("SLIPWAY_EGRESS_PORT", DEFAULT_EGRESS_PORT)),
             owns_process_space=environment.get("SLIPWAY_OWNS_PROCESS_SPACE") == "1",
         )
 
@@ -63,6 +66,11 @@ class Runner:
         self._work: TurnWork | None = None
         self._working: asyncio.Task[None] | None = None
         self._finished: deque[str] = deque(maxlen=MAX_FINISHED)
+        self._egress = Egress(settings.socket_path, settings.egress_port)
+        self._kept = Kept(self._egress.environment)
+        self._tidying = asyncio.Lock()
+        self._commands = Commands(self.link, self.journal, self._kept, self._tidy_up)
+        self._channels = Channels(settings.socket_path, self._kept, self._tidy_up)
 
     @property
     def turn_at_work(self) -> str | None:
@@ -77,15 +85,24 @@ class Runner:
         await self.link.run()
 
     async def stop(self, flush_s: float = FLUSH_S) -> None:
-        """End the turn at work, and wait a little for the gateway to store its end."""
+        """End the turn at work, the commands and the channels, and wait a little for the gateway to store their end."""
         if self._work is not None and self._working is not None:
             self._work.stop(StopReason.SANDBOX_STOPPED)
             await asyncio.wait({self._working})
+        await self._channels.stop()
+        await self._commands.stop()
         await self.link.flush(flush_s)
         await self._forwarder.close()
+        await self._egress.close()
 
     def take(self, frame: dict[str, Any]) -> None:
         """Take a frame of the gateway; a repeat, or one for a turn that is over, is ignored."""
+        if frame.get("op") == "open":
+            self._channels.take(frame)
+            return
+        if frame.get("op") in ("command.start", "command.cancel"):
+            self._commands.take(frame)
+            return
         turn_id = frame.get("turn")
         if not isinstance(turn_id, str):
             return
@@ -118,12 +135,24 @@ class Runner:
 
     async def _run_turn(self, work: TurnWork) -> None:
         try:
+            async with self._tidying:
+                pass  # what the turn before left behind is being ended: nothing of this one may be among it
+            work.turn = await self._egress.equip(work.turn)
             await work.run()
         finally:
             self._finished.append(work.turn.id)
             self._work = None
-            if self._settings.owns_process_space:
-                _end_other_processes()
+            await self._tidy_up()
+
+    async def _tidy_up(self) -> None:
+        """Between turns, end all processes that belong to no command and no terminal."""
+        if not self._settings.owns_process_space:
+            return
+        async with self._tidying:
+            if self._work is None:
+                if not await self._kept.end_strays():
+                    self._commands.lose_all()
+                print("runner: idle", file=sys.stderr, flush=True)
 
     def _refuse(self, turn_id: str, message: str) -> None:
         self._finished.append(turn_id)
@@ -136,13 +165,3 @@ class Runner:
             "tool_calls": 0,
         }
         self.link.send_event(turn_id, "turn.done", payload)
-
-
-def _end_other_processes() -> None:
-    """Kill what a turn left running. To -1, in one call: a fork bomb outruns a list of processes.
-
-    Source: kill(2): -1 spares process 1 of the PID namespace and, on Linux, the caller.
-    """
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.kill(-1, signal.SIGKILL)
-    print("runner: idle", file=sys.stderr, flush=True)

@@ -1,6 +1,6 @@
 """A minimal WebSocket client over a Unix socket.
 
-Source: RFC 6455. No extensions, no sub-protocols, text messages only. Only what we send is masked.
+Source: RFC 6455. No extensions, no sub-protocols; binary messages on channels only. Only what we send is masked.
 """
 
 from __future__ import annotations
@@ -61,26 +61,44 @@ def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
 class WebSocket:
     """One open connection. One task may receive while another sends."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, takes_bytes: bool = False
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._takes_bytes = takes_bytes
         self._fragments: list[bytes] | None = None
+        self._is_text = True
 
     async def send_text(self, payload: bytes) -> None:
         """Send one text message, and wait while the peer reads slower than we write. Raises: LinkClosed."""
+        await self._send(Opcode.TEXT, payload)
+
+    async def send_bytes(self, payload: bytes) -> None:
+        """Send one binary message, and wait while the peer reads slower than we write. Raises: LinkClosed."""
+        await self._send(Opcode.BINARY, payload)
+
+    async def _send(self, opcode: Opcode, payload: bytes) -> None:
         try:
-            self._writer.write(encode_frame(Opcode.TEXT, payload))
+            self._writer.write(encode_frame(opcode, payload))
             await self._writer.drain()
         except (OSError, RuntimeError) as exc:
             raise LinkClosed(str(exc)) from exc
 
     async def receive(self) -> str:
         """Return the next whole text message; pings are answered on the way. Raises: LinkClosed."""
+        message = await self.receive_any()
+        if isinstance(message, bytes):
+            raise self._fail(1003, "a binary message")
+        return message
+
+    async def receive_any(self) -> str | bytes:
+        """Return the next whole message, as bytes when it is binary. Raises: LinkClosed."""
         try:
             while True:
                 message = await self._read_frame()
                 if message is not None:
-                    return message.decode()
+                    return message.decode() if self._is_text else message
         except (OSError, EOFError) as exc:
             raise LinkClosed("the connection was cut") from exc
         except UnicodeDecodeError as exc:
@@ -107,12 +125,14 @@ class WebSocket:
         held = sum(map(len, self._fragments or ()))
         if size + held > MAX_MESSAGE_BYTES:
             raise self._fail(1009, "a message that is too long")
-        if opcode == Opcode.BINARY:
+        if opcode == Opcode.BINARY and not self._takes_bytes:
             raise self._fail(1003, "a binary message")
         if (opcode == Opcode.CONTINUATION) != (self._fragments is not None):
             raise self._fail(1002, "a frame out of order")
-        if opcode not in (Opcode.CONTINUATION, Opcode.TEXT):
+        if opcode not in (Opcode.CONTINUATION, Opcode.TEXT, Opcode.BINARY):
             raise self._fail(1002, "an unknown opcode")
+        if opcode != Opcode.CONTINUATION:
+            self._is_text = opcode == Opcode.TEXT
         fragments = [*(self._fragments or ()), await self._reader.readexactly(size)]
         self._fragments = None if is_final else fragments
         return b"".join(fragments) if is_final else None
@@ -145,7 +165,9 @@ class WebSocket:
             self._writer.transport.abort()
 
 
-async def connect(socket_path: str, target: str, *, timeout_s: float = 10.0) -> WebSocket:
+async def connect(
+    socket_path: str, target: str, *, timeout_s: float = 10.0, takes_bytes: bool = False
+) -> WebSocket:
     """Open a WebSocket to `target` over a Unix socket. Raises: LinkClosed."""
     try:
         async with asyncio.timeout(timeout_s):
@@ -157,7 +179,7 @@ async def connect(socket_path: str, target: str, *, timeout_s: float = 10.0) -> 
                 raise
     except (OSError, EOFError, asyncio.LimitOverrunError, TimeoutError) as exc:
         raise LinkClosed(f"no connection: {type(exc).__name__}") from exc
-    return WebSocket(reader, writer)
+    return WebSocket(reader, writer, takes_bytes=takes_bytes)
 
 
 async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> None:

@@ -14,6 +14,7 @@ from agent_image.runner import text
 from agent_image.runner.journal import Journal
 from agent_image.runner.link import Link
 from agent_image.runner.turn import Failure, FollowUp, Outcome, Provider, ProviderUnknown, Turn
+from agent_image.runner.workspace import is_disk_full
 
 INTERRUPT_S = 3.0  # what a provider gets to stop by itself
 FORCE_S = 1.0  # what it gets after that; both together stay below the five seconds of the protocol
@@ -175,6 +176,8 @@ class TurnWork:
             status, failure = _ENDS[reason]
         elif failure is not None:
             status = "failed"
+            if is_disk_full():
+                failure = Failure("disk_full", f"The workspace has no room left. {failure.message}")
         payload = {
             "status": status,
             "text": text.clip(outcome.text, text.MAX_OUTPUT_CHARS)[0],

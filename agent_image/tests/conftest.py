@@ -48,7 +48,7 @@ async def start_runner(socket_folder: Path, workspace: Path) -> AsyncIterator[St
 
         def start(*, journal: Journal | None = None, silence_s: float = 30.0) -> Runner:
             settings = RunnerSettings(
-                socket_path=str(socket_folder / "gw.sock"), forward_port=0, silence_s=silence_s
+                socket_path=str(socket_folder / "gw.sock"), forward_port=0, egress_port=0, silence_s=silence_s
             )
             runner = Runner(settings, open_provider, journal=journal)
             linking = asyncio.create_task(runner.run())

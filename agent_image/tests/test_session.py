@@ -1,11 +1,11 @@
-"""The Claude provider's session entries: whatever is appended comes back the same."""
+"""A session's entries: whatever is appended comes back the same."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from agent_image.providers.claude.session import FRAME_CHARS, pack, unpack
+from agent_image.providers.transcript import FRAME_CHARS, pack, unpack
 from agent_image.runner.text import MAX_FRAME_BYTES, encode
 
 

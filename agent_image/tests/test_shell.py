@@ -67,11 +67,44 @@ async def test_secrets_are_in_the_environment_of_the_command_only(gateway: FakeG
     assert "s3cret" not in (await gateway.run_turn("shell", script))["text"]
 
 
-async def test_a_follow_up_is_a_line_of_standard_input(gateway: FakeGateway) -> None:
-    turn = await gateway.send_turn("shell", 'read -r name; echo "hello $name"')
-    await gateway.send({"op": "message", "turn": turn, "id": "m1", "text": "world"})
-    assert (await gateway.wait_done(turn))["text"] == "hello world"
-    assert gateway.of_turn(turn, "message.consumed")[0]["data"] == {"id": "m1"}
+async def test_a_follow_up_is_a_script_of_its_own_after_the_first(
+    gateway: FakeGateway, workspace: Path
+) -> None:
+    turn = await gateway.send_turn("shell", "until [ -e go ]; do sleep 0.01; done; echo one")
+    for number in (2, 3):
+        await gateway.send(
+            {"op": "message", "turn": turn, "id": f"m{number}", "text": f"echo script {number}"}
+        )
+    await gateway.send({"op": "ping"})
+    await gateway.wait_until(lambda: gateway.pongs > 0, "the messages to be heard")
+    assert not gateway.of_turn(turn, "message.consumed")
+    (workspace / "go").touch()
+    done = await gateway.wait_done(turn)
+    assert (done["status"], done["text"]) == ("succeeded", "one\nscript 2\nscript 3")
+    assert [e["data"]["id"] for e in gateway.of_turn(turn, "message.consumed")] == ["m2", "m3"]
+    assert [e["data"]["call_id"] for e in gateway.of_turn(turn, "tool.called")] == [
+        "bash-1",
+        "bash-2",
+        "bash-3",
+    ]
+
+
+async def test_the_first_script_that_fails_decides_and_the_others_still_run(
+    gateway: FakeGateway, workspace: Path
+) -> None:
+    turn = await gateway.send_turn("shell", "until [ -e go ]; do sleep 0.01; done; exit 3")
+    await gateway.send({"op": "message", "turn": turn, "id": "m1", "text": "echo after"})
+    await gateway.send({"op": "ping"})
+    await gateway.wait_until(lambda: gateway.pongs > 0, "the message to be heard")
+    (workspace / "go").touch()
+    done = await gateway.wait_done(turn)
+    assert (done["status"], done["text"]) == ("failed", "after")
+    assert done["error"]["message"] == "The command ended with exit code 3."
+
+
+async def test_a_program_that_reads_its_input_finds_it_empty(gateway: FakeGateway) -> None:
+    done = await gateway.run_turn("shell", "echo needle > hay.txt; cat; rg needle || grep -r needle .")
+    assert done["status"] == "succeeded"
 
 
 async def test_cancelling_interrupts_the_whole_process_group(gateway: FakeGateway, workspace: Path) -> None:

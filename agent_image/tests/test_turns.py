@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from typing import Any
@@ -129,3 +130,14 @@ async def test_a_turn_of_the_wrong_form_is_invalid(
 ) -> None:
     done = await gateway.run_turn("scripted", **{"prompt": "hi", **fields})
     assert (done["status"], done["error"]["code"]) == ("failed", "input_invalid")
+
+
+async def test_a_turn_that_fails_on_a_full_disk_says_so(
+    runner: Runner, gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = os.statvfs_result((4096, 4096, 1000, 9, 9, 100, 50, 50, 0, 255))
+    monkeypatch.setattr("agent_image.runner.workspace.os.statvfs", lambda _folder: full)
+    done = await gateway.run_turn("shell", "echo x; exit 1")
+    assert (done["status"], done["error"]["code"]) == ("failed", "disk_full")
+    done = await gateway.run_turn("shell", "true")
+    assert done["status"] == "succeeded"

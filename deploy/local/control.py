@@ -27,6 +27,7 @@ _AWAY = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError)
 _UP = frozenset({"RUNNING", "STARTING", "BACKOFF"})
 _INHERITED = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "PYTHONDONTWRITEBYTECODE", "DOCKER_HOST"}
+    | {"PIP_INDEX_URL", "NPM_CONFIG_REGISTRY"}
 )
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _INHERITED_ENDINGS = ("_CA_BUNDLE", "_CERT_FILE", "_CERT_DIR", "_PROXY", "_proxy")

@@ -9,8 +9,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.local.console import Console
@@ -21,11 +21,12 @@ from deploy.local.layout import REPOSITORY, Layout, shown
 BASE_RELEASE = "bookworm"
 BASE_TAG = f"slipway-base:{BASE_RELEASE}"
 _BUILD = REPOSITORY / "agent_image" / "build.sh"
-_LINE = re.compile(r"^(image|image_claude)=(\S+)$", re.MULTILINE)
+_LINE = re.compile(r"^(image(?:_[a-z]+)?)=(\S+)$", re.MULTILINE)
+_NEEDED = ("shell", "claude")
+_WELCOME = ("codex", "opencode")  # without these the stack runs; an agent that needs one fails and says so
 _UNPROTECTED = (
-    "bubblewrap in place of containers. Each sandbox has its own namespaces and no network, but NOT: an",
-    "image of its own (it sees this machine's /usr), limits on memory and CPU, a system-call filter.",
-    "A hostile agent could use up this machine: do not run agents of people you do not trust this way.",
+    "bubblewrap in place of containers. Each sandbox has its own namespaces and no network, but NOT an image",
+    "of its own: it sees this machine's /usr. Do not run agents of people you do not trust this way.",
 )
 
 
@@ -36,6 +37,8 @@ class Sandboxing:
     driver: str
     image: str
     image_claude: str
+    others: Mapping[str, str] = field(default_factory=dict)
+    """Tags by the name of their setting."""
 
     def settings(self) -> dict[str, str]:
         """Return it as the settings that the services read."""
@@ -43,6 +46,7 @@ class Sandboxing:
             "SLIPWAY_SANDBOX_DRIVER": self.driver,
             "SLIPWAY_AGENT_IMAGE": self.image,
             "SLIPWAY_AGENT_IMAGE_CLAUDE": self.image_claude,
+            **self.others,
         }
 
 
@@ -63,6 +67,7 @@ def choose_sandboxing(
         return Sandboxing("null", "none", "none")
     if wanted != "bubblewrap":
         try:
+            _refuse_plain_user()
             with console.step("container engine") as step:
                 step.note = f"docker {ensure_engine(layout, environ)}"
         except EngineMissing as reason:
@@ -70,13 +75,20 @@ def choose_sandboxing(
                 raise
             console.say(f"    {reason}")
         else:
-            image, image_claude = build_images(layout, environ, console)
-            return Sandboxing("docker", image, image_claude)
+            return build_images(layout, environ, console)
     if shutil.which("bwrap") is None:
         raise EngineMissing("no container engine can be had here, and bubblewrap is not installed")
     for line in _UNPROTECTED:
         console.say(f"  {console.paint('!', '33')} {line}")
     return Sandboxing("bubblewrap", "host", "host")
+
+
+def _refuse_plain_user() -> None:
+    """Say why a plain user gets no engine, even one that answers. Raises: EngineMissing."""
+    if os.geteuid() != 0:
+        raise EngineMissing(
+            "with an engine, the files of workspaces belong to another user: only root can do that"
+        )
 
 
 def _has_image(tag: str) -> bool:
@@ -160,27 +172,42 @@ def _mirror() -> str | None:
     return None
 
 
-def build_images(layout: Layout, environ: Mapping[str, str], console: Console) -> tuple[str, str]:
-    """Build the agent images unless they exist; return their tags. Raises: StartFailed."""
+def build_images(layout: Layout, environ: Mapping[str, str], console: Console) -> Sandboxing:
+    """Build the agent images unless they exist; return their tags. Raises: StartFailed.
+
+    Those of `_WELCOME` may be missing: what builds them needs npm and a package mirror that has them.
+    """
     base = ensure_base(layout, environ, console)
     log = layout.logs / "agent_image.log"
+    log.unlink(missing_ok=True)
     with console.step("agent images", is_long=True) as step:
-        with log.open("wb") as output:
-            done = subprocess.run(
-                [str(_BUILD), "--base", base, "--engine", "docker"],
-                cwd=REPOSITORY,
-                env={**environ, "SLIPWAY_PYTHON": sys.executable},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=output,
-                check=False,
-            )
-        text = done.stdout.decode("utf-8", "replace")
-        tags = dict(_LINE.findall(text))
-        if done.returncode != 0 or len(tags) != 2:
+        is_built, tags = _build(_NEEDED, base, log, environ)
+        if not is_built or not {"image", "image_claude"} <= tags.keys():
             words = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
             raise StartFailed(
                 "\n    ".join([f"agent_image/build.sh failed; the end of {shown(log)}:", *words])
             )
         step.note = tags["image"]
-    return tags["image"], tags["image_claude"]
+    with console.step("codex and opencode", is_long=True) as step:
+        is_built, more = _build(_WELCOME, base, log, environ)
+        if not is_built:
+            step.note = f"not all could be built: see {shown(log)}"
+    others = {f"SLIPWAY_AGENT_{name.upper()}": tag for name, tag in more.items() if name not in tags}
+    return Sandboxing("docker", tags["image"], tags["image_claude"], others)
+
+
+def _build(
+    targets: Sequence[str], base: str, log: Path, environ: Mapping[str, str]
+) -> tuple[bool, dict[str, str]]:
+    """Run the build of some targets; return whether all came about, and the tags of those that did."""
+    with log.open("ab") as output:
+        done = subprocess.run(
+            [str(_BUILD), "--base", base, "--engine", "docker", "--only", ",".join(targets)],
+            cwd=REPOSITORY,
+            env={**environ, "SLIPWAY_PYTHON": sys.executable},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=output,
+            check=False,
+        )
+    return done.returncode == 0, dict(_LINE.findall(done.stdout.decode("utf-8", "replace")))

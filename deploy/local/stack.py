@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.local import images, servers, services, settings_env, stack_file
+from deploy.local import images, promises, remains, servers, services, settings_env, stack_file
 from deploy.local.console import Console
 from deploy.local.control import Supervisor, inherited_environment
 from deploy.local.engine import end_bubblewrap_sandboxes, remove_sandboxes, stop_own_engine
@@ -102,6 +102,7 @@ class Stack:
         settings |= {"SLIPWAY_SANDBOX_DRIVER": sandboxing.driver, **self._extra}
         if "DOCKER_HOST" in self._inherited:
             settings.setdefault("SLIPWAY_DOCKER_HOST", self._inherited["DOCKER_HOST"])
+        settings[promises.SETTING] = promises.accept_gaps(settings, self._inherited, self._console)
         write_private(self.layout.services_env, render(settings))
         service_programs = services.programs(self.layout, settings)
         supervisor.apply([*server_programs, *service_programs], self._inherited)
@@ -171,7 +172,10 @@ class Stack:
         with self._console.step("processes"):
             self.supervisor.shutdown()
         with self._console.step("sandboxes") as step:
+            remains.thaw_groups(self.installation)
             removed = remove_sandboxes(self.installation) + end_bubblewrap_sandboxes(runtime)
+            remains.remove_groups(self.installation)
+            remains.unmount_volumes(Path(self.env.get("SLIPWAY_DATA_DIR") or self.layout.files))
             step.note = f"{removed} removed" if removed else ""
         stack_file.remove(self.layout.stack_json)
         shutil.rmtree(runtime, ignore_errors=True)

@@ -20,9 +20,12 @@ SCOPES = frozenset(
         "tokens",
         "members",
         "memory",
+        "files",
+        "commands",
+        "mcp_servers",
     )
     for verb in ("read", "write")
-)
+) | {"usage:read", "terminals:write"}
 _RANK = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}
 
 

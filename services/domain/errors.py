@@ -118,6 +118,28 @@ class MemoryMissing(Missing):
     code = "memory_not_found"
 
 
+class CommandMissing(Missing):
+    code = "command_not_found"
+
+
+class FileMissing(Missing):
+    """The workspace has no such file or folder."""
+
+    code = "file_missing"
+
+
+class AgentImageMissing(Missing):
+    code = "image_not_found"
+
+
+class ApprovalMissing(Missing):
+    code = "approval_not_found"
+
+
+class UpstreamMissing(Missing):
+    code = "mcp_server_not_found"
+
+
 # --- Conflict ----------------------------------------------------------------------------------------
 
 
@@ -127,6 +149,18 @@ class TaskFinished(Conflict):
 
 class WorkspaceArchived(Conflict):
     code = "workspace_archived"
+
+
+class WorkspaceBusy(Conflict):
+    """The workspace's sandbox is at work: what was asked for waits until that is done, or cancelled."""
+
+    code = "workspace_busy"
+
+
+class WorkspaceNotRunning(Conflict):
+    """The workspace has no sandbox now."""
+
+    code = "workspace_not_running"
 
 
 class AgentArchived(Conflict):
@@ -153,6 +187,12 @@ class NothingAsked(Conflict):
     code = "nothing_asked"
 
 
+class ApprovalClosed(Conflict):
+    """It was decided before, or nobody decided it in time."""
+
+    code = "approval_closed"
+
+
 class NobodyToNotify(Conflict):
     """The work was started by no person, so there is nobody to tell."""
 
@@ -163,6 +203,40 @@ class HookReplayed(Conflict):
     """A signed call was sent again without the Idempotency-Key that would make it the same call."""
 
     code = "hook_replayed"
+
+
+class CommandFinished(Conflict):
+    code = "command_finished"
+
+
+class SandboxGone(Conflict):
+    """The workspace keeps no files beyond its sandbox, and that is gone."""
+
+    code = "sandbox_gone"
+
+
+class SandboxNotLive(Conflict):
+    """The workspace's sandbox is not there now. It has to be resumed first."""
+
+    code = "sandbox_not_live"
+
+
+class FileExists(Conflict):
+    code = "file_exists"
+
+
+class NotAFolder(Conflict):
+    code = "not_a_folder"
+
+
+class IsAFolder(Conflict):
+    code = "is_a_folder"
+
+
+class FileChanged(Conflict):
+    """The file is not what it was when this began."""
+
+    code = "file_changed"
 
 
 class LeaseLost(Conflict):
@@ -192,6 +266,12 @@ class RoleMissing(NotPermitted):
     code = "role_missing"
 
 
+class FileDenied(NotPermitted):
+    """The file's own permissions do not let the platform do this."""
+
+    code = "file_denied"
+
+
 # --- Invalid -----------------------------------------------------------------------------------------
 
 
@@ -212,6 +292,21 @@ class UnsupportedField(Invalid):
 class BodyTooLarge(Invalid):
     code = "body_too_large"
     status = 413
+
+
+class FileTooLarge(BodyTooLarge):
+    code = "file_too_large"
+
+
+class PathInvalid(Invalid):
+    code = "path_invalid"
+
+
+class RangeInvalid(Invalid):
+    """The file has no such bytes."""
+
+    code = "range_invalid"
+    status = 416
 
 
 class PromptInvalid(Invalid):
@@ -264,6 +359,24 @@ class NoRoom(Temporary):
     code = "no_sandbox_room"
 
 
+class SandboxStarting(Temporary):
+    """The workspace's sandbox is being woken, and is not there yet."""
+
+    code = "sandbox_starting"
+
+
+class SandboxUnreachable(Temporary):
+    """The sandbox is there, but its runner does not answer."""
+
+    code = "sandbox_unreachable"
+
+
+class SandboxBusy(Temporary):
+    """The sandbox has no room for one more process, thread or terminal."""
+
+    code = "sandbox_busy"
+
+
 class ImageMissing(Permanent):
     code = "sandbox_image_missing"
 
@@ -286,6 +399,32 @@ class RuntimeMissing(SandboxRefused):
     code = "sandbox_runtime_missing"
 
 
+class ImageBuildFailed(Permanent):
+    """The packages could not be installed. The build's log, which its owner may read, says why."""
+
+    code = "image_build_failed"
+
+
+class ImageBuildTimeout(Permanent):
+    code = "image_build_timeout"
+
+
+class ImageTooLarge(Permanent):
+    code = "image_too_large"
+
+
+class ImagesUnsupported(Permanent):
+    """The sandboxes of this installation start from no images, or none can be made where they run."""
+
+    code = "images_unsupported"
+
+
+class PauseUnsupported(SandboxRefused):
+    """This engine cannot freeze a sandbox; it runs on."""
+
+    code = "sandbox_pause_unsupported"
+
+
 class VolumeMissing(Missing):
     code = "volume_missing"
 
@@ -294,6 +433,49 @@ class VolumeFull(Permanent):
     """The files need more room than the workspace has."""
 
     code = "disk_full"
+
+
+# --- Object storage ----------------------------------------------------------------------------------
+
+
+class StorageAway(Temporary):
+    """Object storage does not answer, or has no room now."""
+
+    code = "storage_unavailable"
+
+
+class StorageRefused(Permanent):
+    """Object storage refused for good: the bucket is not there, the key is not allowed, the rights are missing."""
+
+    code = "storage_refused"
+
+
+class ObjectMissing(Missing):
+    code = "object_not_found"
+
+
+class CopiesBusy(Temporary):
+    """This host is copying another volume; it copies one at a time."""
+
+    code = "copies_busy"
+
+
+class FilesInUse(Temporary):
+    """A sandbox is at work on the files, so that they cannot be taken away."""
+
+    code = "files_in_use"
+
+
+class SnapshotCorrupt(Permanent):
+    """The stored copy of a workspace's files is not what was stored. Nothing is restored from it."""
+
+    code = "snapshot_corrupt"
+
+
+class SnapshotTooLarge(Permanent):
+    """A volume gives more bytes than its room can hold, by sparse files perhaps: no copy of it is made."""
+
+    code = "snapshot_too_large"
 
 
 # --- Chat platforms ----------------------------------------------------------------------------------
@@ -313,3 +495,42 @@ class PlatformRefused(Permanent):
     """The platform refused for good: the bot was removed, the chat is gone, the token is revoked."""
 
     code = "platform_refused"
+
+
+# --- MCP servers of others ---------------------------------------------------------------------------
+
+
+class UpstreamAway(Temporary):
+    """The server does not answer, or breaks off."""
+
+    code = "mcp_server_unreachable"
+
+
+class UpstreamSlow(Temporary):
+    """The server did not answer in time. What it was asked to do may have been done."""
+
+    code = "mcp_server_timeout"
+
+
+class UpstreamUnauthorised(Permanent):
+    """The server does not take the credential, or there is none. Only a person can mend that."""
+
+    code = "mcp_server_unauthorised"
+
+
+class UpstreamRefused(Permanent):
+    """The server, or what it says, is not to be used: its address, its answer, its way of authorization."""
+
+    code = "mcp_server_refused"
+
+
+class AuthorizationInvalid(Invalid):
+    """An authorization that nobody began here, that was used, or that took too long."""
+
+    code = "authorization_invalid"
+
+
+class ToolsChangedAgain(Conflict):
+    """The tools are not those that were looked at."""
+
+    code = "tools_changed_again"

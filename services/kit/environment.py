@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -42,18 +42,67 @@ class Environment(BaseSettings):
     host_name: str = "local"
     run_dir: Path
     data_dir: Path
-    sandbox_driver: Literal["docker", "bubblewrap", "null"] = "docker"
+    sandbox_driver: Literal["docker", "bubblewrap", "kubernetes", "null"] = "docker"
     sandbox_slots: int = Field(default=8, ge=1, le=10_000)
+    warm_min: int = Field(default=1, ge=0, le=1_000)
+    warm_max: int = Field(default=4, ge=0, le=1_000)
     agent_image: str = "slipway-agent:latest"
     agent_image_claude: str = "slipway-agent-claude:latest"
+    agent_image_codex: str = "slipway-agent-codex:latest"
+    agent_image_opencode: str = "slipway-agent-opencode:latest"
     docker_host: str | None = None
+    kubernetes_api: str | None = None
+    kubernetes_namespace: str = "slipway"
+    kubernetes_node: str | None = None
+    kubernetes_storage_class: str | None = None
+    volume_backend: Literal["auto", "loop", "folder"] = "auto"
+    accepted_gaps: str = ""
+    gateway_url: str | None = None
+    image_build_timeout_s: float = Field(default=600.0, ge=1, le=7200)
+    max_upload_bytes: int = Field(default=512 * 1024**2, ge=0)
+    host_beat_s: float = Field(default=5.0, gt=0, le=60)
+    host_stale_s: float = Field(default=30.0, gt=0, le=3600)
+
+    storage: Literal["folder", "s3"] = "folder"
+    storage_dir: Path | None = None
+    s3_endpoint: str | None = None
+    s3_region: str = "us-east-1"
+    s3_bucket: str = ""
+    s3_access_key_id: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = None
+    s3_path_style: bool = False
+    snapshot_after_s: float = Field(default=60.0, ge=0, le=86_400)
+
+    egress_test_hosts: str = ""
 
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_base_url: str = Field(
         default="https://api.anthropic.com", validation_alias="ANTHROPIC_BASE_URL"
     )
+    openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
+    openai_base_url: str = Field(default="https://api.openai.com", validation_alias="OPENAI_BASE_URL")
     telegram_api_base: str = Field(default="https://api.telegram.org", validation_alias="TELEGRAM_API_BASE")
     slack_api_base: str = Field(default="https://slack.com/api/", validation_alias="SLACK_API_BASE")
+
+    @model_validator(mode="after")
+    def _no_test_hosts_in_production(self) -> Self:
+        if self.egress_test_hosts and self.env == "production":
+            raise ValueError(
+                "SLIPWAY_EGRESS_TEST_HOSTS opens private addresses to sandboxes; it is for tests only"
+            )
+        return self
+
+    def egress_known_hosts(self) -> dict[str, str]:
+        """Return the hosts of tests, `name=address,…`, that the egress proxy dials wherever they are."""
+        entries = (entry.partition("=") for entry in self.egress_test_hosts.split(",") if entry)
+        return {name.strip(): address.strip() for name, _, address in entries}
+
+    upstream_internal_hosts: str = ""
+
+    def internal_hosts(self) -> frozenset[str]:
+        """Return the hosts of the operator's own network that registered MCP servers may be at, by http too."""
+        names = (name.strip().lower() for name in self.upstream_internal_hosts.split(","))
+        return frozenset(filter(None, names))
 
     def platform_endpoints(self) -> dict[str, str]:
         """Return the base URL of each chat platform, by the name of its setting."""

@@ -11,12 +11,15 @@ from collections.abc import Callable
 import redis.asyncio as redis
 from starlette.websockets import WebSocket
 
-from services.domain.plane.actions import renew_links
+from services.domain.plane.actions import hold_sandboxes, note_linked, renew_links
 from services.domain.plane.models import Sandbox
 from services.domain.plane.paths import SOCKET_NAME, socket_dir
 from services.domain.plane.queries import find_sandbox, list_served
 from services.domain.tasks.runner import all_tenants_link_work
 from services.kit.environment import Environment
+from services.mcp_gateway.channels import Channels
+from services.mcp_gateway.commands import CommandDesk
+from services.mcp_gateway.egress.proxy import EgressProxy
 from services.mcp_gateway.link import NOT_SERVED, REPLACED, Link, open_link
 from services.mcp_gateway.threads import run_in_thread
 
@@ -38,6 +41,9 @@ class HostGateway:
     def __init__(self, env: Environment, protocol_factory: ProtocolFactory) -> None:
         self._env = env
         self._protocol_factory = protocol_factory
+        self.egress = EgressProxy.of(env)
+        self.channels = Channels()
+        self.commands = CommandDesk()
         self._servers: dict[uuid.UUID, asyncio.Server] = {}
         self._opening: set[uuid.UUID] = set()
         self._links: dict[uuid.UUID, Link] = {}
@@ -46,8 +52,13 @@ class HostGateway:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Return how many sockets and links are open."""
-        return {"sockets": len(self._servers), "links": len(self._links)}
+        """Return how many sockets, links, channels and connections to the outside are open."""
+        return {
+            "sockets": len(self._servers),
+            "links": len(self._links),
+            "channels": len(self.channels),
+            "egress_connections": self.egress.open_connections,
+        }
 
     async def run(self) -> None:
         """Serve this host until cancelled."""
@@ -58,11 +69,13 @@ class HostGateway:
                     self._renew_forever,
                     self._listen_forever,
                     self._answer_nudges,
+                    self.egress.run,
                 ):
                     group.create_task(loop())
         finally:
             for sandbox_id in list(self._servers):
                 self._close(sandbox_id)
+            await self.egress.closed()
 
     async def serve_link(self, websocket: WebSocket, sandbox_id: uuid.UUID) -> None:
         """Serve one runner's connection; a newer one of the same sandbox replaces it."""
@@ -74,12 +87,16 @@ class HostGateway:
         if earlier is not None:
             await earlier.close(REPLACED)
         try:
-            await run_in_thread(renew_links, [sandbox_id])
-            self._nudged.put_nowait(sandbox_id)
-            await link.run()
+            await run_in_thread(note_linked, sandbox_id)
+            await link.run(lambda: self._nudged.put_nowait(sandbox_id))
         finally:
             if self._links.get(sandbox_id) is link:
                 del self._links[sandbox_id]
+                self.commands.forget(sandbox_id)
+
+    def find_link(self, sandbox_id: uuid.UUID) -> Link | None:
+        """Return a sandbox's link, or None while its runner is not connected."""
+        return self._links.get(sandbox_id)
 
     async def _sync_forever(self) -> None:
         while True:
@@ -101,6 +118,13 @@ class HostGateway:
         await self._tell([sandbox for sandbox in served.values() if sandbox.id in self._links])
 
     async def _tell(self, sandboxes: list[Sandbox]) -> None:
+        for sandbox in sandboxes:
+            if sandbox.id in self._links:
+                self._links[sandbox.id].adopt(sandbox)
+        await self._tell_tasks(sandboxes)
+        await self.commands.tell(sandboxes, self._links)
+
+    async def _tell_tasks(self, sandboxes: list[Sandbox]) -> None:
         task_ids = {sandbox.task_id for sandbox in sandboxes if sandbox.task_id}
         task_ids |= {link.task_id for link in self._links.values() if link.task_id}
         if not task_ids:
@@ -108,7 +132,7 @@ class HostGateway:
         work = await run_in_thread(all_tenants_link_work, list(task_ids))
         for sandbox in sandboxes:
             link = self._links.get(sandbox.id)
-            if link is None:
+            if link is None or not link.ready.is_set():
                 continue
             wanted = sandbox.task_id or link.task_id
             with contextlib.suppress(
@@ -131,11 +155,13 @@ class HostGateway:
         path = folder / SOCKET_NAME
         path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
+        await self.egress.open(sandbox.id, folder)
         server = await loop.create_unix_server(self._protocol_factory(sandbox.id), path=str(path), backlog=64)
         path.chmod(0o666)  # the sandbox's user is another one; only its own sandbox has the folder mounted
         self._servers[sandbox.id] = server
 
     def _close(self, sandbox_id: uuid.UUID) -> None:
+        self.egress.close(sandbox_id)
         server = self._servers.pop(sandbox_id, None)
         if server is not None:
             server.close()
@@ -147,6 +173,7 @@ class HostGateway:
         while True:
             with contextlib.suppress(Exception):
                 await run_in_thread(renew_links, list(self._links))
+                await run_in_thread(hold_sandboxes, list(self.channels.sandboxes | self.commands.sandboxes))
             await asyncio.sleep(RENEW_S)
 
     async def _answer_nudges(self) -> None:

@@ -8,10 +8,16 @@ from collections.abc import AsyncIterator
 
 from starlette.routing import BaseRoute, Route
 
+from services.adapters.upstreams.network import Network
 from services.kit.environment import environment
-from services.mcp_gateway.llm.anthropic import AnthropicProxy, Vendor
+from services.mcp_gateway.llm.anthropic import AnthropicProxy
+from services.mcp_gateway.llm.openai import OpenaiProxy
+from services.mcp_gateway.llm.proxy import ModelProxy
+from services.mcp_gateway.llm.reservations import Reservations
+from services.mcp_gateway.llm.vendor import Vendor
 from services.mcp_gateway.mcp_servers import memory, notify, platform
-from services.mcp_gateway.mcp_servers.transport import McpEndpoint
+from services.mcp_gateway.mcp_servers.transport import METADATA_PATH, McpEndpoint
+from services.mcp_gateway.upstreams.endpoint import UpstreamEndpoint
 
 TOOL_SERVERS = (memory.SERVER, notify.SERVER, platform.SERVER)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -20,9 +26,14 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 class AgentHttp:
     """Everything behind one set of routes, and what must run while they are served."""
 
-    def __init__(self, vendor: Vendor) -> None:
+    def __init__(self, anthropic: Vendor, openai: Vendor | None = None) -> None:
         self._endpoints = [McpEndpoint(server) for server in TOOL_SERVERS]
-        self._anthropic = AnthropicProxy(vendor)
+        self._upstreams = UpstreamEndpoint(Network(internal_hosts=environment().internal_hosts()))
+        # One count of open calls for both: a task is as greedy as all its calls together.
+        reservations = Reservations()
+        self._proxies: dict[str, ModelProxy] = {"anthropic": AnthropicProxy(anthropic, reservations)}
+        if openai is not None:
+            self._proxies["openai"] = OpenaiProxy(openai, reservations)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -30,7 +41,13 @@ class AgentHttp:
             *(Route(endpoint.tool_server.path, endpoint) for endpoint in self._endpoints),
             # Beside the servers and not below them: that is where clients are told to look.
             *(Route(endpoint.metadata_path, endpoint.describe) for endpoint in self._endpoints),
-            Route("/llm/anthropic/{path:path}", self._anthropic.answer, methods=_METHODS),
+            # After the platform's own servers, whose names no other has.
+            Route("/mcp/{name}", self._upstreams),
+            Route(f"{METADATA_PATH}/mcp/{{name}}", self._upstreams.describe),
+            *(
+                Route(f"/llm/{name}/{{path:path}}", proxy.answer, methods=_METHODS)
+                for name, proxy in self._proxies.items()
+            ),
         ]
 
     @contextlib.asynccontextmanager
@@ -39,13 +56,15 @@ class AgentHttp:
         async with contextlib.AsyncExitStack() as stack:
             for endpoint in self._endpoints:
                 await stack.enter_async_context(endpoint.run())
-            await stack.enter_async_context(self._anthropic.run())
+            await stack.enter_async_context(self._upstreams.run())
+            for proxy in self._proxies.values():
+                await stack.enter_async_context(proxy.run())
             yield
 
 
 @functools.cache
 def _of_this_process() -> AgentHttp:
-    return AgentHttp(Vendor.of(environment()))
+    return AgentHttp(Vendor.of(environment()), Vendor.openai_of(environment()))
 
 
 def build_routes() -> list[BaseRoute]:

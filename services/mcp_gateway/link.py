@@ -10,7 +10,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,6 +26,7 @@ from services.domain.tasks.dispatch import fail_task
 from services.domain.tasks.runner import JournalEntry, LinkWork, get_stored_n, issue_turn, store_journal
 from services.kit.clock import now, rfc3339
 from services.kit.redisbus import publish_envelopes
+from services.mcp_gateway.egress.authority import add_authority
 from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
@@ -58,14 +59,16 @@ class Link:
 
     def __init__(self, websocket: WebSocket, sandbox: Sandbox, hello: Hello) -> None:
         self.sandbox_id = sandbox.id
-        self.org_id = sandbox.org_id
-        self.stream = f"workspace:{sandbox.workspace_id}"
+        self.org_id: uuid.UUID | None = None
+        self.adopt(sandbox)
         self.task_id: uuid.UUID | None = hello.turn
         """The turn that the runner has; set as soon as one was sent, so that it is not issued twice."""
         self._hello = hello
         self._websocket = websocket
         self._frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUED_FRAMES)
         self._cancelled: set[uuid.UUID] = set()
+        self._said: set[uuid.UUID] = set()
+        self.ready = asyncio.Event()
         self._sending = asyncio.Lock()
         self._telling = asyncio.Lock()
         self._heard_at = time.monotonic()
@@ -73,10 +76,21 @@ class Link:
         self._head_read_at = 0.0
         self._part = 0
 
-    async def run(self) -> None:
-        """Serve the link until either side ends it."""
-        stored = await run_in_thread(get_stored_n, self.org_id, self.sandbox_id, self._hello.journal)
+    def adopt(self, sandbox: Sandbox) -> None:
+        """Take over whose the sandbox is: a warm one is nobody's until it is claimed, and then somebody's for good."""
+        if self.org_id is None:
+            self.org_id = sandbox.org_id
+            self.stream = f"workspace:{sandbox.workspace_id}"
+        self._is_new = sandbox.state == SandboxState.CREATING
+
+    async def run(self, when_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve the link until either side ends it. A runner hears nothing before its welcome: then it is `ready`."""
+        stored = 0
+        if self.org_id is not None:
+            stored = await run_in_thread(get_stored_n, self.org_id, self.sandbox_id, self._hello.journal)
         await self.send({"op": "welcome", "acked": stored})
+        self.ready.set()
+        when_ready()
         async with asyncio.TaskGroup() as group:
             workers = [group.create_task(work()) for work in (self._receive, self._store, self._ping)]
             # Whichever ends first ends the others: a link without one of them is no link.
@@ -112,6 +126,8 @@ class Link:
                 await run_in_thread(fail_task, work.org_id, work.task_id, self.sandbox_id, reason=reason)
             elif not has_it and work.task_id not in self._hello.finished:
                 await self._send_turn(work)
+            if not work.is_cancelled and self.task_id == work.task_id:
+                await self._send_messages(work)
         elif self.task_id is not None:
             await self._cancel(self.task_id, "expired")
 
@@ -120,13 +136,21 @@ class Link:
         if frame is None:
             return
         self.task_id = work.task_id
-        await run_in_thread(
-            change_state,
-            self.sandbox_id,
-            SandboxState.BUSY,
-            expected=[SandboxState.CREATING, SandboxState.WARM],
-        )
+        await add_authority(frame)
         await self.send(frame)
+        if self._is_new:
+            self._is_new = False
+            await run_in_thread(
+                change_state, self.sandbox_id, SandboxState.BUSY, expected=[SandboxState.CREATING]
+            )
+
+    async def _send_messages(self, work: LinkWork) -> None:
+        """Send the follow-ups that this connection has not carried yet: the runner knows a repeat by its id."""
+        for message_id, text in work.messages:
+            if message_id not in self._said:
+                self._said.add(message_id)
+                message = {"op": "message", "turn": str(work.task_id), "id": str(message_id), "text": text}
+                await self.send(message)
 
     async def _cancel(self, task_id: uuid.UUID, reason: str) -> None:
         if task_id not in self._cancelled and self.task_id == task_id:
@@ -169,6 +193,9 @@ class Link:
                     return
 
     async def _store_entries(self, frames: Sequence[dict[str, Any]]) -> bool:
+        if self.org_id is None:
+            log.warning("sandbox %s, which is nobody's yet, says something", self.sandbox_id)
+            return False
         try:
             entries = [JournalEntry.model_validate(frame) for frame in frames]
             stored = await run_in_thread(
@@ -197,7 +224,10 @@ class Link:
         await self._learn_head()
         envelopes = []
         for frame in _merge_deltas(frames):
-            if frame.get("type") not in LIVE_FROM_RUNNER or frame.get("turn") != str(self.task_id):
+            command = frame.get("command")
+            if frame.get("type") == "command.output" and isinstance(command, str):
+                frame = {"turn": None, **frame, "data": {**frame.get("data", {}), "command_id": command[:36]}}
+            elif frame.get("type") not in LIVE_FROM_RUNNER or frame.get("turn") != str(self.task_id):
                 continue
             self._part += 1
             envelopes.append(
@@ -225,7 +255,7 @@ def _merge_deltas(frames: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             last is not None
             and isinstance(data, dict)
             and isinstance(data.get("text"), str)
-            and (last.get("type"), last.get("turn")) == (frame.get("type"), frame.get("turn"))
+            and all(last.get(name) == frame.get(name) for name in ("type", "turn", "command"))
             and isinstance(last["data"].get("text"), str)
             and last["data"].get("call_id") == data.get("call_id")
         ):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import resource
 import uuid
 from collections.abc import AsyncIterator, Callable
 
@@ -26,6 +27,7 @@ django.setup()
 from services.kit.environment import environment  # noqa: E402
 from services.mcp_gateway.host import HostGateway  # noqa: E402
 from services.mcp_gateway.http import build_routes, lifespan_contexts  # noqa: E402
+from services.mcp_gateway.internal import InternalApi  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,10 @@ class Gateway:
                 Route("/ready", self._ready),
                 Route("/metrics", self._metrics),
                 WebSocketRoute("/runner", self._runner),
+                WebSocketRoute("/runner/channels/{channel_id:uuid}", self._channel),
+                *InternalApi(
+                    env.secret_key.get_secret_value(), self._host.channels, self._host.find_link
+                ).routes(),
                 *build_routes(),
             ],
             lifespan=self._lifespan,
@@ -95,6 +101,13 @@ class Gateway:
             return
         await self._host.serve_link(websocket, uuid.UUID(sandbox_id))
 
+    async def _channel(self, websocket: WebSocket) -> None:
+        sandbox_id = websocket.scope.get("state", {}).get("sandbox_id")
+        if sandbox_id is None:
+            await websocket.close()
+            return
+        await self._host.channels.serve(websocket, uuid.UUID(sandbox_id), websocket.path_params["channel_id"])
+
     async def _health(self, request: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
@@ -111,6 +124,8 @@ def main() -> None:
     """Start the gateway."""
     env = environment()
     (env.run_dir / "s").mkdir(parents=True, exist_ok=True)
+    most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(Gateway().run())
 

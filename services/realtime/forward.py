@@ -44,6 +44,11 @@ class Forwarder:
         """Cancel a task as `POST /v1/tasks/{id}/cancel` does. Raises: Refused, Temporary."""
         return await self._post(visitor, f"/v1/tasks/{task_id}/cancel", {}, {})
 
+    async def steer(self, visitor: Visitor, task_id: uuid.UUID, text: str, key: str | None) -> dict[str, Any]:
+        """Send a message as `POST /v1/tasks/{id}/messages` does. Raises: Refused, Temporary."""
+        headers = {"Idempotency-Key": key} if key else {}
+        return await self._post(visitor, f"/v1/tasks/{task_id}/messages", {"text": text}, headers)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()

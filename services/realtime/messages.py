@@ -12,6 +12,7 @@ from services.domain.errors import CursorInvalid, Invalid, MalformedBody
 
 MAX_FRAME_BYTES = 2 * 1024 * 1024
 LARGEST_NUMBER = 2**63 - 1
+MAX_TYPED_CHARS = 96 * 1024
 
 MessageId = Annotated[str, Field(max_length=100)] | Annotated[int, Field(ge=0, le=LARGEST_NUMBER)] | None
 
@@ -57,13 +58,51 @@ class Cancel(_Message):
     task_id: Annotated[uuid.UUID, Field(strict=False)]
 
 
+class Steer(_Message):
+    op: Literal["steer"]
+    task_id: Annotated[uuid.UUID, Field(strict=False)]
+    text: str
+    idempotency_key: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")
+
+
+class TerminalOpen(_Message):
+    op: Literal["terminal.open"]
+    workspace_id: Annotated[uuid.UUID, Field(strict=False)]
+    cols: int = Field(default=80, ge=1, le=1_000)
+    rows: int = Field(default=24, ge=1, le=1_000)
+
+
+class TerminalInput(_Message):
+    """`data` is what is typed, in base64."""
+
+    op: Literal["terminal.input"]
+    terminal: str = Field(max_length=40)
+    data: str = Field(max_length=MAX_TYPED_CHARS)
+
+
+class TerminalResize(_Message):
+    op: Literal["terminal.resize"]
+    terminal: str = Field(max_length=40)
+    cols: int = Field(ge=1, le=1_000)
+    rows: int = Field(ge=1, le=1_000)
+
+
+class TerminalClose(_Message):
+    op: Literal["terminal.close"]
+    terminal: str = Field(max_length=40)
+
+
 class Ping(_Message):
     op: Literal["ping"]
 
 
-Message = Annotated[Subscribe | Unsubscribe | Submit | Cancel | Ping, Field(discriminator="op")]
-_OPS = frozenset({"subscribe", "unsubscribe", "submit", "cancel", "ping"})
-_MESSAGE: TypeAdapter[Subscribe | Unsubscribe | Submit | Cancel | Ping] = TypeAdapter(Message)
+TerminalMessage = TerminalInput | TerminalResize | TerminalClose
+AnyMessage = Subscribe | Unsubscribe | Submit | Cancel | Steer | Ping | TerminalOpen | TerminalMessage
+_OPS = frozenset(
+    {"subscribe", "unsubscribe", "submit", "cancel", "steer", "ping"}
+    | {"terminal.open", "terminal.input", "terminal.resize", "terminal.close"}
+)
+_MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="op")])
 
 
 def parse_frame(text: str | None) -> dict[str, Any]:
@@ -79,7 +118,7 @@ def parse_frame(text: str | None) -> dict[str, Any]:
     return frame
 
 
-def parse_message(frame: dict[str, Any]) -> Subscribe | Unsubscribe | Submit | Cancel | Ping:
+def parse_message(frame: dict[str, Any]) -> AnyMessage:
     """Read a message. Raises: UnsupportedOp, Invalid."""
     if not isinstance(frame.get("op"), str) or frame["op"] not in _OPS:
         raise UnsupportedOp("This op is not supported.")

@@ -15,10 +15,16 @@ from services.realtime.entry import Entry, reply, resync
 from services.realtime.feed import Subscription
 from services.realtime.hub import first_number
 from services.realtime.messages import (
+    AnyMessage,
     Cancel,
     Ping,
+    Steer,
     Submit,
     Subscribe,
+    TerminalClose,
+    TerminalInput,
+    TerminalOpen,
+    TerminalResize,
     Unsubscribe,
     id_of,
     parse_frame,
@@ -26,6 +32,7 @@ from services.realtime.messages import (
 )
 from services.realtime.node import Node
 from services.realtime.outlet import BoundedOutlet
+from services.realtime.terminals import Terminals
 
 CLOSE_CODES = {"access_ended": 4001, "overflow": 4008, "shutdown": 1012}
 _FORWARDS_AT_ONCE = 8
@@ -45,6 +52,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
         self.visitor: Visitor | None = None
         self._node: Node
         self._outlet: BoundedOutlet
+        self._terminals: Terminals
         self._subscriptions: dict[str, Subscription] = {}
         self._writer: asyncio.Task[None] | None = None
         self._forwards: set[asyncio.Task[None]] = set()
@@ -55,6 +63,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
         """Serve the connection, and leave nothing behind however it ends."""
         self._node = Node.of_scope(scope)
         self._outlet = self._node.new_outlet()
+        self._terminals = Terminals(self._node.rows, self._outlet)
         self._node.counts.connections["websocket"] += 1
         self._serving = asyncio.create_task(super().__call__(scope, receive, send))
         try:
@@ -101,9 +110,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
         if self._ending is None:
             self._ending = asyncio.create_task(self._say_goodbye(reason))
 
-    async def _obey(
-        self, message: Subscribe | Unsubscribe | Submit | Cancel | Ping, visitor: Visitor
-    ) -> None:
+    async def _obey(self, message: AnyMessage, visitor: Visitor) -> None:
         match message:
             case Subscribe():
                 await self._subscribe(message, visitor)
@@ -112,7 +119,9 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
                 self._outlet.offer(reply("ok", id=message.id, stream=message.stream))
             case Ping():
                 self._outlet.offer(reply("pong", id=message.id))
-            case Submit() | Cancel():
+            case TerminalInput() | TerminalResize() | TerminalClose():
+                await self._terminals.obey(message)
+            case Submit() | Cancel() | Steer() | TerminalOpen():
                 if len(self._forwards) >= _FORWARDS_AT_ONCE:
                     raise RateLimited("Too many requests at once on this connection.", retry_after_s=1)
                 task = asyncio.create_task(self._forward(message, visitor))
@@ -143,9 +152,16 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
         if subscription is not None:
             self._node.hub.close(subscription)
 
-    async def _forward(self, message: Submit | Cancel, visitor: Visitor) -> None:
+    async def _forward(self, message: Submit | Cancel | Steer | TerminalOpen, visitor: Visitor) -> None:
         forwarder = self._node.forwarder
         try:
+            if isinstance(message, TerminalOpen):
+                await self._terminals.open(message, visitor)
+                return
+            if isinstance(message, Steer):
+                said = await forwarder.steer(visitor, message.task_id, message.text, message.idempotency_key)
+                self._outlet.offer(reply("ok", id=message.id, message=said))
+                return
             if isinstance(message, Submit):
                 task = await forwarder.submit(visitor, message.body, message.idempotency_key)
             else:
@@ -191,6 +207,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._terminals.close_all()
 
 
 def _error(message_id: str | int | None, error: SlipwayError) -> Entry:

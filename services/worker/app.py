@@ -11,7 +11,7 @@ from celery import Celery
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "services.worker.settings")
 django.setup()
 
-from services.domain.outbox.jobs import DEFAULT_QUEUE, JOBS, host_queue  # noqa: E402
+from services.domain.outbox.jobs import DEFAULT_QUEUE, JOBS  # noqa: E402
 from services.kit.environment import environment  # noqa: E402
 from services.worker.execution import run_job  # noqa: E402
 from services.worker.sweeps import SWEEPS  # noqa: E402
@@ -43,13 +43,10 @@ app.conf.update(
         sweep.name: {
             "task": sweep.name,
             "schedule": sweep.every_s,
-            "options": {
-                "queue": host_queue(_env.host_name),
-                "routing_key": host_queue(_env.host_name),
-                "expires": sweep.every_s * 2,
-            },
+            "options": {"queue": DEFAULT_QUEUE, "routing_key": DEFAULT_QUEUE, "expires": sweep.every_s * 2},
         }
         for sweep in SWEEPS
+        if not sweep.is_hosts_own
     },
 )
 

@@ -9,8 +9,10 @@ import time
 
 from services.kit.environment import Environment, environment
 from services.worker.app import app
+from services.worker.health import watch_engine
 from services.worker.jobs.sandboxes import driver
-from services.worker.sweeps import sweep_sandboxes
+from services.worker.nudges import listen_forever
+from services.worker.sweeps import SWEEPS, Sweep, sweep_sandboxes
 from services.worker.topology import declare_topology
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,11 @@ def main() -> None:
     log.info("sandbox driver %s: %s", env.sandbox_driver, driver().check())
     sweep_sandboxes()
     threading.Thread(target=_beat, args=(env,), daemon=True, name="heartbeat").start()
+    for sweep in SWEEPS:
+        if sweep.is_hosts_own:
+            threading.Thread(target=_repeat, args=(sweep,), daemon=True, name=sweep.name).start()
+    threading.Thread(target=listen_forever, daemon=True, name="nudges").start()
+    threading.Thread(target=watch_engine, args=(threading.Event(),), daemon=True, name="watch").start()
     app.worker_main(
         [
             "worker",
@@ -40,6 +47,16 @@ def main() -> None:
             f"--hostname={env.host_name}@%h",
         ]
     )
+
+
+def _repeat(sweep: Sweep) -> None:
+    """Do one sweep of this host for ever; each begins a while after the last one ended."""
+    while True:
+        try:
+            sweep.run()
+        except Exception:
+            log.exception("%s failed and is tried again", sweep.name)
+        time.sleep(sweep.every_s)
 
 
 def _beat(env: Environment) -> None:

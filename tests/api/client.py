@@ -19,9 +19,9 @@ class Answer:
     def __init__(self, response: Any) -> None:
         self.status: int = response.status_code
         self.headers = response.headers
-        self.raw: bytes = response.content
-        is_json = response.headers.get("Content-Type") == "application/json" and response.content
-        self.body: Any = json.loads(response.content) if is_json else None
+        self.raw: bytes = b"".join(response) if response.streaming else response.content
+        is_json = response.headers.get("Content-Type") == "application/json" and self.raw
+        self.body: Any = json.loads(self.raw) if is_json else None
 
     @property
     def code(self) -> str:
@@ -94,6 +94,8 @@ def check_answer(method: str, path: str, answer: Answer) -> None:
     assert documented is not None, (method, path, answer.status, answer.body)
     if answer.status >= 400:
         check_schema({"$ref": "#/components/schemas/ErrorBody"}, answer.body)
+    elif "application/octet-stream" in documented.get("content", ()):
+        assert answer.headers["Content-Disposition"].startswith("attachment")
     elif "content" in documented:
         check_schema(documented["content"]["application/json"]["schema"], answer.body)
     else:

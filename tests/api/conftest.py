@@ -9,19 +9,27 @@ from dataclasses import dataclass
 import pytest
 
 from conftest import Tenant
+from services.api import sandbox_files
 from services.api.linking import checked_config
+from services.domain.agents.actions import update_agent
+from services.domain.approvals.actions import Question, request_approval
+from services.domain.approvals.models import Approval
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery
+from services.domain.commands.actions import start_command
 from services.domain.identity.actions import create_token
 from services.domain.memory.actions import write_memory
 from services.domain.playbooks.actions import PlaybookFields, create_playbook
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
 from services.domain.tasks.finish import Outcome, finish_locked_task
+from services.domain.tasks.models import Task
 from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.domain.vault.actions import create_secret
 from services.kit.clock import now
+from services.kit.environment import environment
 from tests.api.client import Api
 
 BOT_TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
@@ -40,6 +48,12 @@ class World:
         return str(self.ids[name])
 
 
+@pytest.fixture(autouse=True)
+def nobody_waits_for_sandboxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No worker runs here that would start one."""
+    monkeypatch.setattr(sandbox_files, "WAKE_S", 0)
+
+
 @pytest.fixture
 def alice(acme: Tenant) -> Api:
     """Give acme's owner, by API token."""
@@ -53,7 +67,7 @@ def mallory(globex: Tenant) -> Api:
 
 
 @pytest.fixture
-def world(acme: Tenant) -> World:
+def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
     """Furnish acme with one of each thing."""
     owner = acme.owner
     task = submit_task(owner, TaskOrder(agent_id=acme.agent.id, prompt="echo acme-only"), source="api")
@@ -75,7 +89,15 @@ def world(acme: Tenant) -> World:
             text="for acme only",
             status="failed",
         )
+    update_agent(owner, acme.agent.id, {"packages": {"pip": ["six==1.16.0"]}})
+    with tenant_transaction(owner.org_id):
+        image = acme.agent.images.get()
+    monkeypatch.setattr(environment(), "upstream_internal_hosts", "127.0.0.1")
+    # Nobody is there: what is asked of it fails at once.
+    server = register_upstream(owner, NewUpstream(name="weather", url="http://127.0.0.1:9/mcp"))
     ids = {
+        "server_id": server.id,
+        "image_id": image.id,
         "task_id": task.id,
         "workspace_id": task.workspace_id,
         "agent_id": acme.agent.id,
@@ -85,11 +107,23 @@ def world(acme: Tenant) -> World:
         "chat_id": chat.id,
         "wiring_id": wiring.id,
         "delivery_id": delivery.id,
+        "command_id": start_command(owner, task.workspace_id, "true", timeout_s=60).id,
         "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,
+        "approval_id": _ask(task).id,
         "token_id": create_token(owner, name="spare")[0].id,
         "user_id": acme.users["bob"].pk,
     }
     return World(ids, hook_secret)
+
+
+def _ask(task: Task) -> Approval:
+    subject = {"host": "acme-only.example", "port": 443, "methods": None}
+    with tenant_transaction(task.org_id):
+        asked = request_approval(
+            Question(task.org_id, "egress", subject, task.workspace_id, task.agent_id, task.id)
+        )
+    assert asked is not None
+    return asked
 
 
 def _hear_from(link_id: uuid.UUID) -> Chat:

@@ -172,3 +172,19 @@ def test_an_archived_agent_and_an_archived_workspace_get_no_work(alice, acme, fi
     alice.delete(f"/v1/agents/{acme.agent.id}")
     refused = alice.post(ROUTE, order(acme.agent.id))
     assert (refused.status, refused.code) == (409, "agent_archived")
+
+
+def test_a_message_steers_a_task_until_it_has_ended(alice, acme, finish):
+    task = alice.post(ROUTE, order(acme.agent.id)).body
+    route = f"{ROUTE}/{task['id']}/messages"
+    sent = alice.post(route, {"text": "and this"}, Idempotency_Key="m1")
+    assert sent.status == 202
+    assert (sent.body["task_id"], sent.body["text"], sent.body["state"]) == (
+        task["id"],
+        "and this",
+        "waiting",
+    )
+    assert alice.post(route, {"text": "and this"}, Idempotency_Key="m1").body == sent.body
+    finish(acme, task["id"], text="hi")
+    refused = alice.post(route, {"text": "too late"})
+    assert (refused.status, refused.code) == (409, "task_finished")

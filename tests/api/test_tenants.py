@@ -20,9 +20,13 @@ _ID = re.compile(r"<uuid:(\w+)>")
 BODIES: dict[tuple[str, str], Any] = {
     ("post", "tasks"): {"agent_id": "agent_id", "prompt": "x"},
     ("post", "tasks/<uuid:task_id>/answer"): {"text": "x"},
+    ("post", "tasks/<uuid:task_id>/messages"): {"text": "x"},
     ("post", "agents"): {"name": "Mallory's"},
     ("patch", "agents/<uuid:agent_id>"): {"name": "Stolen"},
     ("patch", "workspaces/<uuid:workspace_id>"): {"name": "Stolen"},
+    ("post", "workspaces/<uuid:workspace_id>/files/folders"): {"path": "a"},
+    ("post", "workspaces/<uuid:workspace_id>/files/move"): {"path": "a", "to": "b"},
+    ("post", "workspaces/<uuid:workspace_id>/commands"): {"text": "true"},
     ("post", "playbooks"): {"agent_id": "agent_id", "name": "n", "prompt": "p"},
     ("patch", "playbooks/<uuid:playbook_id>"): {"name": "Stolen"},
     ("post", "secrets"): {"name": "A", "value": "v", "agent_ids": ["agent_id"]},
@@ -34,9 +38,13 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "wirings"): {"chat_id": "chat_id", "agent_id": "agent_id"},
     ("patch", "wirings/<uuid:wiring_id>"): {"priority": 9},
     ("post", "tokens"): {"name": "n"},
+    ("post", "mcp_servers"): {"name": "hers", "url": "http://127.0.0.1:9/mcp"},
+    ("patch", "mcp_servers/<uuid:server_id>"): {"timeout_s": 9},
+    ("post", "mcp_servers/<uuid:server_id>/approve_tools"): {"tools_digest": ""},
+    ("post", "approvals/<uuid:approval_id>/decide"): {"decision": "allow", "scope": "always"},
 }  # fmt: skip
 # These create something of mallory's own, and name nothing of acme's.
-OF_HER_OWN = {("post", "agents"), ("post", "tokens"), ("post", "tickets")}
+OF_HER_OWN = {("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers")}
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
 
 
@@ -61,7 +69,20 @@ def snapshot(acme) -> dict[str, Any]:
             model._meta.label: sorted(map(str, model.objects.values_list(*_columns(model))))
             for model in apps.get_models()
             if model._meta.app_label
-            in ("agents", "chats", "events", "playbooks", "tasks", "vault", "workspaces")
+            in (
+                "agents",
+                "approvals",
+                "chats",
+                "commands",
+                "events",
+                "images",
+                "metering",
+                "playbooks",
+                "tasks",
+                "upstreams",
+                "vault",
+                "workspaces",
+            )
         }
 
 
@@ -86,12 +107,14 @@ def test_every_operation_with_acmes_ids_is_404_for_mallory(acme, world, mallory)
 def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world, alice):
     refused = {}
     for method, route in OPERATIONS:
-        if method != "delete" and not route.endswith("/connect"):
+        if method != "delete" and not route.endswith("/connect") and "/files" not in route:
             answer = call(alice, method, route, world)
             if answer.status >= 300:
                 refused[method, route] = answer.code
     assert refused == {
         ("post", "tasks/<uuid:task_id>/answer"): "task_finished",
+        ("post", "tasks/<uuid:task_id>/messages"): "task_finished",
+        ("post", "workspaces/<uuid:workspace_id>/pause"): "workspace_not_running",
         ("post", "wirings"): "name_taken",
     }
 

@@ -10,7 +10,7 @@ from conftest import PASSWORD, recorded
 from services.domain.chats.models import Delivery
 from services.domain.identity.models import Organisation, User
 from services.domain.outbox.models import DeadJob, OutboxJob
-from services.domain.plane.actions import register_host
+from services.domain.plane.hosts import register_host
 from services.domain.plane.models import Host, Sandbox
 from services.domain.tasks.models import Task
 from tests.dashboard.samples import make_everything, submit, work
@@ -39,7 +39,7 @@ def press(client: Client, model: type, name: str, *rows: object) -> str:
 
 def a_sandbox(task: Task) -> Sandbox:
     """Make the row of a sandbox at work."""
-    host = register_host("hosta", driver="bubblewrap", slots=4, missing_promises=["memory limit"])
+    host = register_host("hosta", driver="bubblewrap", slots=4, missing_promises=["memory_limit"])
     return Sandbox.objects.create(
         host=host,
         org_id=task.org_id,
@@ -120,7 +120,8 @@ def test_the_overview_counts_and_points_at_what_is_wrong(operator, acme):
     a_dead_job(task)
     Host.objects.update(last_beat_at="2020-01-01T00:00:00Z")
     page = operator.get("/admin/").content.decode()
-    assert "Its driver does not keep these promises of isolation: memory limit." in page
+    assert "memory_limit" in page
+    assert "No sandbox starts there until it is kept" in page
     assert "It is silent" in page
     assert "dead jobs" in page
 

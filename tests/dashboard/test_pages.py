@@ -13,8 +13,12 @@ from tests.dashboard.samples import Everything, make_everything
 
 LISTS = (
     "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
-    "/links/new/slack", "/deliveries", "/deliveries?status=failed", "/secrets", "/settings/tokens", "/settings/members",
+    "/links/new/slack", "/approvals", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
+    "/settings/tokens", "/settings/members",
 )  # fmt: skip
+
+
+SERVER_BUTTONS = ("refresh", "approve", "connect", "credential", "delete")
 
 
 def pages_of(made: Everything) -> list[str]:
@@ -26,6 +30,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/links/{made.link.id}",
         f"/chats/{made.chat.id}/wire",
         f"/wirings/{made.wiring.id}",
+        f"/mcp-servers/{made.server.id}",
     ]
 
 
@@ -36,10 +41,12 @@ def buttons_of(made: Everything) -> list[str]:
     )  # fmt: skip
     return [
         f"{workspace}/prompt", f"{workspace}/tasks/{made.task.id}/stop", f"{workspace}/rename", f"{workspace}/archive",
-        f"{workspace}/delete", f"/agents/{made.task.agent_id}/archive", f"{playbook}/run", f"{playbook}/switch",
+        f"{workspace}/delete", f"/agents/{made.task.agent_id}/archive",
+        f"/agents/{made.task.agent_id}/build", f"{playbook}/run", f"{playbook}/switch",
         f"{playbook}/delete", f"{link}/connect", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
-        f"/settings/tokens/{made.token.id}/revoke",
+        f"/settings/tokens/{made.token.id}/revoke", f"/approvals/{made.approval.id}/decide",
+        *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),
     ]  # fmt: skip
 
 
@@ -134,7 +141,7 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
     made = make_everything(acme)
     walked = {
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
-        "/organisation", "/sign-in", f"/settings/members/{acme.users['bob'].pk}/remove",
+        "/organisation", "/sign-in", "/integrations/mcp/callback", f"/settings/members/{acme.users['bob'].pk}/remove",
     }  # fmt: skip
     for pattern in urlpatterns:
         assert any(pattern.pattern.match(path.lstrip("/")) for path in walked), pattern.pattern

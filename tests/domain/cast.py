@@ -6,7 +6,8 @@ import uuid
 from typing import Any
 
 from conftest import Tenant
-from services.domain.plane.actions import Taken, Wanted, register_host, take_sandbox
+from services.domain.plane.actions import Taken, Wanted, take_sandbox
+from services.domain.plane.hosts import register_host
 from services.domain.tasks.dispatch import Candidate, claim_task
 from services.domain.tasks.models import Task
 from services.domain.tasks.runner import JournalEntry, store_journal
@@ -28,10 +29,6 @@ def wanted(task: Task) -> Wanted:
         workspace_id=task.workspace_id,
         task_id=task.id,
         image="image:1",
-        volume=task.workspace_id.hex,
-        idle_stop_s=600,
-        memory_bytes=1024**3,
-        cpus=1.0,
     )
 
 

@@ -121,3 +121,12 @@ def test_the_next_turn_carries_the_session(acme):
     frame = issue_turn(following.org_id, following.id, start(following).sandbox.id)
     assert frame is not None
     assert frame["session"] == {"id": "s1", "entries": [{"a": 1}]}
+
+
+def test_what_the_database_cannot_hold_is_replaced_and_loses_nothing_else(acme):
+    task, runner = running(acme)
+    runner.says("tool.called", call_id="c\0", name="Bash", input={"a\0": ["\ud800", float("nan"), 1.5]})
+    runner.says("turn.done", status="succeeded", text="one\0two", turns=1, tool_calls=1)
+    (called,) = [event["data"] for event in envelopes(task) if event["type"] == "tool.called"]
+    assert (called["call_id"], called["input"]) == ("c\ufffd", {"a\ufffd": ["\ufffd", None, 1.5]})
+    assert fresh(task).result_text == "one\ufffdtwo"

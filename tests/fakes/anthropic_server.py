@@ -222,7 +222,7 @@ def last_user_text(messages: list[dict[str, Any]]) -> str:
     """Return the last text of a person, be it a message of its own or one that came in mid-turn."""
     for message in reversed(messages):
         text = "\n".join(texts_of(message))
-        if text and (message.get("role") == "user" or text.startswith(_MID_TURN)):
+        if text and (message.get("role") == "user" or _MID_TURN in text):
             return text
     return ""
 

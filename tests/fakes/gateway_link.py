@@ -21,7 +21,7 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-WAIT_S = 20.0
+WAIT_S = 60.0  # a real CLI takes its time to start where others build and test
 
 
 class LinkBroken(AssertionError):
@@ -44,6 +44,8 @@ class FakeGateway:
     )
     acked: dict[str, int] = field(default_factory=dict)
     socket: WebSocket | None = None
+    _is_over: asyncio.Event = field(default_factory=asyncio.Event)
+    _dialled: dict[str, asyncio.Queue[WebSocket]] = field(default_factory=dict)
     _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def link(self, socket: WebSocket) -> None:
@@ -68,6 +70,12 @@ class FakeGateway:
             if self.socket is socket:
                 self.socket = None
             await self._notify()
+
+    async def serve_channel(self, socket: WebSocket) -> None:
+        """Hand a channel that the runner dials to the test that asked for it, and keep it until the test ends."""
+        await socket.accept()
+        await self._dialled[socket.path_params["channel"]].put(socket)
+        await self._is_over.wait()
 
     async def _count_frame(self, socket: WebSocket) -> None:
         self.frames += 1
@@ -98,6 +106,29 @@ class FakeGateway:
             self._changed.notify_all()
 
     # --- what a test does --------------------------------------------------------------------------------
+
+    async def open_channel(self, kind: str, **params: Any) -> WebSocket:
+        """Ask for a channel, and return it once the runner has dialled."""
+        channel = str(uuid.uuid4())
+        self._dialled[channel] = asyncio.Queue()
+        await self.send({"op": "open", "channel": channel, "kind": kind, "params": params})
+        async with asyncio.timeout(WAIT_S):
+            return await self._dialled[channel].get()
+
+    async def start_command(self, text: str, *, timeout_s: float = 60) -> str:
+        """Start a durable command; return its id."""
+        command = str(uuid.uuid4())
+        await self.send({"op": "command.start", "command": command, "text": text, "timeout_s": timeout_s})
+        return command
+
+    def of_command(self, command: str, kind: str | None = None) -> list[dict[str, Any]]:
+        return [e for e in self.events if e.get("command") == command and kind in (None, e["type"])]
+
+    async def wait_finished(self, command: str) -> dict[str, Any]:
+        """Wait for a command's end; return what was said of it."""
+        await self.wait_until(lambda: bool(self.of_command(command, "command.finished")), f"end of {command}")
+        finished: dict[str, Any] = self.of_command(command, "command.finished")[-1]["data"]
+        return finished
 
     async def wait_until(self, condition: Callable[[], bool], what: str = "condition") -> None:
         """Wait until the condition holds; it is looked at after every frame."""
@@ -155,13 +186,13 @@ class FakeGateway:
 
         def found() -> list[dict[str, Any]]:
             frames = [*self.events, *self.live]
-            return [f for f in frames if f["type"] == kind and turn in (None, f["turn"])]
+            return [f for f in frames if f["type"] == kind and turn in (None, f.get("turn"))]
 
         await self.wait_until(lambda: bool(found()), kind)
         return found()[0]
 
     def of_turn(self, turn: str, kind: str | None = None) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["turn"] == turn and kind in (None, event["type"])]
+        return [e for e in self.events if e.get("turn") == turn and kind in (None, e["type"])]
 
     def live_text(self, kind: str) -> str:
         return "".join(frame["data"]["text"] for frame in self.live if frame["type"] == kind)
@@ -187,11 +218,17 @@ async def serve_gateway(
     socket_path: Path, gateway: FakeGateway, mounts: Mapping[str, ASGIApp] | None = None
 ) -> AsyncIterator[FakeGateway]:
     """Serve the gateway on a Unix socket that any user may connect to; apps are mounted at their paths."""
-    routes: list[BaseRoute] = [WebSocketRoute("/runner", gateway.link)]
+    routes: list[BaseRoute] = [
+        WebSocketRoute("/runner", gateway.link),
+        WebSocketRoute("/runner/channels/{channel}", gateway.serve_channel),
+    ]
     routes += [Mount(path, app) for path, app in (mounts or {}).items()]
     async with serve_app(Starlette(routes=routes), uds=str(socket_path)):
         socket_path.chmod(0o666)  # noqa: ASYNC240 (a moment, in a test)
-        yield gateway
+        try:
+            yield gateway
+        finally:
+            gateway._is_over.set()
 
 
 @contextlib.asynccontextmanager

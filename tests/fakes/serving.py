@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import uvicorn
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class LocalServer:
     """One app on one loopback port, served from a thread between `start` and `stop`."""
 
-    def __init__(self, app: ASGIApp, port: int = 0) -> None:
+    def __init__(self, app: ASGIApp, port: int = 0, *, lifespan: Literal["on", "off"] = "off") -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
         # asyncio sets this only on sockets that it made; without it each answer waits 40 ms for an acknowledgement.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -27,7 +27,7 @@ class LocalServer:
             http="h11",
             ws="none",
             loop="asyncio",
-            lifespan="off",
+            lifespan=lifespan,
             log_level="critical",
             access_log=False,
             timeout_graceful_shutdown=1,

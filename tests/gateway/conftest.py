@@ -10,9 +10,11 @@ from pydantic import SecretStr
 from conftest import Tenant
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.agents.models import Agent
+from services.kit.environment import environment
 from services.mcp_gateway.http import AgentHttp
-from services.mcp_gateway.llm.anthropic import Vendor
+from services.mcp_gateway.llm.vendor import Vendor
 from tests.fakes.anthropic_server import AnthropicServer
+from tests.fakes.mcp_upstream import McpUpstream
 from tests.fakes.serving import LocalServer
 from tests.gateway.serving import Working, at_work, served
 
@@ -45,3 +47,16 @@ def claude(acme: Tenant) -> Agent:
 def working(acme: Tenant, claude: Agent) -> Working:
     """Put that agent to work for alice."""
     return at_work(acme, claude)
+
+
+@pytest.fixture
+def local_upstreams(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let registered MCP servers be on loopback; to be asked for before the gateway."""
+    monkeypatch.setattr(environment(), "upstream_internal_hosts", "127.0.0.1")
+
+
+@pytest.fixture
+def upstream() -> Iterator[McpUpstream]:
+    """Run an MCP server of somebody else's."""
+    with McpUpstream() as server:
+        yield server

@@ -8,7 +8,7 @@ import uuid
 from typing import Any
 
 from services.domain.plane.models import Sandbox
-from services.domain.tasks.runner import LinkWork
+from services.domain.tasks.runner import LinkWork, Stored
 from services.mcp_gateway import link as link_module
 from services.mcp_gateway.link import Hello, Link
 
@@ -40,3 +40,57 @@ async def test_a_turn_that_two_tell_at_once_is_issued_once(monkeypatch):
     await asyncio.gather(*(link.tell(work) for _ in range(5)))
     assert issued == [work.task_id]
     assert [frame["op"] for frame in wire.frames] == ["turn"]
+
+
+async def test_a_follow_up_is_sent_once_on_each_connection_after_its_turn(monkeypatch):
+    monkeypatch.setattr(
+        link_module, "issue_turn", lambda org_id, task_id, sandbox_id: {"op": "turn", "turn": str(task_id)}
+    )
+    monkeypatch.setattr(link_module, "change_state", lambda *args, **kwargs: None)
+    sandbox = Sandbox(org_id=uuid.uuid4(), workspace_id=uuid.uuid4())
+    task_id, said = uuid.uuid4(), [(uuid.uuid4(), "one"), (uuid.uuid4(), "two")]
+
+    def work(count: int, *, is_cancelled: bool = False) -> LinkWork:
+        return LinkWork(
+            sandbox.id, sandbox.org_id, task_id, is_active=True, is_cancelled=is_cancelled,
+            messages=tuple(said[:count]),
+        )  # fmt: skip
+
+    first = Wire()
+    link = Link(first, sandbox, Hello(op="hello", protocol=1, journal=uuid.uuid4(), oldest=1))
+    for count in (1, 1, 2, 2):
+        await link.tell(work(count))
+    assert [(frame["op"], frame.get("text")) for frame in first.frames] == [
+        ("turn", None),
+        ("message", "one"),
+        ("message", "two"),
+    ]
+    assert {frame["turn"] for frame in first.frames} == {str(task_id)}
+    second = Wire()
+    again = Hello(op="hello", protocol=1, journal=uuid.uuid4(), oldest=1, turn=task_id)
+    link = Link(second, sandbox, again)
+    await link.tell(work(2))
+    await link.tell(work(2, is_cancelled=True))
+    assert [frame["op"] for frame in second.frames] == ["message", "message", "cancel"]
+
+
+async def test_a_warm_sandbox_says_nothing_until_it_is_somebodys_and_then_stays_so(monkeypatch):
+    stored: list[uuid.UUID] = []
+
+    def store_journal(org_id: uuid.UUID, *rest: object) -> Stored:
+        stored.append(org_id)
+        return Stored(1, None)
+
+    monkeypatch.setattr(link_module, "store_journal", store_journal)
+    warm = Sandbox()
+    wire = Wire()
+    link = Link(wire, warm, Hello(op="hello", protocol=1, journal=uuid.uuid4(), oldest=1))
+    frame = {"op": "event", "n": 1, "turn": str(uuid.uuid4()), "type": "message.created", "data": {}}
+    assert not await link._store_entries([frame])
+    assert stored == []
+    org_id, workspace_id = uuid.uuid4(), uuid.uuid4()
+    link.adopt(Sandbox(id=warm.id, org_id=org_id, workspace_id=workspace_id))
+    link.adopt(warm)
+    assert link.stream == f"workspace:{workspace_id}"
+    assert await link._store_entries([frame])
+    assert stored == [org_id]

@@ -12,7 +12,16 @@ from django.db import connections
 
 from services.domain.errors import BudgetExceeded, TaskMissing, TokenInvalid
 from services.domain.tasks.models import Task, UsageRecord
-from services.domain.tasks.prices import DEAREST, FAMILIES, Tokens, cost_microusd, estimate_tokens, price_of
+from services.domain.tasks.prices import (
+    ANTHROPIC,
+    DEAREST,
+    DEAREST_CLAUDE,
+    FAMILIES,
+    Tokens,
+    cost_microusd,
+    estimate_tokens,
+    price_of,
+)
 from services.domain.tasks.spending import all_tenants_settle_abandoned, reserve, settle
 from services.kit.clock import now
 from services.mcp_gateway.llm.usage import StreamMeter, read_usage
@@ -44,16 +53,27 @@ def put(task: Task, **columns) -> None:
         ("claude-opus-4-1-20250805", "claude-opus-4"),
         ("claude-opus-4-6[1m]", "claude-opus-4-6"),
         ("Claude-Haiku-4-5", "claude-haiku-4-5"),
+        ("gpt-5-2025-08-07", "gpt-5"),
+        ("gpt-5-codex", "gpt-5"),
+        ("gpt-5.3-codex", "gpt-5.3"),
+        ("gpt-5.5-pro", "gpt-5.5-pro"),
+        ("o3-mini", "o3-mini"),
     ],
 )
 def test_a_model_costs_what_its_family_costs(model, family):
     assert price_of(model) == FAMILIES[family]
 
 
-@pytest.mark.parametrize("model", ["gpt-9", "claude-opus-50", "claude", "", "claude-sonnet-5x"])
+@pytest.mark.parametrize("model", ["gpt-9", "gpt-5.55", "gpt-50", "o33", "llama", ""])
 def test_an_unknown_model_costs_as_much_as_the_dearest(model):
     assert price_of(model) == DEAREST
     assert DEAREST.output == max(price.output for price in FAMILIES.values())
+
+
+@pytest.mark.parametrize("model", ["claude-opus-50", "claude", "claude-sonnet-5x"])
+def test_an_unknown_claude_costs_as_much_as_the_dearest_claude(model):
+    assert price_of(model) == DEAREST_CLAUDE
+    assert DEAREST_CLAUDE.output == max(price.output for price in ANTHROPIC.values())
 
 
 def test_costs_are_exact_and_rounded_up():

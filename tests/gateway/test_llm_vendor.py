@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route
 
 from services.mcp_gateway.http import AgentHttp
-from services.mcp_gateway.llm.anthropic import VENDOR_URL, Vendor
+from services.mcp_gateway.llm.vendor import ANTHROPIC_URL, Vendor
 from tests.domain.cast import fresh
 from tests.fakes.serving import LocalServer
 from tests.gateway.conftest import KEY
@@ -134,7 +134,7 @@ def test_without_a_key_the_vendor_is_not_called_but_a_local_server_is(working):
         seen.append(request.headers["x-api-key"])
         return JSONResponse({"usage": {"input_tokens": 1, "output_tokens": 1}})
 
-    with served(AgentHttp(Vendor(VENDOR_URL, None))) as gateway:
+    with served(AgentHttp(Vendor(ANTHROPIC_URL, None))) as gateway:
         answer = post(gateway, working.llm)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_key_missing")
     assert answer.headers["x-should-retry"] == "false"

@@ -28,6 +28,7 @@ class FakeApi:
             routes=[
                 Route("/v1/tasks", self._answer, methods=["POST"]),
                 Route("/v1/tasks/{id}/cancel", self._answer, methods=["POST"]),
+                Route("/v1/tasks/{id}/messages", self._answer, methods=["POST"]),
             ]
         )
 
@@ -80,6 +81,16 @@ def test_cancel_names_the_task(start, api, acme):
     with service.client(acme.token) as client:
         assert client.ask(op="cancel", task_id=TASK["id"])["op"] == "ok"
     assert api.asked[0][0] == f"/v1/tasks/{TASK['id']}/cancel"
+
+
+def test_steer_passes_the_text_and_the_key_on(start, api, acme):
+    service = start(api_url=api.url)
+    with service.client(acme.token) as client:
+        answer = client.ask(op="steer", task_id=TASK["id"], text="and this", idempotency_key="k-2")
+    assert (answer["op"], answer["message"]) == ("ok", TASK)
+    [(path, body, headers)] = api.asked
+    assert (path, body) == (f"/v1/tasks/{TASK['id']}/messages", {"text": "and this"})
+    assert headers["idempotency-key"] == "k-2"
 
 
 def test_a_session_and_a_ticket_are_handed_over_signed(start, api, acme):

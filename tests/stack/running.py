@@ -7,10 +7,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, LiteralString
 
 import httpx
+import psycopg
+from psycopg.rows import dict_row
 
 from deploy.local.stack import Stack
 
@@ -153,6 +155,12 @@ class RunningStack:
             return bool(self.http.get(f"/v1/workspaces/{workspace_id}").json()["sandbox_state"] == "stopped")
 
         until(is_stopped, within_s=60, what="the idle sandbox is stopped")
+
+    def plane(self, query: LiteralString, values: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Ask the sandbox plane's database, as its owner; the query returns rows."""
+        url = self.env["SLIPWAY_PLANE_OWNER_DATABASE_URL"]
+        with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+            return connection.execute(query, values).fetchall()
 
     # --- as a saboteur -------------------------------------------------------------------------------
 

@@ -88,4 +88,4 @@ def test_a_sandbox_that_dies_ends_its_task_with_a_reason(stack: RunningStack):
     ).stdout
     subprocess.run(["docker", "kill", *ids.split()], capture_output=True, check=True)
     ended = stack.wait(task["id"], within_s=90)
-    assert (ended["status"], ended["error"]["code"]) == ("failed", "sandbox_lost")
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "sandbox_killed")

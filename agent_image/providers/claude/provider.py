@@ -16,8 +16,8 @@ from claude_agent_sdk import ClaudeSDKClient, ClaudeSDKError, ResultMessage
 from agent_image.providers.claude.options import build_options, write_mcp_config
 from agent_image.providers.claude.session import SessionLog
 from agent_image.providers.claude.translate import Translator
-from agent_image.providers.shell.provider import workspace_folder
 from agent_image.runner.turn import Failure, Outcome, Turn, TurnEvents
+from agent_image.runner.workspace import workspace_folder
 
 STDERR_LINES = 20
 

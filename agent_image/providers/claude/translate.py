@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
@@ -16,6 +15,7 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
+from agent_image.providers.content import text_of
 from agent_image.runner.turn import Failure, Outcome, TurnEvents, Usage
 
 _CODES = {"error_max_turns": "max_turns", "error_max_budget_usd": "budget_exceeded"}
@@ -102,19 +102,3 @@ def _failure(result: ResultMessage) -> Failure | None:
         result.result or "; ".join(result.errors or ()) or f"The model ended the turn with {result.subtype}."
     )
     return Failure(code, words[:2_000])
-
-
-def text_of(content: str | list[dict[str, Any]] | None) -> str:
-    """Return a tool result as text; what is not text is named in brackets."""
-    if content is None or isinstance(content, str):
-        return content or ""
-    parts = []
-    for block in content:
-        kind = block.get("type")
-        if kind == "text":
-            parts.append(str(block.get("text", "")))
-        elif kind in ("image", "document"):
-            parts.append(f"[{kind}]")
-        else:
-            parts.append(json.dumps(block, ensure_ascii=False))
-    return "\n".join(parts)

@@ -1,9 +1,9 @@
 """The driver for machines without a container engine: the same runner in namespaces made by bubblewrap.
 
-Weaker than a container, and it says so by its promises: there is no limit on the memory, CPU or processes of
-one sandbox. The system's programs are the host's, and the system-call filter is shorter than an engine's.
-Nothing is kept in this process: each sandbox has a folder that says which process it is, so that a restarted
-worker finds it again.
+Weaker than a container: the system's programs are the host's, and the system-call filter is shorter than an
+engine's. Memory, processors and processes are limited by control groups where this process may make them, the disk
+by the volume store; where not, its promises say so. Nothing is kept in this process: each sandbox has a folder that
+says which process it is, so that a restarted worker finds it again.
 """
 
 from __future__ import annotations
@@ -16,28 +16,39 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 from uuid import UUID
 
 from services.adapters.sandbox import proc
 from services.adapters.sandbox.bubblewrap_command import PYTHON, build_command, write_identity
-from services.adapters.sandbox.hardening import AGENT_UID, volume_name
+from services.adapters.sandbox.cgroups import Group, kept_promises
+from services.adapters.sandbox.end_watch import EndWatch
+from services.adapters.sandbox.ended import OwnEnds
+from services.adapters.sandbox.hardening import AGENT_UID, ALL_PROMISES, refuse_gaps
 from services.adapters.sandbox.syscall_filter import build_filter, is_known_machine
-from services.domain.errors import EngineAway, SandboxRefused, StillInUse
-from services.domain.ports.sandbox import EngineReport, Promise, SandboxReport, SandboxSpec, SandboxStatus
+from services.adapters.sandbox.volumes import Backend, VolumeStore
+from services.domain.errors import EngineAway, RuntimeMissing, SandboxRefused, SlipwayError
+from services.domain.ports.sandbox import (
+    EngineReport,
+    HostResources,
+    Promise,
+    SandboxReport,
+    SandboxSpec,
+    SandboxStatus,
+    SandboxUsage,
+)
 
 logger = logging.getLogger(__name__)
 
 START_S = 10.0
 AGENT_IMAGE = Path(__file__).resolve().parents[3] / "agent_image"
 PROGRAMS = ("bwrap", "setsid", "prlimit", "setpriv")
-# One file system of its own: yes, but for the programs of the host's /usr, which it may read and run.
-LACKING = frozenset({Promise.MEMORY_LIMIT, Promise.CPU_LIMIT, Promise.PIDS_LIMIT}) | (
-    frozenset() if is_known_machine() else frozenset({Promise.SYSCALL_FILTER})
-)
+_LIMITS = frozenset({Promise.MEMORY_LIMIT, Promise.CPU_LIMIT, Promise.PIDS_LIMIT})
+_KILLED = 137
 _FREEZE_ROUNDS = 10
 _POLL_S = 0.01
 
@@ -46,36 +57,61 @@ class BubblewrapDriver:
     """Process trees of this host, each in namespaces of its own."""
 
     kind = "bubblewrap"
-    promises: frozenset[Promise] = frozenset(Promise) - LACKING
+    can_pause = True
 
     def __init__(
         self,
         installation: str,
         run_dir: Path,
         *,
-        data_dir: Path | None = None,
+        data_dir: Path,
+        volume_backend: Backend = "auto",
         agent_image: Path = AGENT_IMAGE,
     ) -> None:
         self._installation = installation
         self._folder = run_dir / "bubblewrap"
-        self._volumes = (data_dir or run_dir) / "volumes"
         self._agent_image = agent_image
+        self._own_ends = OwnEnds()
+        self.promises: frozenset[Promise] = ALL_PROMISES
+        self._volumes = VolumeStore(
+            data_dir,
+            installation,
+            backend=volume_backend,
+            is_used=self._is_volume_used,
+            owner=AGENT_UID if os.geteuid() == 0 else os.geteuid(),
+        )
 
     def check(self) -> EngineReport:
-        missing = [program for program in PROGRAMS if shutil.which(program) is None]
-        if not Path(PYTHON).exists():
-            missing.append(PYTHON)
+        """Say what is installed; what a crash left mounted is unmounted by the way."""
+        missing = _missing_programs()
         if missing:
             return EngineReport(is_up=False, version="", note=f"Not installed: {', '.join(missing)}.")
+        try:
+            self._learn()
+            self._volumes.close_unused()
+        except SlipwayError as exc:
+            return EngineReport(is_up=False, version="", note=exc.message)
         answer = subprocess.run(["bwrap", "--version"], capture_output=True, text=True, check=False)
-        lacking = ", ".join(sorted(LACKING))
-        return EngineReport(is_up=True, version=answer.stdout.strip(), note=f"It cannot promise: {lacking}.")
+        lacking = ", ".join(sorted(ALL_PROMISES - self.promises))
+        kept = f"It cannot promise: {lacking}." if lacking else "Every promise is kept."
+        note = f"{kept} The system's programs are the host's. {self._volumes.note}"
+        return EngineReport(is_up=True, version=answer.stdout.strip(), note=note)
+
+    def measure_host(self) -> HostResources:
+        return HostResources(proc.memory_bytes(), proc.free_memory_bytes())
+
+    def resolve_image(self, image: str) -> str:
+        """Return what was asked for: the programs are the host's, whatever an image is called."""
+        return image
 
     def start(self, spec: SandboxSpec) -> None:
         if spec.installation != self._installation:
             raise SandboxRefused("The sandbox belongs to another installation.")
-        if not self.check().is_up:
+        if _missing_programs():
             raise EngineAway("Bubblewrap is not installed on this host.", retry_after_s=60.0)
+        refuse_gaps(spec, self._learn())
+        if spec.runtime is not None:
+            raise RuntimeMissing("Bubblewrap has no runtime classes.")
         folder = self._folder_of(spec.sandbox_id)
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder):
@@ -83,60 +119,92 @@ class BubblewrapDriver:
             if status is SandboxStatus.PAUSED:
                 self.unpause(spec.sandbox_id)
             elif status is not SandboxStatus.RUNNING:
-                self._launch(spec, folder)
+                self._own_ends.forget(spec.sandbox_id)
+                with self._volumes.opened(spec.volume, spec.limits.disk_bytes) as workspace:
+                    self._launch(spec, folder, workspace)
 
     def pause(self, sandbox_id: UUID) -> None:
-        """Stop every process of the sandbox. New ones may be forked meanwhile, so it is repeated until none is."""
+        """Freeze the group; without one stop every process, again and again until no new one was forked meanwhile."""
         if (pid := self._alive_pid(sandbox_id)) is None:
+            return
+        group = self._group_of(sandbox_id)
+        if group.exists:
+            group.freeze()
             return
         for _ in range(_FREEZE_ROUNDS):
             running = [p for p in _tenants(pid) if p.state not in ("T", "Z", "X")]
             if not running:
                 return
             for process in running:
-                _signal(process.pid, signal.SIGSTOP)
+                proc.send_signal(process.pid, signal.SIGSTOP)
             time.sleep(_POLL_S)
 
     def unpause(self, sandbox_id: UUID) -> None:
-        if (pid := self._alive_pid(sandbox_id)) is not None:
-            for process in _tenants(pid):
-                _signal(process.pid, signal.SIGCONT)
+        if (pid := self._alive_pid(sandbox_id)) is None:
+            return
+        group = self._group_of(sandbox_id)
+        if group.exists:
+            group.thaw()
+            return
+        for process in _tenants(pid):
+            proc.send_signal(process.pid, signal.SIGCONT)
 
     def stop(self, sandbox_id: UUID, *, grace_s: float = 2.0) -> None:
         """Tell the runner to end; after the grace kill the namespace's first process, and with it all others."""
-        if (pid := self._alive_pid(sandbox_id)) is None:
-            return
-        self.unpause(sandbox_id)
-        for process in _tenants(pid):
-            if process.parent == pid:
-                _signal(process.pid, signal.SIGTERM)
-        if not _wait_until(lambda: self._alive_pid(sandbox_id) is None, grace_s):
-            _signal(pid, signal.SIGKILL)
-            _wait_until(lambda: self._alive_pid(sandbox_id) is None, START_S)
+        self._own_ends.add(sandbox_id)
+        if (pid := self._alive_pid(sandbox_id)) is not None:
+            self.unpause(sandbox_id)
+            for process in _tenants(pid):
+                if process.parent == pid:
+                    proc.send_signal(process.pid, signal.SIGTERM)
+            if not _wait_until(lambda: self._alive_pid(sandbox_id) is None, grace_s):
+                self._kill(sandbox_id, pid)
+        self._close_volume(sandbox_id)
 
     def destroy(self, sandbox_id: UUID) -> None:
+        self._own_ends.add(sandbox_id)
         if (pid := self._alive_pid(sandbox_id)) is not None:
-            _signal(pid, signal.SIGKILL)
-            _wait_until(lambda: self._alive_pid(sandbox_id) is None, START_S)
+            self.unpause(sandbox_id)  # a frozen process does not even die
+            self._kill(sandbox_id, pid)
+        self._close_volume(sandbox_id)
+        self._group_of(sandbox_id).remove()
         shutil.rmtree(self._folder_of(sandbox_id), ignore_errors=True)
 
+    def read_usage(self, sandbox_id: UUID) -> SandboxUsage | None:
+        if (pid := self._alive_pid(sandbox_id)) is None:
+            return None
+        group = self._group_of(sandbox_id)
+        cpu_ms, memory_bytes = group.used() if group.exists else proc.used_in_namespace_of(pid)
+        volume = self._read_state(sandbox_id).get("volume")
+        disk_bytes = self._volumes.count_used(volume) if volume else 0
+        return SandboxUsage(cpu_ms=cpu_ms, memory_bytes=memory_bytes, disk_bytes=disk_bytes)
+
+    def watch_ends(self, stop: threading.Event) -> Iterator[UUID]:
+        """Yield each sandbox that ends by itself: those that run at the call, and those started since."""
+        return EndWatch(self._known_processes, self._own_ends).read(stop)
+
+    def list_volumes(self) -> frozenset[str]:
+        return self._volumes.list_names()
+
+    def save_volume(self, volume: str, target: BinaryIO) -> None:
+        self._volumes.save(volume, target)
+
+    def load_volume(self, volume: str, source: BinaryIO, *, disk_bytes: int) -> None:
+        self._volumes.load(volume, source, disk_bytes=disk_bytes)
+
     def remove_volume(self, volume: str) -> None:
-        folder = self._volume_folder(volume)
-        for sandbox_id in self._known():
-            if self._alive_pid(sandbox_id) is not None and self._read_state(sandbox_id).get("volume") == str(
-                folder
-            ):
-                raise StillInUse("A sandbox still uses these files.")
-        shutil.rmtree(folder, ignore_errors=True)
+        self._volumes.remove(volume)
 
     def inspect(self, sandbox_id: UUID) -> SandboxReport:
         if not self._read_state(sandbox_id):
             return SandboxReport(sandbox_id, SandboxStatus.GONE)
         pid = self._alive_pid(sandbox_id)
         if pid is None:
-            return SandboxReport(sandbox_id, SandboxStatus.STOPPED, exit_code=self._exit_code(sandbox_id))
-        tenants = _tenants(pid)
-        is_paused = bool(tenants) and all(process.state in ("T", "Z", "X") for process in tenants)
+            code = self._exit_code(sandbox_id)
+            is_out_of_memory = code == _KILLED and self._group_of(sandbox_id).was_out_of_memory()
+            return SandboxReport(sandbox_id, SandboxStatus.STOPPED, code, is_out_of_memory)
+        group = self._group_of(sandbox_id)
+        is_paused = group.is_frozen() if group.exists else proc.are_stopped(_tenants(pid))
         return SandboxReport(sandbox_id, SandboxStatus.PAUSED if is_paused else SandboxStatus.RUNNING)
 
     def list_sandboxes(self) -> list[SandboxReport]:
@@ -156,8 +224,37 @@ class BubblewrapDriver:
     def _folder_of(self, sandbox_id: UUID) -> Path:
         return self._folder / f"{self._installation}-{sandbox_id}"
 
-    def _volume_folder(self, volume: str) -> Path:
-        return self._volumes / volume_name(self._installation, volume)
+    def _group_of(self, sandbox_id: UUID) -> Group:
+        return Group(f"{self._installation}-{sandbox_id}")
+
+    def _learn(self) -> frozenset[Promise]:
+        """Find out what can be kept here, and keep it."""
+        lacking = _LIMITS - kept_promises()
+        if not is_known_machine():
+            lacking |= {Promise.SYSCALL_FILTER}
+        if not self._volumes.is_limited:
+            lacking |= {Promise.DISK_LIMIT}
+        self.promises = ALL_PROMISES - lacking
+        return self.promises
+
+    def _is_volume_used(self, volume: str) -> bool:
+        return any(
+            self._read_state(sandbox_id).get("volume") == volume and self._alive_pid(sandbox_id) is not None
+            for sandbox_id in self._known()
+        )
+
+    def _close_volume(self, sandbox_id: UUID) -> None:
+        if volume := self._read_state(sandbox_id).get("volume"):
+            self._volumes.close(volume)
+
+    def _kill(self, sandbox_id: UUID, pid: int) -> None:
+        proc.send_signal(pid, signal.SIGKILL)
+        _wait_until(lambda: self._alive_pid(sandbox_id) is None, START_S)
+
+    def _known_processes(self) -> list[tuple[UUID, int, int]]:
+        """List the first process of each sandbox that was ever started, with its start time."""
+        states = ((sandbox_id, self._read_state(sandbox_id)) for sandbox_id in self._known())
+        return [(sandbox_id, state["pid"], state["started"]) for sandbox_id, state in states if state]
 
     def _known(self) -> list[UUID]:
         prefix = f"{self._installation}-"
@@ -180,13 +277,16 @@ class BubblewrapDriver:
     def _exit_code(self, sandbox_id: UUID) -> int | None:
         return _read_status(self._folder_of(sandbox_id) / "status").get("exit-code")
 
-    def _launch(self, spec: SandboxSpec, folder: Path) -> None:
-        workspace = None
-        if spec.volume is not None:
-            workspace = self._volume_folder(spec.volume)
-            workspace.mkdir(parents=True, exist_ok=True)
-            if os.geteuid() == 0:
-                os.chown(workspace, AGENT_UID, AGENT_UID)
+    def _launch(self, spec: SandboxSpec, folder: Path, workspace: Path | None) -> None:
+        group = self._group_of(spec.sandbox_id)
+        entering = []
+        if kept_promises():
+            try:
+                group.make(spec.limits)
+            except OSError as exc:
+                logger.warning("no control group for %s: %s", spec.sandbox_id, exc)
+                raise SandboxRefused("This host cannot keep the limits that were asked for.") from exc
+            entering = group.entering()
         write_identity(folder)
         status = folder / "status"
         with contextlib.ExitStack() as stack:
@@ -204,7 +304,12 @@ class BubblewrapDriver:
             passed = (status_fd,) if filter_fd is None else (status_fd, filter_fd)
             # setsid forks and returns: the sandbox is nobody's child, and outlives a worker.
             subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=passed, check=True
+                [*entering, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=passed,
+                check=True,
             )
         _wait_until(
             lambda: "child-pid" in _read_status(status) or "exit-code" in _read_status(status), START_S
@@ -214,10 +319,15 @@ class BubblewrapDriver:
         if process is None:
             logger.error("bubblewrap did not start: %s", self.read_log(spec.sandbox_id))
             raise SandboxRefused("Bubblewrap refused to start the sandbox as it was asked for.")
-        state = {"pid": pid, "started": process.started, "volume": str(workspace) if workspace else None}
+        state = {"pid": pid, "started": process.started, "volume": spec.volume}
         new = folder / "state.json.new"
         new.write_text(json.dumps(state))
         new.replace(folder / "state.json")
+
+
+def _missing_programs() -> list[str]:
+    missing = [program for program in PROGRAMS if shutil.which(program) is None]
+    return missing if Path(PYTHON).exists() else [*missing, PYTHON]
 
 
 def _open_filter(folder: Path) -> IO[bytes]:
@@ -240,11 +350,6 @@ def _read_status(path: Path) -> dict[str, Any]:
             with contextlib.suppress(ValueError):
                 merged.update(json.loads(line))
     return merged
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
 
 
 def _wait_until(condition: Callable[[], bool], timeout_s: float) -> bool:

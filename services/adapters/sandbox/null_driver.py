@@ -6,17 +6,36 @@ For benchmarks of the platform itself. What it runs is the real runner, with a p
 from __future__ import annotations
 
 import asyncio
+import io
 import os
+import tarfile
 import threading
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from agent_image.runner.runner import Runner, RunnerSettings
 from agent_image.runner.turn import Outcome, Turn, TurnEvents, Usage
-from services.domain.errors import ConfigInvalid, SandboxRefused
-from services.domain.ports.sandbox import EngineReport, Promise, SandboxReport, SandboxSpec, SandboxStatus
+from services.adapters.sandbox import proc
+from services.domain.errors import (
+    ConfigInvalid,
+    PromiseBroken,
+    RuntimeMissing,
+    SandboxRefused,
+    StillInUse,
+    VolumeFull,
+    VolumeMissing,
+)
+from services.domain.ports.sandbox import (
+    EngineReport,
+    HostResources,
+    Promise,
+    SandboxReport,
+    SandboxSpec,
+    SandboxStatus,
+    SandboxUsage,
+)
 
 CALL_S = 10.0
 
@@ -56,6 +75,7 @@ class NullDriver:
     """Sandboxes that are tasks of one thread. They die with the process."""
 
     kind = "null"
+    can_pause = True
     promises: frozenset[Promise] = frozenset()
 
     def __init__(self, installation: str, *, environment: str | None = None) -> None:
@@ -63,6 +83,7 @@ class NullDriver:
             raise ConfigInvalid("The null sandbox driver isolates nothing, and does not run in production.")
         self._installation = installation
         self._sandboxes: dict[UUID, _Sandbox] = {}
+        self._volumes: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -73,7 +94,14 @@ class NullDriver:
     def start(self, spec: SandboxSpec) -> None:
         if spec.installation != self._installation:
             raise SandboxRefused("The sandbox belongs to another installation.")
+        broken = frozenset(Promise) - spec.accepted_gaps
+        if broken:
+            raise PromiseBroken(f"The null driver keeps nothing: {', '.join(sorted(broken))}.")
+        if spec.runtime is not None:
+            raise RuntimeMissing("The null driver has no runtime classes.")
         with self._lock:
+            if spec.volume is not None:
+                self._volumes.setdefault(spec.volume, _empty_archive())
             sandbox = self._sandboxes.setdefault(spec.sandbox_id, _Sandbox(spec))
             sandbox.is_paused = False
             if sandbox.task is None:
@@ -97,8 +125,43 @@ class NullDriver:
         with self._lock:
             self._sandboxes.pop(sandbox_id, None)
 
+    def measure_host(self) -> HostResources:
+        return HostResources(proc.memory_bytes(), proc.free_memory_bytes())
+
+    def resolve_image(self, image: str) -> str:
+        """Return what was asked for: nothing is started from it."""
+        return image
+
+    def read_usage(self, sandbox_id: UUID) -> SandboxUsage | None:
+        """Return zeros for one that runs: it shares this process."""
+        sandbox = self._sandboxes.get(sandbox_id)
+        return SandboxUsage(0, 0, 0) if sandbox is not None and sandbox.task is not None else None
+
+    def watch_ends(self, stop: threading.Event) -> Iterator[UUID]:
+        """Yield nothing until `stop` is set: these sandboxes end with the process only."""
+        stop.wait()
+        return iter(())
+
+    def list_volumes(self) -> frozenset[str]:
+        return frozenset(self._volumes)
+
+    def save_volume(self, volume: str, target: BinaryIO) -> None:
+        """Write back what was loaded: no sandbox of this driver ever writes a file."""
+        if volume not in self._volumes:
+            raise VolumeMissing("There are no files of this name on this host.")
+        target.write(self._volumes[volume])
+
+    def load_volume(self, volume: str, source: BinaryIO, *, disk_bytes: int) -> None:
+        self._refuse_in_use(volume)
+        content = source.read()
+        with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+            if sum(member.size for member in tar) > disk_bytes:
+                raise VolumeFull("The files need more room than the workspace has.")
+        self._volumes[volume] = content
+
     def remove_volume(self, volume: str) -> None:
-        """Do nothing: there are no files."""
+        self._refuse_in_use(volume)
+        self._volumes.pop(volume, None)
 
     def inspect(self, sandbox_id: UUID) -> SandboxReport:
         sandbox = self._sandboxes.get(sandbox_id)
@@ -125,6 +188,10 @@ class NullDriver:
             thread.join()
             loop.close()
 
+    def _refuse_in_use(self, volume: str) -> None:
+        if any(s.spec.volume == volume and s.task is not None for s in list(self._sandboxes.values())):
+            raise StillInUse("A sandbox still uses these files.")
+
     def _set_paused(self, sandbox_id: UUID, *, is_paused: bool) -> None:
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is not None and sandbox.task is not None:
@@ -138,3 +205,9 @@ class NullDriver:
             self._thread.start()
         future: Future[None] = asyncio.run_coroutine_threadsafe(work, self._loop)
         future.result(timeout=CALL_S)
+
+
+def _empty_archive() -> bytes:
+    content = io.BytesIO()
+    tarfile.open(fileobj=content, mode="w").close()
+    return content.getvalue()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +12,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class ProcessStat:
-    """One process. `started` in clock ticks since boot: with the pid it names a process for ever."""
+    """One process. `started` in clock ticks since boot: with the pid it names a process for ever.
+
+    Units: `cpu_ticks` and `reaped_ticks` (of its children that have ended) in clock ticks.
+    """
 
     pid: int
     parent: int
     state: str
     started: int
+    cpu_ticks: int
+    reaped_ticks: int
+    resident_pages: int
 
 
 def read_stat(pid: int) -> ProcessStat | None:
@@ -26,7 +34,16 @@ def read_stat(pid: int) -> ProcessStat | None:
         return None
     # The command's name is in brackets and may hold anything, brackets too.
     fields = content[content.rindex(")") + 2 :].split()
-    return ProcessStat(pid=pid, parent=int(fields[1]), state=fields[0], started=int(fields[19]))
+    numbers = [int(field) for field in fields[1:22]]
+    return ProcessStat(
+        pid=pid,
+        parent=numbers[0],
+        state=fields[0],
+        started=numbers[18],
+        cpu_ticks=numbers[10] + numbers[11],
+        reaped_ticks=numbers[12] + numbers[13],
+        resident_pages=numbers[20],
+    )
 
 
 def is_alive(pid: int, started: int) -> bool:
@@ -55,3 +72,40 @@ def processes_in_namespace_of(pid: int) -> list[ProcessStat]:
     if namespace is None or namespace == pid_namespace(os.getpid()):
         return []
     return [stat for stat in list_processes() if pid_namespace(stat.pid) == namespace]
+
+
+def are_stopped(tenants: list[ProcessStat]) -> bool:
+    """Say whether all that lives of a sandbox is stopped; one of which nothing lives is ending, not paused."""
+    living = [process for process in tenants if process.state not in ("Z", "X")]
+    return bool(living) and all(process.state == "T" for process in living)
+
+
+def send_signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal; to one that has gone it is none."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def used_in_namespace_of(pid: int) -> tuple[int, int]:
+    """Return milliseconds of processor time and bytes of memory that the processes beside `pid` have used."""
+    found = processes_in_namespace_of(pid)
+    ticks = sum(stat.cpu_ticks + stat.reaped_ticks for stat in found)
+    memory = sum(stat.resident_pages for stat in found) * os.sysconf("SC_PAGE_SIZE")
+    return ticks * 1000 // os.sysconf("SC_CLK_TCK"), memory
+
+
+def free_memory_bytes() -> int:
+    """Return how much memory this machine could give to new processes without swapping."""
+    return _meminfo("MemAvailable")
+
+
+def memory_bytes() -> int:
+    return _meminfo("MemTotal")
+
+
+def _meminfo(name: str) -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        key, _, value = line.partition(":")
+        if key == name:
+            return int(value.split()[0]) * 1024
+    return 0

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
 from services.api.admin_desk.base import DeskAdmin, button, shown
+from services.api.admin_desk.hosts import HostAdmin, VolumeAdmin
 from services.domain.actors import Actor, system_actor
 from services.domain.agents.models import Agent
 from services.domain.chats.actions import retry_delivery
@@ -24,7 +25,7 @@ from services.domain.identity.models import ApiToken, Membership, Organisation, 
 from services.domain.outbox.dead import all_tenants_put_back
 from services.domain.outbox.models import DeadJob, OutboxJob
 from services.domain.plane.actions import all_tenants_order_stop
-from services.domain.plane.models import Host, Sandbox
+from services.domain.plane.models import Host, Sandbox, Volume
 from services.domain.playbooks.models import Playbook, PlaybookRun
 from services.domain.tasks.again import all_tenants_retry_task
 from services.domain.tasks.models import Task, UsageRecord
@@ -160,22 +161,6 @@ class SandboxAdmin(DeskAdmin):
     def stop(self, request: HttpRequest, rows: QuerySet[Sandbox]) -> None:
         """Have the chosen sandboxes destroyed by their hosts."""
         self.run_each(request, rows, lambda row: all_tenants_order_stop(row.pk), "Ordered to stop")
-
-
-@admin.register(Host)
-class HostAdmin(DeskAdmin):
-    """Machines that run sandboxes."""
-
-    using = "plane"
-    list_display = (
-        "name",
-        "driver",
-        "slots",
-        "engine_version",
-        "missing_promises",
-        "is_draining",
-        "last_beat_at",
-    )
 
 
 @admin.register(Delivery)
@@ -326,4 +311,6 @@ class RecordAdmin(DeskAdmin):
     search_fields = ("id", "org_id")
 
 
+admin.site.register(Host, HostAdmin)
+admin.site.register(Volume, VolumeAdmin)
 admin.site.index_template = "admin_desk/index.html"

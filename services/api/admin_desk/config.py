@@ -48,6 +48,7 @@ UNFOLD: dict[str, Any] = {
                     _entry("Tasks", "task_alt", "tasks_task"),
                     _entry("Sandboxes", "deployed_code", "plane_sandbox"),
                     _entry("Hosts", "dns", "plane_host"),
+                    _entry("Volumes", "hard_drive", "plane_volume"),
                     _entry("Deliveries", "send", "chats_delivery"),
                     _entry("Outbox", "outbox", "outbox_outboxjob"),
                     _entry("Dead jobs", "skull", "outbox_deadjob"),

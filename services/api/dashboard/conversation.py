@@ -50,18 +50,47 @@ class ToolCall:
 
 
 @dataclass
+class Refused:
+    """Something outside that the agent was not let at, and what a person said to it: `pending` while nobody has."""
+
+    host: str
+    port: int
+    method: str
+    reason: str
+    count: int = 1
+    approval_id: str = ""
+    decision: str = ""
+    is_tool = False
+    is_refusal = True
+
+    @property
+    def key(self) -> str:
+        """What tells it from other refusals of the turn."""
+        return f"{self.method} {self.host}:{self.port} {self.reason}"
+
+    @property
+    def place(self) -> str:
+        return f"{self.method} {self.host}:{self.port}"
+
+    @property
+    def why(self) -> str:
+        return self.reason.replace("_", " ")
+
+
+@dataclass
 class Turn:
     """One task: what was asked, what happened, how it ended."""
 
     task_id: str
     status: str = "queued"
-    items: list[Message | ToolCall] = field(default_factory=list)
+    items: list[Message | ToolCall | Refused] = field(default_factory=list)
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: dict[str, str] | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     deliveries: dict[str, dict[str, str]] = field(default_factory=dict)
     calls: dict[str, ToolCall] = field(default_factory=dict)
+    refusals: dict[str, Refused] = field(default_factory=dict)
 
     @property
     def is_finished(self) -> bool:
@@ -91,6 +120,7 @@ class Conversation:
     turns: dict[str, Turn] = field(default_factory=dict)
     last_seq: int = 0
     sandbox_state: str = ""
+    decisions: dict[str, str] = field(default_factory=dict)
 
     @property
     def unfinished(self) -> Turn | None:
@@ -105,11 +135,16 @@ def fold(events: Iterable[Event]) -> Conversation:
         conversation.last_seq = event.seq
         if event.type == "sandbox.changed":
             conversation.sandbox_state = str(event.data.get("state", ""))
+        elif event.type == "approval.decided":
+            conversation.decisions[str(event.data.get("approval_id"))] = str(event.data.get("status", ""))
         elif event.task_id is not None:
             turn = conversation.turns.setdefault(str(event.task_id), Turn(str(event.task_id)))
             _apply(turn, event)
     for turn in conversation.turns.values():
         _open_telling_calls(turn)
+        for refused in turn.refusals.values():
+            if refused.approval_id:
+                refused.decision = conversation.decisions.get(refused.approval_id, "pending")
     return conversation
 
 
@@ -145,6 +180,8 @@ def _apply(turn: Turn, event: Event) -> None:
             _call(turn, str(found.get("call_id")), str(found.get("name", "")), found.get("input"))
         case "tool.returned":
             _return(turn, found)
+        case "egress.refused":
+            _refuse(turn, found)
         case "task.finished":
             _finish(turn, event)
         case "delivery.changed":
@@ -168,6 +205,20 @@ def _return(turn: Turn, found: dict[str, Any]) -> None:
     call.is_truncated = bool(found.get("truncated"))
     duration = found.get("duration_ms")
     call.duration_ms = duration if isinstance(duration, int) else None
+
+
+def _refuse(turn: Turn, found: dict[str, Any]) -> None:
+    told = Refused(
+        host=str(found.get("host", "")),
+        port=int(found.get("port") or 0),
+        method=str(found.get("method", "")),
+        reason=str(found.get("reason", "")),
+    )
+    if told.key not in turn.refusals:
+        turn.items.append(told)
+    refused = turn.refusals.setdefault(told.key, told)
+    refused.count = int(found.get("count") or 1)
+    refused.approval_id = str(found.get("approval_id") or "")
 
 
 def _finish(turn: Turn, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from django.urls import reverse
@@ -15,6 +16,8 @@ class Entry:
     icon: str
     url: str
     is_current: bool
+    count: int = 0
+    """How many things wait there for somebody."""
 
 
 _MAIN = (
@@ -22,7 +25,9 @@ _MAIN = (
     ("Agents", "agent", "dashboard:agents", ("/agents",)),
     ("Playbooks", "playbook", "dashboard:playbooks", ("/playbooks",)),
     ("Links & chats", "chat", "dashboard:links", ("/links", "/chats", "/wirings")),
+    ("Approvals", "approval", "dashboard:approvals", ("/approvals",)),
     ("Deliveries", "delivery", "dashboard:deliveries", ("/deliveries",)),
+    ("MCP servers", "mcp", "dashboard:mcp-servers", ("/mcp-servers",)),
     ("Secrets", "secret", "dashboard:secrets", ("/secrets",)),
 )
 _SETTINGS = (
@@ -31,14 +36,17 @@ _SETTINGS = (
 )
 
 
-def navigation_for(path: str) -> dict[str, list[Entry]]:
-    """Return the navigation, in its two groups, with the entry of this path marked."""
-    return {"main": _entries(_MAIN, path), "settings": _entries(_SETTINGS, path)}
+def navigation_for(path: str, waiting: Mapping[str, int]) -> dict[str, list[Entry]]:
+    """Return the navigation, in its two groups, with the entry of this path marked. `waiting`: counts by view."""
+    return {"main": _entries(_MAIN, path, waiting), "settings": _entries(_SETTINGS, path, waiting)}
 
 
-def _entries(rows: tuple[tuple[str, str, str, tuple[str, ...]], ...], path: str) -> list[Entry]:
+def _entries(
+    rows: tuple[tuple[str, str, str, tuple[str, ...]], ...], path: str, waiting: Mapping[str, int]
+) -> list[Entry]:
     entries = []
     for label, icon, name, prefixes in rows:
         url = reverse(name)
-        entries.append(Entry(label, icon, url, path == url or path.startswith(prefixes)))
+        is_current = path == url or path.startswith(prefixes)
+        entries.append(Entry(label, icon, url, is_current, waiting.get(name, 0)))
     return entries

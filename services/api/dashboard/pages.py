@@ -15,6 +15,7 @@ from django.utils.http import urlencode
 
 from services.api.dashboard.navigation import navigation_for
 from services.domain.actors import Actor
+from services.domain.approvals.queries import count_pending_approvals
 from services.domain.errors import Conflict, Missing, SlipwayError, Unauthenticated
 from services.domain.identity.models import Organisation, User
 from services.domain.identity.queries import all_tenants_organisations_of
@@ -160,5 +161,7 @@ def _frame(request: PageRequest) -> dict[str, Any]:
         "role": request.actor.role,
         "may_write": request.actor.role != "viewer",
         "may_administer": request.actor.role in ("owner", "admin"),
-        "navigation": navigation_for(request.path),
+        "navigation": navigation_for(
+            request.path, {"dashboard:approvals": count_pending_approvals(request.actor)}
+        ),
     }

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from django.urls import path
 
-from services.api.dashboard.views import agents, chats, home, playbooks, settings, signin, workspace
+from services.api.dashboard.views import (
+    agents,
+    approvals,
+    chats,
+    home,
+    mcp_servers,
+    playbooks,
+    settings,
+    signin,
+    workspace,
+)
 
 app_name = "dashboard"
 
@@ -23,6 +33,7 @@ urlpatterns = [
     path("agents", agents.agents, name="agents"),
     path("agents/new", agents.new_agent, name="agent-new"),
     path("agents/<uuid:agent_id>", agents.agent, name="agent"),
+    path("agents/<uuid:agent_id>/build", agents.build, name="agent-build"),
     path("agents/<uuid:agent_id>/archive", agents.archive, name="agent-archive"),
     path("playbooks", playbooks.playbooks, name="playbooks"),
     path("playbooks/new", playbooks.new_playbook, name="playbook-new"),
@@ -38,8 +49,18 @@ urlpatterns = [
     path("chats/<uuid:chat_id>/wire", chats.wire, name="wiring-new"),
     path("wirings/<uuid:wiring_id>", chats.wiring, name="wiring"),
     path("wirings/<uuid:wiring_id>/delete", chats.unwire, name="wiring-delete"),
+    path("approvals", approvals.approvals, name="approvals"),
+    path("approvals/<uuid:approval_id>/decide", approvals.decide, name="approval-decide"),
     path("deliveries", chats.deliveries, name="deliveries"),
     path("deliveries/<uuid:delivery_id>/retry", chats.retry, name="delivery-retry"),
+    path("mcp-servers", mcp_servers.mcp_servers, name="mcp-servers"),
+    path("mcp-servers/<uuid:server_id>", mcp_servers.mcp_server, name="mcp-server"),
+    path("mcp-servers/<uuid:server_id>/refresh", mcp_servers.refresh, name="mcp-server-refresh"),
+    path("mcp-servers/<uuid:server_id>/approve", mcp_servers.approve, name="mcp-server-approve"),
+    path("mcp-servers/<uuid:server_id>/connect", mcp_servers.connect, name="mcp-server-connect"),
+    path("mcp-servers/<uuid:server_id>/credential", mcp_servers.credential, name="mcp-server-credential"),
+    path("mcp-servers/<uuid:server_id>/delete", mcp_servers.delete, name="mcp-server-delete"),
+    path("integrations/mcp/callback", mcp_servers.come_back, name="mcp-callback"),
     path("secrets", settings.secrets, name="secrets"),
     path("secrets/<uuid:secret_id>/delete", settings.remove_secret, name="secret-delete"),
     path("settings/tokens", settings.tokens, name="tokens"),

@@ -70,7 +70,7 @@ def answer_error(request: HttpRequest, error: Exception) -> HttpResponse:
         status = known.status
     if isinstance(known, Internal):
         log.error("request %s failed", request_id, exc_info=error)
-    if isinstance(error, RequestDataTooBig | BodyTooLarge):
+    if isinstance(error, RequestDataTooBig | BodyTooLarge) or request.method == "PUT":
         _discard_body(request)
     detail = ErrorDetail(
         code=known.code, message=known.message, details=_shown_details(known), request_id=request_id

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from services.api.http.failures import ErrorBody
-from services.api.http.operations import Endpoint, Operation
+from services.api.http.operations import Download, Endpoint, Operation
 
 Routes = Iterable[tuple[str, type[Endpoint]]]
 
@@ -28,7 +28,9 @@ _ALWAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "429": ("A limit is reached; `Retry-After` says when to come back", ("limited",)),
     "503": ("It may work when tried again, after `Retry-After` seconds", ("temporary",)),
 }
+_BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _OTHERWISE = {
+    "416": "The file has no such bytes",
     "409": "It exists, but not in a state that allows this",
     "502": "A party outside refused for good",
 }
@@ -72,7 +74,7 @@ def _models(routes: Routes) -> Iterator[tuple[type[BaseModel], JsonSchemaMode]]:
             if operation.body is not None:
                 yield operation.body, "validation"
             yield operation.query, "validation"
-            if operation.answer is not None:
+            if operation.answer not in (None, Download):
                 yield operation.answer, "serialization"
     yield ErrorBody, "serialization"
 
@@ -97,6 +99,8 @@ def _operation(
         "parameters": [*_path_parameters(route), *_query_parameters(operation), *_headers(operation)],
         "responses": _responses(operation, references),
     }
+    if operation.takes_bytes:
+        described["requestBody"] = {"required": True, "content": _BYTES}
     if operation.body is not None:
         described["requestBody"] = {
             "required": True,
@@ -141,7 +145,9 @@ def _inlined(model: type[BaseModel]) -> Document:
 
 def _responses(operation: Operation, references: dict[Any, Any]) -> Document:
     success: Document = {"description": operation.summary}
-    if operation.answer is not None:
+    if operation.answer is Download:
+        success["content"] = _BYTES
+    elif operation.answer is not None:
         success["content"] = _json(references[(operation.answer, "serialization")])
     failures = {status: list(codes) for status, (_, codes) in _ALWAYS.items()}
     for error in operation.errors:

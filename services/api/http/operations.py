@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast, get_type_hints
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from pydantic import BaseModel
 from rest_framework.request import Request
 from rest_framework.views import APIView
@@ -22,7 +23,7 @@ from rest_framework.views import APIView
 from services.api.http.authentication import ORG_PARAMETER
 from services.api.http.bodies import NoFields, read_body, read_query
 from services.domain.actors import Actor
-from services.domain.errors import SlipwayError, Unauthenticated
+from services.domain.errors import MalformedBody, SlipwayError, Unauthenticated
 from services.domain.tenancy.transaction import tenant_transaction
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -41,6 +42,35 @@ class Call:
     headers: Mapping[str, str | None]
 
 
+class Upload:
+    """A body of bytes, read as it comes: what an operation gets that has a parameter `upload`."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @property
+    def size(self) -> int:
+        """The size that was announced. Raises: MalformedBody."""
+        length = self._request.headers.get("Content-Length", "")
+        if not length.isdecimal() or len(length) > 18:
+            raise MalformedBody("Send the bytes with a Content-Length.")
+        return int(length)
+
+    def chunks(self, chunk_bytes: int = 128 * 1024) -> Iterator[bytes]:
+        """Yield the body in pieces."""
+        while chunk := self._request.read(chunk_bytes):
+            yield chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """Bytes to send as they come: what an operation returns in place of a shape. `close` is called at the end."""
+
+    chunks: Iterator[bytes]
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What an operation takes and gives, as its annotations say. `answer` None means an empty answer."""
@@ -52,43 +82,54 @@ class Operation:
     body: type[BaseModel] | None
     query: type[BaseModel]
     answer: Any
+    takes_bytes: bool = False
+    is_waiting: bool = False
 
 
 def operation(
-    *, status: int = 200, errors: tuple[type[SlipwayError], ...] = (), headers: tuple[str, ...] = ()
-) -> Callable[[Callable[..., Any]], Callable[..., HttpResponse]]:
-    """Turn a method of an endpoint into an operation. `errors` and `headers` are what its document names."""
+    *,
+    status: int = 200,
+    errors: tuple[type[SlipwayError], ...] = (),
+    headers: tuple[str, ...] = (),
+    is_waiting: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., HttpResponseBase]]:
+    """Turn a method of an endpoint into an operation. `errors` and `headers` are what its document names.
 
-    def decorate(method: Callable[..., Any]) -> Callable[..., HttpResponse]:
+    One that `is_waiting` for somebody outside opens its transactions itself: none is held meanwhile.
+    """
+
+    def decorate(method: Callable[..., Any]) -> Callable[..., HttpResponseBase]:
         @functools.wraps(method)
-        def respond(self: Endpoint, request: Request, **ids: Any) -> HttpResponse:
+        def respond(self: Endpoint, request: Request, **ids: Any) -> HttpResponseBase:
             operated = operation_of(respond)
             plain = request._request
             given: dict[str, Any] = dict(ids)
             query = read_query(plain, operated.query, ignored=_IGNORED_PARAMETERS)
             if not isinstance(query, NoQuery):
                 given["query"] = query
-            if operated.body is not None:
+            if operated.takes_bytes:
+                given["upload"] = Upload(plain)
+            elif operated.body is not None:
                 given["body"] = read_body(plain, operated.body)
             elif request.method in _WRITES:
                 read_body(plain, NoFields)
             actor = cast("Actor", request.auth)
             call = Call(actor, {name: plain.headers.get(name) for name in operated.headers})
-            with _reading(plain, call.actor):
+            with nullcontext() if operated.is_waiting else _reading(plain, call.actor):
                 result = method(self, call, **given)
             return _answered(result, operated.status)
 
         respond.is_operation = True  # type: ignore[attr-defined]
-        respond.declared = (status, errors, headers)  # type: ignore[attr-defined]
+        respond.declared = (status, errors, headers, is_waiting)  # type: ignore[attr-defined]
         return respond
 
     return decorate
 
 
 @functools.cache
-def operation_of(respond: Callable[..., HttpResponse]) -> Operation:
+def operation_of(respond: Callable[..., HttpResponseBase]) -> Operation:
     """Return what a method marked with `@operation` declares, read from its annotations."""
-    status, errors, headers = respond.declared  # type: ignore[attr-defined]
+    status, errors, headers, is_waiting = respond.declared  # type: ignore[attr-defined]
     method = inspect.unwrap(respond)
     hints = get_type_hints(method)
     answer = hints["return"]
@@ -100,6 +141,8 @@ def operation_of(respond: Callable[..., HttpResponse]) -> Operation:
         body=hints.get("body"),
         query=hints.get("query", NoQuery),
         answer=None if answer is type(None) else answer,
+        takes_bytes="upload" in hints,
+        is_waiting=is_waiting,
     )
 
 
@@ -108,7 +151,7 @@ class Endpoint(APIView):
 
     schema = None
     tag: ClassVar[str]
-    http_method_names = ["get", "head", "post", "patch", "delete"]
+    http_method_names = ["get", "head", "post", "put", "patch", "delete"]
 
     def perform_authentication(self, request: Request) -> None:
         """Refuse a call of nobody, and put the actor where everything else looks for it."""
@@ -130,7 +173,9 @@ def _reading(request: HttpRequest, actor: Actor) -> AbstractContextManager[None]
     return nullcontext() if request.method in _WRITES else tenant_transaction(actor.org_id)
 
 
-def _answered(result: BaseModel | None, status: int) -> HttpResponse:
+def _answered(result: BaseModel | Download | None, status: int) -> HttpResponseBase:
+    if isinstance(result, Download):
+        return StreamingHttpResponse(result.chunks, status=result.status, headers=dict(result.headers))
     if result is None:
         return HttpResponse(status=204)
     return JsonResponse(result.model_dump(mode="json"), status=status)

@@ -13,7 +13,9 @@ from services.api.http.shapes import Changes, Moment, Page, Shape, to_usd
 from services.domain.agents.actions import AgentFields, archive_agent, create_agent, update_agent
 from services.domain.agents.models import Agent, Provider
 from services.domain.agents.queries import get_agent, list_agents
+from services.domain.egress.rules import EgressRule
 from services.domain.errors import AgentMissing, Invalid, NameTaken
+from services.domain.images.packages import Packages
 
 
 class AgentChanges(AgentFields, Changes):
@@ -46,6 +48,9 @@ class AgentShape(Shape):
     idle_pause_s: int
     idle_stop_s: int
     archive_after_s: int | None
+    packages: Packages
+    image: str
+    egress: list[EgressRule]
     created_at: Moment
     updated_at: Moment
     archived_at: Moment | None

@@ -59,4 +59,6 @@ def _groups(found: Document) -> dict[str, list[dict[str, Any]]]:
 
 
 def _schema_name(content: Document | None) -> str | None:
+    if content and "application/json" not in content:
+        return "bytes"
     return content["application/json"]["schema"]["$ref"].rpartition("/")[2] if content else None

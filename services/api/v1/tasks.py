@@ -28,7 +28,8 @@ from services.domain.errors import (
     WorkspaceMissing,
 )
 from services.domain.tasks.answers import answer_task
-from services.domain.tasks.models import Task, TaskMode, TaskStatus
+from services.domain.tasks.messages import send_message
+from services.domain.tasks.models import MessageState, Task, TaskMessage, TaskMode, TaskStatus
 from services.domain.tasks.queries import get_task, list_tasks
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
 
@@ -201,6 +202,51 @@ class TaskCancel(Endpoint):
     def post(self, call: Call, task_id: uuid.UUID) -> TaskShape:
         """Cancel a task. Asking twice is fine."""
         return TaskShape.of(cancel_task(call.actor, task_id))
+
+
+class MessageBody(Closed):
+    """Something more to say to a task."""
+
+    text: str = Field(description="1 to 200,000 characters.")
+
+
+class MessageShape(Shape):
+    """A message to a task. consumed: the agent has it; taken: its turn has ended; moved: it became `moved_to`."""
+
+    id: uuid.UUID
+    task_id: uuid.UUID
+    text: str
+    state: MessageState
+    moved_to: uuid.UUID | None
+    created_at: Moment
+
+    @classmethod
+    def of(cls, message: TaskMessage) -> Self:
+        """Show a row."""
+        return cls(
+            id=message.id,
+            task_id=message.task_id,
+            text=message.text,
+            state=MessageState(message.state),
+            moved_to=message.moved_to_id,
+            created_at=message.created_at,
+        )
+
+
+class TaskMessages(Endpoint):
+    """Talking to one task."""
+
+    tag = "tasks"
+
+    @operation(
+        status=202,
+        headers=(IDEMPOTENCY_KEY,),
+        errors=(TaskMissing, TaskFinished, PromptInvalid, QueueFull, IdempotencyKeyReused),
+    )
+    def post(self, call: Call, task_id: uuid.UUID, body: MessageBody) -> MessageShape:
+        """Send a message to a task that has not ended: the agent takes it while it works, or right after."""
+        key = read_idempotency_key(call.headers[IDEMPOTENCY_KEY])
+        return MessageShape.of(send_message(call.actor, task_id, body.text, idempotency_key=key))
 
 
 class TaskAnswer(Endpoint):

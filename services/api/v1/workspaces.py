@@ -11,11 +11,23 @@ from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Moment, Page, Shape
-from services.domain.errors import StillInUse, WorkspaceMissing
+from services.domain.errors import (
+    AgentArchived,
+    StillInUse,
+    WorkspaceBusy,
+    WorkspaceMissing,
+    WorkspaceNotRunning,
+)
 from services.domain.events.queries import EventPage, get_events_of_workspace
-from services.domain.workspaces.actions import archive_workspace, delete_workspace, rename_workspace
+from services.domain.workspaces.actions import (
+    archive_workspace,
+    delete_workspace,
+    rename_workspace,
+    restore_workspace,
+)
 from services.domain.workspaces.models import Workspace
 from services.domain.workspaces.queries import get_workspace, list_workspaces
+from services.domain.workspaces.waking import pause_workspace, stop_workspace, wake_workspace
 
 
 class WorkspaceChanges(Closed):
@@ -128,8 +140,52 @@ class WorkspaceArchive(Endpoint):
 
     @operation(errors=(WorkspaceMissing, StillInUse))
     def post(self, call: Call, workspace_id: uuid.UUID) -> WorkspaceShape:
-        """Close a workspace to new work; its events stay."""
+        """Close a workspace to new work; its events stay, its files go to object storage."""
         return WorkspaceShape.of(archive_workspace(call.actor, workspace_id))
+
+
+class WorkspaceRestore(Endpoint):
+    """Restoring one archived workspace."""
+
+    tag = "workspaces"
+
+    @operation(errors=(WorkspaceMissing, AgentArchived))
+    def post(self, call: Call, workspace_id: uuid.UUID) -> WorkspaceShape:
+        """Open an archived workspace to new work; its files come back with it."""
+        return WorkspaceShape.of(restore_workspace(call.actor, workspace_id))
+
+
+class WorkspacePause(Endpoint):
+    """Pausing the sandbox of one workspace."""
+
+    tag = "workspaces"
+
+    @operation(status=202, errors=(WorkspaceMissing, WorkspaceBusy, WorkspaceNotRunning))
+    def post(self, call: Call, workspace_id: uuid.UUID) -> WorkspaceShape:
+        """Freeze an idle sandbox; `sandbox.changed` tells when it is done, and the next task wakes it."""
+        return WorkspaceShape.of(pause_workspace(call.actor, workspace_id))
+
+
+class WorkspaceResume(Endpoint):
+    """Waking the sandbox of one workspace."""
+
+    tag = "workspaces"
+
+    @operation(status=202, errors=(WorkspaceMissing,))
+    def post(self, call: Call, workspace_id: uuid.UUID) -> WorkspaceShape:
+        """Bring a sandbox up from any state; `sandbox.changed` tells when it is there."""
+        return WorkspaceShape.of(wake_workspace(call.actor, workspace_id))
+
+
+class WorkspaceStop(Endpoint):
+    """Stopping the sandbox of one workspace."""
+
+    tag = "workspaces"
+
+    @operation(status=202, errors=(WorkspaceMissing, WorkspaceBusy))
+    def post(self, call: Call, workspace_id: uuid.UUID) -> WorkspaceShape:
+        """Remove a sandbox that is not at work; its files stay, and the next task starts it again."""
+        return WorkspaceShape.of(stop_workspace(call.actor, workspace_id))
 
 
 class WorkspaceEvents(Endpoint):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from django.db.models import QuerySet
@@ -11,8 +12,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
 from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
+from services.domain.egress.rules import MAX_RULES, EgressRule
 from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken
+from services.domain.images.ordering import order_image
+from services.domain.images.packages import Packages
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.upstreams.queries import list_upstream_names
 from services.kit.clock import now
 
 
@@ -39,11 +44,13 @@ class AgentFields(BaseModel):
     runtime: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,60}$")
     idle_pause_s: int = Field(default=120, ge=0, le=604_800)
     idle_stop_s: int = Field(default=600, ge=0, le=604_800)
+    egress: list[EgressRule] = Field(default_factory=list, max_length=MAX_RULES)
     archive_after_s: int | None = Field(default=2_592_000, ge=60, le=315_360_000)
+    packages: Packages = Field(default_factory=Packages)
 
-    def checked(self) -> dict[str, Any]:
-        """Return the row's values. Raises: Invalid for an MCP server that does not exist."""
-        unknown = [name for name in self.mcp_servers if name not in DEFAULT_MCP_SERVERS]
+    def checked(self, known_servers: Collection[str]) -> dict[str, Any]:
+        """Return the row's values. Raises: Invalid for an MCP server that is not known."""
+        unknown = [name for name in self.mcp_servers if name not in known_servers]
         if unknown:
             raise Invalid("Unknown MCP servers.", fields={"mcp_servers": f"unknown: {', '.join(unknown)}"})
         values = self.model_dump()
@@ -52,26 +59,39 @@ class AgentFields(BaseModel):
 
 
 def create_agent(actor: Actor, fields: AgentFields) -> Agent:
-    """Create an agent. Raises: NameTaken, Invalid."""
+    """Create an agent. Emits and queues what `order_image` does when it has packages. Raises: NameTaken, Invalid."""
     require(actor, "agents:write")
-    values = fields.checked()
     with tenant_transaction(actor.org_id):
+        values = fields.checked(_known_servers(actor))
         _refuse_taken_slug(values["slug"], Agent.objects.all())
-        return Agent.objects.create(org_id=actor.org_id, **values)
+        agent = Agent.objects.create(org_id=actor.org_id, **values)
+        order_image(agent)
+        return agent
 
 
 def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> Agent:
-    """Change some fields; turns at work keep what they started with. Raises: AgentMissing, Invalid, NameTaken."""
+    """Change some fields; turns at work keep what they started with. Raises: AgentMissing, Invalid, NameTaken.
+
+    Other packages, or another provider under them, are built into an image: emits and queues what `order_image` does.
+    """
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
         agent = lock_agent(agent_id)
         current = {name: getattr(agent, name) for name in AgentFields.model_fields}
-        values = AgentFields.model_validate(current | changes).checked()
+        # What it has already stays, also a personal server of somebody else.
+        known = _known_servers(actor) | set(agent.mcp_servers)
+        values = AgentFields.model_validate(current | changes).checked(known)
         _refuse_taken_slug(values["slug"], Agent.objects.exclude(id=agent.id))
+        has_other_provider = values["provider"] != agent.provider
+        has_other_packages = values["packages"] != Packages.model_validate(agent.packages).model_dump()
         for name, value in values.items():
             setattr(agent, name, value)
+        if has_other_provider:
+            agent.image = ""  # it lacks the provider
         agent.updated_at = now()
         agent.save()
+        if has_other_provider or has_other_packages:
+            order_image(agent)
         return agent
 
 
@@ -102,6 +122,10 @@ def get_usable_agent(agent_id: uuid.UUID) -> Agent:
     if agent.archived_at is not None:
         raise AgentArchived("The agent is archived.")
     return agent
+
+
+def _known_servers(actor: Actor) -> set[str]:
+    return {*DEFAULT_MCP_SERVERS, *list_upstream_names(actor.user_id)}
 
 
 def _refuse_taken_slug(slug: str, others: QuerySet[Agent]) -> None:

@@ -63,6 +63,16 @@ class MessageConsumed(EventData):
     id: str
 
 
+class MessageSettled(EventData):
+    """A follow-up's end: the turn that took it has ended, or it became the task `moved_to`, or it was dropped."""
+
+    type: ClassVar[str] = "message.settled"
+    id: str
+    state: Literal["taken", "moved", "dropped"]
+    moved_to: str | None = None
+    reason: str = ""
+
+
 class ToolCalled(EventData):
     type: ClassVar[str] = "tool.called"
     call_id: str
@@ -85,11 +95,76 @@ class SandboxChanged(EventData):
     reason: str = ""
 
 
+class CommandStarted(EventData):
+    type: ClassVar[str] = "command.started"
+    command_id: str
+    text: str
+
+
+class CommandFinished(EventData):
+    """A durable command has ended; its output is with the command."""
+
+    type: ClassVar[str] = "command.finished"
+    command_id: str
+    status: Literal["succeeded", "failed", "cancelled", "expired", "lost"]
+    exit_code: int | None = None
+    output_bytes: int = 0
+    error: str = ""
+
+
 class DeliveryChanged(EventData):
     type: ClassVar[str] = "delivery.changed"
     delivery_id: str
     status: str
     error: str = ""
+
+
+class EgressRefused(EventData):
+    """`count` is how often in this task so far; `approval_id` names the question that a person may answer."""
+
+    type: ClassVar[str] = "egress.refused"
+    host: str
+    port: int
+    method: str
+    reason: str
+    count: int = 1
+    approval_id: str | None = None
+
+
+class ApprovalRequested(EventData):
+    type: ClassVar[str] = "approval.requested"
+    approval_id: str
+    kind: str
+    subject: dict[str, Any]
+    workspace_id: str | None = None
+
+
+class ApprovalDecided(EventData):
+    type: ClassVar[str] = "approval.decided"
+    approval_id: str
+    status: Literal["allowed", "denied", "expired"]
+    scope: str = ""
+    workspace_id: str | None = None
+
+
+class ImageChanged(EventData):
+    """How far the derived image of an agent is; in the organisation's stream."""
+
+    type: ClassVar[str] = "image.changed"
+    image_id: str
+    agent_id: str
+    status: Literal["queued", "building", "ready", "failed"]
+    error: str = ""
+
+
+class McpServerChanged(EventData):
+    """A registered MCP server is found in another state than before."""
+
+    type: ClassVar[str] = "mcp_server.changed"
+    server_id: str
+    name: str
+    status: str
+    reason: str = ""
 
 
 class NotificationCreated(EventData):

@@ -42,6 +42,14 @@ class DispatchTask(Job):
     type: ClassVar[str] = "task.dispatch"
 
 
+class StartTask(Job):
+    """Give one task a sandbox on the host whose queue this is; nothing happens when there is no room."""
+
+    type: ClassVar[str] = "task.start"
+
+    task_id: uuid.UUID
+
+
 class SettleSandbox(Job):
     """Decide what becomes of a sandbox whose task has ended: keep it for the next turn, or destroy it."""
 
@@ -52,12 +60,91 @@ class SettleSandbox(Job):
     keep: bool
 
 
+class SubmitFollowUps(Job):
+    """Make new work of the messages that an ended task did not take."""
+
+    type: ClassVar[str] = "task.follow_up"
+
+    org_id: uuid.UUID
+    task_id: uuid.UUID
+
+
 class StopSandbox(Job):
-    """Destroy a sandbox; a persistent workspace's volume stays."""
+    """Destroy a sandbox; a persistent workspace's volume stays. `is_idle_only`: but not one that is at work again."""
 
     type: ClassVar[str] = "sandbox.stop"
 
     sandbox_id: uuid.UUID
+    is_idle_only: bool = False
+
+
+class PauseSandbox(Job):
+    """Freeze an idle sandbox; the next message wakes it."""
+
+    type: ClassVar[str] = "sandbox.pause"
+
+    sandbox_id: uuid.UUID
+
+
+class WakeSandbox(Job):
+    """See to it that a workspace's sandbox is there, without a task; `host` is set once one was chosen."""
+
+    type: ClassVar[str] = "sandbox.wake"
+
+    org_id: uuid.UUID
+    workspace_id: uuid.UUID
+    host: str = ""
+
+
+class FillPool(Job):
+    """Bring a host's warm pool to the size that recent demand asks for."""
+
+    type: ClassVar[str] = "pool.fill"
+    max_attempts: ClassVar[int] = 1
+
+
+class SnapshotVolume(Job):
+    """Store a copy of a workspace's files in object storage, if they changed since the last one."""
+
+    type: ClassVar[str] = "volume.snapshot"
+
+    workspace_id: uuid.UUID
+
+
+class ArchiveVolume(Job):
+    """Leave a workspace's files to object storage alone: stop its idle sandbox, snapshot, remove the volume.
+
+    With `unless_used_since`, nothing happens when the files were used after that moment.
+    """
+
+    type: ClassVar[str] = "volume.archive"
+
+    workspace_id: uuid.UUID
+    unless_used_since: datetime | None = None
+
+
+class DrainHost(Job):
+    """Move what a draining host still has to object storage, as far as it is not at work."""
+
+    type: ClassVar[str] = "host.drain"
+    max_attempts: ClassVar[int] = 1
+
+    host: str
+
+
+class BuildImage(Job):
+    """Build an agent's derived image; `host` names the one that must have it, empty leaves the choice."""
+
+    type: ClassVar[str] = "image.build"
+
+    org_id: uuid.UUID
+    image_id: uuid.UUID
+    host: str = ""
+
+    @property
+    def queue(self) -> str:
+        """Return the host's own queue when one is named."""
+        return host_queue(self.host) if self.host else DEFAULT_QUEUE
 
 
 class RouteMessage(Job):
@@ -111,8 +198,17 @@ JOBS: dict[str, type[Job]] = {
     job.type: job
     for job in (
         DispatchTask,
+        StartTask,
         SettleSandbox,
+        SubmitFollowUps,
         StopSandbox,
+        PauseSandbox,
+        WakeSandbox,
+        FillPool,
+        SnapshotVolume,
+        ArchiveVolume,
+        DrainHost,
+        BuildImage,
         RouteMessage,
         DeliverAnswer,
         SendDelivery,

@@ -114,6 +114,7 @@ class Volume(models.Model):
     """A persistent workspace's files: on which host they lie, and their latest snapshot in object storage.
 
     `host` is None while they lie in the snapshot alone. `changed_at` is when a turn or a person may last have written.
+    `lost_host` is the fenced host on which they lay: it may still bring them back, until they were restored elsewhere.
     """
 
     workspace_id = models.UUIDField(primary_key=True)
@@ -126,6 +127,8 @@ class Volume(models.Model):
     snapshot_key = models.CharField(max_length=200, blank=True)
     snapshot_at = models.DateTimeField(null=True)
     snapshot_bytes = models.BigIntegerField(default=0)
+    snapshot_sha256 = models.CharField(max_length=64, blank=True)
+    lost_host = models.CharField(max_length=60, blank=True)
     created_at = models.DateTimeField(default=now)
 
     class Meta:

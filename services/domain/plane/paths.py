@@ -1,4 +1,4 @@
-"""Where a sandbox's socket lies on its host."""
+"""Where a sandbox's sockets lie on its host."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 SOCKET_NAME = "gw.sock"
+EGRESS_SOCKET_NAME = "egress.sock"
 
 
 def socket_dir(run_dir: Path, sandbox_id: uuid.UUID) -> Path:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
+from services.domain.errors import ConfigInvalid
+
 
 class Promise(enum.StrEnum):
     """What a driver can promise of a sandbox's isolation; an operator is shown what is missing."""
@@ -29,6 +31,17 @@ class Promise(enum.StrEnum):
     PIDS_LIMIT = "pids_limit"
     DISK_LIMIT = "disk_limit"
     OWN_FILESYSTEM = "own_filesystem"
+
+
+def read_gaps(text: str) -> frozenset[Promise]:
+    """Read SLIPWAY_ACCEPTED_GAPS: promises that this host may break, with commas in between. Raises: ConfigInvalid."""
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    unknown = names - set(Promise)
+    if unknown:
+        raise ConfigInvalid(
+            f"SLIPWAY_ACCEPTED_GAPS names no promise: {', '.join(sorted(unknown))}; there are {', '.join(Promise)}."
+        )
+    return frozenset(Promise(name) for name in names)
 
 
 class SandboxStatus(enum.StrEnum):
@@ -115,6 +128,7 @@ class SandboxDriver(Protocol):
     """
 
     kind: str
+    can_pause: bool
     promises: frozenset[Promise]
 
     def check(self) -> EngineReport:

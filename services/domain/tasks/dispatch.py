@@ -14,6 +14,7 @@ from services.domain.outbox.jobs import DispatchTask, ShowTyping, enqueue
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import ACTIVE, Task, TaskStatus
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.workspaces.actions import mirror_sandbox_state
 from services.kit.clock import now
 
 START_LEASE = timedelta(seconds=20)
@@ -35,7 +36,7 @@ WITH busy AS (
                       AND e.status = 'queued' AND e.id < t.id)
     ORDER BY t.org_id, t.id
 )
-SELECT heads.org_id, heads.id FROM heads
+SELECT heads.org_id, heads.id, o.max_idle_stop_s, o.max_archive_after_s FROM heads
 JOIN organisation o ON o.id = heads.org_id
 LEFT JOIN busy ON busy.org_id = heads.org_id
 WHERE o.suspended_at IS NULL AND coalesce(busy.running, 0) < o.max_running_tasks
@@ -46,10 +47,12 @@ LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The next task by fair order; not yet anybody's."""
+    """The next task by fair order, not yet anybody's, with what its organisation allows at most. Times in seconds."""
 
     org_id: uuid.UUID
     task_id: uuid.UUID
+    max_idle_stop_s: int = 86_400
+    max_archive_after_s: int = 7_776_000
 
 
 def all_tenants_next_task(skip: list[uuid.UUID]) -> Candidate | None:
@@ -65,10 +68,26 @@ def all_tenants_note_dispatch(org_id: uuid.UUID) -> None:
     Organisation.objects.using("operator").filter(id=org_id).update(last_dispatched_at=now())
 
 
-def claim_task(candidate: Candidate, sandbox_id: uuid.UUID) -> Task | None:
+def all_tenants_get_candidate(task_id: uuid.UUID) -> Candidate | None:
+    """Return a task that waits for a sandbox, or None when it does not (any more)."""
+    task = Task.objects.using("operator").filter(id=task_id, status=TaskStatus.QUEUED).first()
+    if task is None:
+        return None
+    limits = Organisation.objects.using("operator").values_list("max_idle_stop_s", "max_archive_after_s")
+    return Candidate(task.org_id, task.id, *limits.get(id=task.org_id))
+
+
+def all_tenants_find_queued(task_id: uuid.UUID) -> Task | None:
+    """Return a queued task with its agent and workspace, or None."""
+    rows = Task.objects.using("operator").select_related("agent", "workspace")
+    return rows.filter(id=task_id, status=TaskStatus.QUEUED).first()
+
+
+def claim_task(candidate: Candidate, sandbox_id: uuid.UUID, *, sandbox_state: str = "") -> Task | None:
     """Take a queued task for a sandbox with a fresh lease; None when somebody else was faster.
 
-    Queues: ShowTyping when the task came from a chat.
+    Readers of the workspace see the sandbox's state, when it is given, change together with the task's.
+    Emits: SandboxChanged. Queues: ShowTyping when the task came from a chat.
     """
     with tenant_transaction(candidate.org_id):
         task = Task.objects.select_for_update().filter(id=candidate.task_id, status=TaskStatus.QUEUED).first()
@@ -79,10 +98,18 @@ def claim_task(candidate: Candidate, sandbox_id: uuid.UUID) -> Task | None:
         task.attempt += 1
         task.lease_token, task.lease_until = uuid.uuid4(), now() + START_LEASE
         task.save()
+        if sandbox_state:
+            mirror_sandbox_state(task.org_id, task.workspace_id, sandbox_state)
         if task.deliver_to:
             enqueue(ShowTyping(org_id=task.org_id, task_id=task.id))
-    all_tenants_note_dispatch(candidate.org_id)
     return task
+
+
+def renew_start(org_id: uuid.UUID, task_id: uuid.UUID, lease_token: uuid.UUID | None) -> bool:
+    """Prolong the lease of a start that takes its time; False when it is not ours any more."""
+    with tenant_transaction(org_id):
+        ours = Task.objects.filter(id=task_id, status=TaskStatus.STARTING, lease_token=lease_token)
+        return bool(ours.update(lease_until=now() + START_LEASE))
 
 
 def give_back_task(
@@ -170,6 +197,23 @@ def all_tenants_overdue(*, grace: timedelta) -> list[StuckTask]:
 def all_tenants_deaf_to_cancel(*, grace: timedelta) -> list[StuckTask]:
     """List the tasks that were to be cancelled and whose runner did not do so in time."""
     return _stuck(Q(status__in=ACTIVE, cancel_requested_at__lt=now() - grace))
+
+
+def all_tenants_astray(taken: dict[uuid.UUID, uuid.UUID], *, grace: timedelta) -> set[uuid.UUID]:
+    """Return those of the sandboxes (by the task that each says it has) that nobody will settle any more.
+
+    Their task is not there, was never claimed for them, works elsewhere, or ended longer ago than the grace.
+    """
+    edge = now() - grace
+    rows = Task.objects.using("operator").filter(id__in=list(taken))
+    known = {row.id: row for row in rows.only("id", "sandbox_id", "finished_at")}
+    return {
+        sandbox_id
+        for task_id, sandbox_id in taken.items()
+        if (row := known.get(task_id)) is None
+        or row.sandbox_id != sandbox_id
+        or (row.finished_at is not None and row.finished_at < edge)
+    }
 
 
 def all_tenants_has_queued() -> bool:

@@ -10,6 +10,7 @@ from django.db.models import Sum
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import TaskFinished, TurnDone
 from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, SettleSandbox, enqueue
+from services.domain.tasks.follow_ups import settle_messages
 from services.domain.tasks.models import FINAL, Task, TaskToken, UsageRecord
 from services.kit.clock import now
 
@@ -50,7 +51,7 @@ def finish_locked_task(task: Task, outcome: Outcome) -> bool:
     task.cost_microusd = sums["cost"] or 0
     task.save()
     TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=moment)
-    record_events(f"workspace:{task.workspace_id}", _events(task, outcome))
+    record_events(f"workspace:{task.workspace_id}", [*_events(task, outcome), *settle_messages(task)])
     if task.sandbox_id is None:
         enqueue(DispatchTask())
     else:

@@ -109,6 +109,40 @@ class TaskToken(TenantModel):
         db_table = "task_token"
 
 
+class MessageState(models.TextChoices):
+    """How far a follow-up is: consumed ones are in the provider's hands, and taken once that turn has ended."""
+
+    WAITING = "waiting"
+    CONSUMED = "consumed"
+    TAKEN = "taken"
+    MOVED = "moved"
+    DROPPED = "dropped"
+
+
+class TaskMessage(TenantModel):
+    """A message to a task that had not ended. `moved_to` is the task that it became, when its own did not take it."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="messages")
+    moved_to = models.ForeignKey(Task, on_delete=models.SET_NULL, null=True, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    actor = models.CharField(max_length=80)
+    key = models.CharField(max_length=200, null=True)
+    text = models.TextField()
+    state = models.CharField(max_length=10, choices=MessageState.choices, default=MessageState.WAITING)
+    consumed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "task_message"
+        indexes = [
+            models.Index(
+                fields=["task", "id"],
+                name="task_message_open",
+                condition=Q(state__in=["waiting", "consumed"]),
+            )
+        ]
+        constraints = [models.UniqueConstraint(fields=["org_id", "actor", "key"], name="task_message_once")]
+
+
 class IdempotencyKey(TenantModel):
     """The remembered outcome of a POST, by the key that its caller chose."""
 

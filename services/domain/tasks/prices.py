@@ -1,13 +1,15 @@
 """What model calls cost.
 
 Source: platform.claude.com/docs/en/about-claude/pricing, "Model pricing", and each model's overview page, as of
-October 2026. Cache writes cost 1.25 times the input price for five minutes and twice for an hour; the price of a
-cache read differs between models.
+October 2026; platform.openai.com/docs/pricing, "Text tokens", standard tier, as of mid 2026. Anthropic's cache writes
+cost 1.25 times the input price for five minutes and twice for an hour, OpenAI's nothing extra; the price of a cache
+read differs between models.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 # --- the table ---------------------------------------------------------------------------------------
@@ -42,7 +44,7 @@ _HAIKU_3_5 = _usd(0.80, 4, 0.08)
 _HAIKU_3 = _usd(0.25, 1.25, 0.03)
 
 # By the beginning of a model's name; the longest that fits decides.
-FAMILIES: dict[str, Price] = {
+ANTHROPIC: dict[str, Price] = {
     "claude-fable-5-1": _FABLE_5_1,
     "claude-mythos-5-1": _FABLE_5_1,
     "claude-fable-5": _FABLE_5,
@@ -65,7 +67,50 @@ FAMILIES: dict[str, Price] = {
     "claude-3-5-haiku": _HAIKU_3_5,
     "claude-3-haiku": _HAIKU_3,
 }
-DEAREST = max(FAMILIES.values(), key=lambda price: (price.output, price.input))
+_GPT_5 = _usd(1.25, 10, 0.125)
+_GPT_5_2 = _usd(1.75, 14, 0.175)
+_GPT_5_PRO = _usd(15, 120, 15)
+# A long prompt costs twice for input and one and a half times for output; the dearer factor is taken for both.
+_GPT_5_4 = Price(2_500_000, 15_000_000, 250_000, long_after=272_000, long_factor=2)
+_GPT_5_5 = Price(5_000_000, 30_000_000, 500_000, long_after=272_000, long_factor=2)
+_GPT_5_5_PRO = Price(30_000_000, 180_000_000, 30_000_000, long_after=272_000, long_factor=2)
+
+OPENAI: dict[str, Price] = {
+    "gpt-5": _GPT_5,
+    "gpt-5-mini": _usd(0.25, 2, 0.025),
+    "gpt-5-nano": _usd(0.05, 0.40, 0.005),
+    "gpt-5-pro": _GPT_5_PRO,
+    "gpt-5.1": _GPT_5,
+    "gpt-5.1-codex-mini": _usd(0.25, 2, 0.025),
+    "gpt-5.2": _GPT_5_2,
+    "gpt-5.2-pro": _usd(21, 168, 21),
+    "gpt-5.3": _GPT_5_2,
+    "gpt-5.4": _GPT_5_4,
+    "gpt-5.4-mini": _usd(0.75, 4.50, 0.075),
+    "gpt-5.4-nano": _usd(0.20, 1.25, 0.02),
+    "gpt-5.4-pro": _GPT_5_5_PRO,
+    "gpt-5.5": _GPT_5_5,
+    "gpt-5.5-pro": _GPT_5_5_PRO,
+    "gpt-4.1": _usd(2, 8, 0.50),
+    "gpt-4.1-mini": _usd(0.40, 1.60, 0.10),
+    "gpt-4.1-nano": _usd(0.10, 0.40, 0.025),
+    "gpt-4o": _usd(2.50, 10, 1.25),
+    "gpt-4o-mini": _usd(0.15, 0.60, 0.075),
+    "o3": _usd(2, 8, 0.50),
+    "o3-mini": _usd(1.10, 4.40, 0.55),
+    "o3-pro": _usd(20, 80, 20),
+    "o4-mini": _usd(1.10, 4.40, 0.275),
+    "codex-mini": _usd(1.50, 6, 0.375),
+}
+FAMILIES = ANTHROPIC | OPENAI
+
+
+def _dearest_of(families: Iterable[Price]) -> Price:
+    return max(families, key=lambda price: (price.output, price.input))
+
+
+DEAREST = _dearest_of(FAMILIES.values())
+DEAREST_CLAUDE = _dearest_of(ANTHROPIC.values())
 _WRITE_5M, _WRITE_1H = 1.25, 2.0
 # Estimates count bytes. Three to a token is less than what prose and code have, so the estimate is rather too high.
 _BYTES_PER_TOKEN = 3
@@ -90,12 +135,17 @@ class Tokens:
 
 
 def price_of(model: str) -> Price:
-    """Return a model's price; an unknown one costs as much as the dearest known, so that no cap is passed by it."""
+    """Return a model's price; an unknown one costs as much as the dearest known, so that no cap is passed by it.
+
+    An unknown Claude model costs as much as the dearest Claude.
+    """
     name = model.lower()
     fitting = [
         family for family in FAMILIES if name == family or name.startswith((f"{family}-", f"{family}["))
     ]
-    return FAMILIES[max(fitting, key=len)] if fitting else DEAREST
+    if fitting:
+        return FAMILIES[max(fitting, key=len)]
+    return DEAREST_CLAUDE if name.startswith("claude") else DEAREST
 
 
 def cost_microusd(model: str, tokens: Tokens) -> int:

@@ -6,25 +6,31 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from services.domain.agents.models import DEFAULT_MCP_SERVERS, Provider
+from services.domain.commands.actions import store_command_entry
+from services.domain.egress.rules import read_rules
 from services.domain.errors import Conflict
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.models import RunnerJournal
-from services.domain.events.types import FROM_RUNNER, TaskStarted, TurnDone, TurnStarted
+from services.domain.events.types import FROM_RUNNER, MessageConsumed, TaskStarted, TurnDone, TurnStarted
 from services.domain.tasks.finish import Outcome, finish_locked_task
-from services.domain.tasks.models import ACTIVE, Task, TaskStatus, TaskToken
+from services.domain.tasks.follow_ups import note_consumed
+from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage, TaskStatus, TaskToken
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.upstreams.queries import list_upstream_names
 from services.domain.vault.actions import open_granted_secrets
 from services.domain.workspaces.actions import save_session
 from services.domain.workspaces.queries import get_session
 from services.kit.clock import now
+from services.kit.storable import storable
 from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token, make_token
 
 TOKEN_GRACE = timedelta(minutes=10)
-LLM_PATHS = {"claude": ("anthropic", "/llm/anthropic")}
+LLM_PATHS = {"anthropic": "/llm/anthropic", "openai": "/llm/openai"}
 
 
 class JournalGap(Conflict):
@@ -34,14 +40,15 @@ class JournalGap(Conflict):
 
 
 class JournalEntry(BaseModel):
-    """One numbered entry of a runner's journal, as it comes over the link."""
+    """One numbered entry of a runner's journal, of a turn or of a command, as it comes over the link."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     n: int = Field(ge=1)
-    turn: uuid.UUID
+    turn: uuid.UUID | None = None
+    command: uuid.UUID | None = None
     type: str = Field(max_length=40)
-    data: dict[str, Any] = Field(default_factory=dict)
+    data: Annotated[dict[str, Any], BeforeValidator(storable)] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,9 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             return None
         agent = task.agent
         TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=now())
-        llm = LLM_PATHS.get(agent.provider)
-        tokens = _mint(task, [f"mcp:{name}" for name in agent.mcp_servers] + (["llm"] if llm else []))
+        llm = model_wire(agent.provider, task.model)
+        servers = _servers_of(task)
+        tokens = _mint(task, [f"mcp:{name}" for name in servers] + (["llm"] if llm else []))
         session = get_session(task.workspace_id)
         return {
             "op": "turn",
@@ -92,13 +100,38 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             "tools": agent.tools,
             "env": open_granted_secrets(agent.id),
             "mcp": [
-                {"name": name, "path": f"/mcp/{name}", "token": tokens[f"mcp:{name}"]}
-                for name in agent.mcp_servers
+                {"name": name, "path": f"/mcp/{name}", "token": tokens[f"mcp:{name}"]} for name in servers
             ],
-            "llm": {"kind": llm[0], "path": llm[1], "token": tokens["llm"]} if llm else None,
+            "llm": {"kind": llm, "path": LLM_PATHS[llm], "token": tokens["llm"]} if llm else None,
             "session": {"id": session[0], "entries": session[1]} if session else None,
-            "options": {"output_schema": task.output_schema} if task.output_schema else {},
+            "options": _options_of(task),
         }
+
+
+def _options_of(task: Task) -> dict[str, Any]:
+    options: dict[str, Any] = {"output_schema": task.output_schema} if task.output_schema else {}
+    if any(rule.methods for rule in read_rules(task.agent.egress)):
+        # The proxy ends TLS for these: the gateway adds its authority, which the sandbox must trust.
+        options["egress"] = {"ca_pem": None}
+    return options
+
+
+def _servers_of(task: Task) -> list[str]:
+    """Return the MCP servers that a turn gets: the agent's, without those that are not for this task's person."""
+    usable = {*DEFAULT_MCP_SERVERS, *list_upstream_names(task.user_id)}
+    return [name for name in task.agent.mcp_servers if name in usable]
+
+
+def model_wire(provider: str, model: str) -> str | None:
+    """Return the wire format in which a provider talks to its model; None for one without a model."""
+    match provider:
+        case Provider.CLAUDE:
+            return "anthropic"
+        case Provider.CODEX:
+            return "openai"
+        case Provider.OPENCODE:
+            return "anthropic" if model.startswith("claude") else "openai"
+    return None
 
 
 def _mint(task: Task, audiences: Sequence[str]) -> dict[str, str]:
@@ -138,6 +171,10 @@ def store_journal(
             if entry.n != row.stored_n + 1:
                 raise JournalGap(f"entry {entry.n} came after {row.stored_n}", stored=row.stored_n)
             row.stored_n = entry.n
+            if entry.command is not None:
+                store_command_entry(entry.command, sandbox_id, entry.type, entry.data)
+            if entry.turn is None:
+                continue
             if entry.turn not in batches:
                 batches[entry.turn] = _open_batch(entry.turn, sandbox_id)
             batch = batches[entry.turn]
@@ -184,6 +221,8 @@ def _apply(batch: _Batch, entry: JournalEntry) -> None:
         if entry.type == TurnDone.type:
             batch.done = TurnDone.model_validate(entry.data)
         elif entry.type in FROM_RUNNER:
+            if entry.type == MessageConsumed.type:
+                note_consumed(task, str(entry.data.get("id", "")))
             batch.events.append(
                 NewEvent(FROM_RUNNER[entry.type].model_validate(entry.data), task.id, task.turn)
             )
@@ -238,11 +277,17 @@ class LinkWork:
     task_id: uuid.UUID
     is_active: bool
     is_cancelled: bool
+    messages: tuple[tuple[uuid.UUID, str], ...] = ()
+    """What was said since the turn was asked for and its provider does not have yet, the oldest first."""
 
 
 def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LinkWork]:
     """Return the state of the tasks that sandboxes are at, by task; for the gateway, which serves all tenants."""
     rows = Task.objects.using("operator").filter(id__in=task_ids)
+    messages: dict[uuid.UUID, list[tuple[uuid.UUID, str]]] = {}
+    waiting = TaskMessage.objects.using("operator").filter(task_id__in=task_ids, state=MessageState.WAITING)
+    for task_id, message_id, text in waiting.order_by("id").values_list("task_id", "id", "text"):
+        messages.setdefault(task_id, []).append((message_id, text))
     return {
         row.id: LinkWork(
             sandbox_id=row.sandbox_id,
@@ -250,6 +295,7 @@ def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Link
             task_id=row.id,
             is_active=row.status in ACTIVE,
             is_cancelled=row.cancel_requested_at is not None,
+            messages=tuple(messages.get(row.id, ())),
         )
         for row in rows.only("id", "org_id", "sandbox_id", "status", "cancel_requested_at")
         if row.sandbox_id is not None

@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.domain.actors import Actor, require
@@ -107,7 +107,13 @@ def submit_task(actor: Actor, order: TaskOrder, *, source: str, idempotency_key:
             ],
         )
         enqueue(DispatchTask())
+        # The job is the promise; this spares a task that can start now the way through the broker.
+        transaction.on_commit(_wake_dispatchers, robust=True)
         return task
+
+
+def _wake_dispatchers() -> None:
+    nudge("dispatch")
 
 
 def cancel_task(actor: Actor, task_id: uuid.UUID) -> Task:

@@ -6,6 +6,7 @@ from django.db.models import Model
 
 from services.domain.chats.models import Link
 from services.domain.playbooks.models import Playbook
+from services.domain.upstreams.models import UpstreamAuthorization, UpstreamServer
 from services.domain.vault.keyring import keyring
 from services.domain.vault.models import Secret
 from services.kit.vault import Sealed
@@ -14,6 +15,8 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (Secret, "sealed", "key_id"),
     (Link, "sealed_config", "key_id"),
     (Playbook, "sealed_hook_secret", "hook_key_id"),
+    (UpstreamServer, "sealed", "key_id"),
+    (UpstreamAuthorization, "sealed", "key_id"),
 )
 """Every sealed column: its model, its name, and the column that names its key."""
 

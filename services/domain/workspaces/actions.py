@@ -5,11 +5,15 @@ from __future__ import annotations
 import uuid
 
 from services.domain.actors import Actor, require
+from services.domain.agents.actions import get_usable_agent
 from services.domain.agents.models import Agent
 from services.domain.errors import StillInUse, WorkspaceArchived
 from services.domain.events.log import record_event
 from services.domain.events.models import Event, Stream
 from services.domain.events.types import SandboxChanged
+from services.domain.outbox.jobs import StopSandbox, enqueue, host_queue
+from services.domain.plane.queries import find_sandbox_of
+from services.domain.plane.volumes import order_archive
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.models import SessionEntry, Workspace
 from services.domain.workspaces.queries import lock_workspace
@@ -41,7 +45,10 @@ def rename_workspace(actor: Actor, workspace_id: uuid.UUID, name: str) -> Worksp
 
 
 def archive_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
-    """Close a workspace to new work; its events stay. Twice is fine. Raises: WorkspaceMissing, StillInUse."""
+    """Close a workspace to new work; its events stay, its files go to object storage at once. Twice is fine.
+
+    Queues: StopSandbox, ArchiveVolume. Raises: WorkspaceMissing, StillInUse.
+    """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
         workspace = lock_workspace(workspace_id)
@@ -49,18 +56,36 @@ def archive_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
         if workspace.archived_at is None:
             workspace.archived_at = now()
             workspace.save(update_fields=["archived_at"])
+            _order_stop(workspace)
+            order_archive(workspace.id)
+        return workspace
+
+
+def restore_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
+    """Open an archived workspace again; its files come back with the next task. Twice is fine.
+
+    Raises: WorkspaceMissing, AgentArchived.
+    """
+    require(actor, "workspaces:write")
+    with tenant_transaction(actor.org_id):
+        workspace = lock_workspace(workspace_id)
+        get_usable_agent(workspace.agent_id)
+        if workspace.archived_at is not None:
+            workspace.archived_at = None
+            workspace.save(update_fields=["archived_at"])
         return workspace
 
 
 def delete_workspace(actor: Actor, workspace_id: uuid.UUID) -> None:
-    """Delete a workspace, its tasks, events and session; the sweep then removes its sandbox and volume.
+    """Delete a workspace, its tasks, events and session; its sandbox goes at once, its files with the next sweep.
 
-    Raises: WorkspaceMissing, StillInUse.
+    Queues: StopSandbox. Raises: WorkspaceMissing, StillInUse.
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
         workspace = lock_workspace(workspace_id)
         _refuse_while_active(workspace)
+        _order_stop(workspace)
         Event.objects.filter(stream=workspace.stream).delete()
         Stream.objects.filter(name=workspace.stream).delete()
         workspace.delete()
@@ -105,6 +130,12 @@ def get_open_workspace(workspace_id: uuid.UUID) -> Workspace:
     if workspace.archived_at is not None:
         raise WorkspaceArchived("The workspace is archived.")
     return workspace
+
+
+def _order_stop(workspace: Workspace) -> None:
+    sandbox = find_sandbox_of(workspace.id)
+    if sandbox is not None:
+        enqueue(StopSandbox(sandbox_id=sandbox.id, is_idle_only=True), queue=host_queue(sandbox.host_id))
 
 
 def _refuse_while_active(workspace: Workspace) -> None:

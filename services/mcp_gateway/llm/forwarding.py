@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 
 import httpx
@@ -12,13 +11,20 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from services.mcp_gateway.llm.reservations import Reservation
-from services.mcp_gateway.llm.usage import StreamMeter
+from services.mcp_gateway.llm.vendor import Meter
 
 log = logging.getLogger(__name__)
 
 MAX_CALL_S = 1_500.0
 """The longest call that lives. The sweep takes older ones for abandoned, so it must wait longer than this."""
-_PASSED_BACK = ("content-type", "retry-after", "request-id", "x-should-retry")
+_PASSED_BACK = (
+    "content-type",
+    "retry-after",
+    "retry-after-ms",
+    "request-id",
+    "x-request-id",
+    "x-should-retry",
+)
 _REDACTED = b"[redacted]"
 
 
@@ -35,7 +41,9 @@ def without_key(body: bytes, key: str) -> bytes:
 class ForwardedStream(Response):
     """Sends each piece on as it comes; settles when the stream ends, however it ends."""
 
-    def __init__(self, upstream: httpx.Response, reservation: Reservation) -> None:
+    def __init__(
+        self, upstream: httpx.Response, reservation: Reservation, meter: Meter, *, broken: bytes
+    ) -> None:
         super().__init__(
             None, upstream.status_code, headers_to_pass(upstream) | {"cache-control": "no-cache"}
         )
@@ -43,7 +51,8 @@ class ForwardedStream(Response):
         del self.headers["content-length"]
         self._upstream = upstream
         self._reservation = reservation
-        self._meter = StreamMeter()
+        self._meter = meter
+        self._broken = broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the vendor has ended, the caller has gone, or the call is too old."""
@@ -71,23 +80,11 @@ class ForwardedStream(Response):
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except httpx.HTTPError as error:
                 log.warning("the vendor's stream broke: %s", type(error).__name__)
-                await send({"type": "http.response.body", "body": _BROKEN, "more_body": True})
+                await send({"type": "http.response.body", "body": self._broken, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             with contextlib.suppress(httpx.HTTPError):
                 await self._upstream.aclose()
-
-
-_BROKEN = (
-    b"\n\nevent: error\ndata: "
-    + json.dumps(
-        {
-            "type": "error",
-            "error": {"type": "api_error", "message": "upstream_broke: The model's answer broke off."},
-        }
-    ).encode()
-    + b"\n\n"
-)
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -1,6 +1,7 @@
-"""Errors in the vendor's shape, so that its clients understand them.
+"""Errors in the vendors' shapes, so that their clients understand them.
 
-Source: platform.claude.com/docs/en/api/errors; what the Claude CLI tries again: docs/gateway.md.
+Source: platform.claude.com/docs/en/api/errors; platform.openai.com/docs/guides/error-codes; what the CLIs try again:
+docs/gateway.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from services.domain.errors import BudgetExceeded, Missing, SlipwayError, Unauth
 
 @dataclass(eq=False)
 class Refusal(Exception):
-    """An answer of the proxy's own in place of the vendor's. `code` is ours and stable, `kind` is the vendor's."""
+    """An answer of the proxy's own in place of the vendor's. `code` is ours and stable, `kind` Anthropic's."""
 
     status: int
     kind: str
@@ -23,15 +24,42 @@ class Refusal(Exception):
     may_retry: bool = False
     retry_after_s: int | None = None
 
-    def response(self) -> Response:
-        """Return the answer. The client's library obeys `x-should-retry` whatever the status."""
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the answer. The vendors' libraries obey `x-should-retry` whatever the status."""
         headers = {"x-should-retry": "true" if self.may_retry else "false"}
         if self.retry_after_s is not None:
             headers["retry-after"] = str(self.retry_after_s)
         if self.status == 401:
             headers["www-authenticate"] = f'Bearer error="invalid_token", error_description="{self.message}"'
-        error = {"type": self.kind, "message": f"{self.code}: {self.message}", "code": self.code}
-        return JSONResponse({"type": "error", "error": error}, self.status, headers)
+        return headers
+
+
+def anthropic_response(refusal: Refusal) -> Response:
+    """Return a refusal as the Anthropic API would say it."""
+    error = {
+        "type": refusal.kind,
+        "message": f"{refusal.code}: {refusal.message}",
+        "code": refusal.code,
+    }
+    return JSONResponse({"type": "error", "error": error}, refusal.status, refusal.headers())
+
+
+_OPENAI_KINDS = {
+    "api_error": "server_error",
+    "billing_error": "insufficient_quota",
+    "rate_limit_error": "rate_limit_exceeded",
+}
+
+
+def openai_response(refusal: Refusal) -> Response:
+    """Return a refusal as the OpenAI API would say it."""
+    error = {
+        "message": f"{refusal.code}: {refusal.message}",
+        "type": _OPENAI_KINDS.get(refusal.kind, "invalid_request_error"),
+        "param": None,
+        "code": refusal.code,
+    }
+    return JSONResponse({"error": error}, refusal.status, refusal.headers())
 
 
 def refusal_of(error: SlipwayError) -> Refusal:

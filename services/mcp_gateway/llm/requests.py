@@ -56,7 +56,7 @@ async def read_limited(request: Request) -> bytes:
 
 def parse_messages_call(body: bytes, *, needs_max_tokens: bool = True) -> MessagesCall:
     """Read a call. Raises: Refusal for what the vendor could read otherwise than we do, or what may not go out."""
-    call = _read_object(body)
+    call = read_object(body)
     model, max_tokens = call.get("model"), call.get("max_tokens", 0 if not needs_max_tokens else None)
     if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARS or "\x00" in model:
         raise invalid("model: a name is needed.")
@@ -74,7 +74,7 @@ def refuse_outward(call: Mapping[str, Any]) -> None:
     fields = [name for name in _OUTWARD_FIELDS if call.get(name)]
     tools = [
         str(tool["type"])
-        for tool in _dicts(call.get("tools"))
+        for tool in dicts_in(call.get("tools"))
         if str(tool.get("type") or "").startswith(_OUTWARD_TOOLS)
     ]
     sources = [f"source {kind}" for kind in _foreign_sources(call)]
@@ -92,29 +92,31 @@ def refuse_outward(call: Mapping[str, Any]) -> None:
 
 def _foreign_sources(call: Mapping[str, Any]) -> set[str]:
     blocks: list[dict[str, Any]] = []
-    for message in _dicts(call.get("messages")):
-        blocks.extend(_dicts(message.get("content")))
-    blocks.extend(_dicts(call.get("system")))
+    for message in dicts_in(call.get("messages")):
+        blocks.extend(dicts_in(message.get("content")))
+    blocks.extend(dicts_in(call.get("system")))
     kinds = set()
     while blocks:
         block = blocks.pop()
         source = block.get("source")
         if isinstance(source, dict):
             kinds.add(str(source.get("type")))
-            blocks.extend(_dicts(source.get("content")))
+            blocks.extend(dicts_in(source.get("content")))
         if block.get("type") == "container_upload":
             kinds.add("container_upload")
-        blocks.extend(_dicts(block.get("content")))
+        blocks.extend(dicts_in(block.get("content")))
         if isinstance(block.get("content"), dict):
             blocks.append(block["content"])
     return kinds.difference(_OWN_SOURCES)
 
 
-def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+def dicts_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a list; nothing for what is not one."""
     return (item for item in value if isinstance(item, dict)) if isinstance(value, list) else iter(())
 
 
-def _read_object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, Any]:
+    """Read a body that is one JSON object. Raises: Refusal."""
     try:
         # As UTF-8 and nothing else: the parser alone would also take UTF-16.
         call = json.loads(body.decode(), object_pairs_hook=_without_repeats)

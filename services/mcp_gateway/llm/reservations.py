@@ -12,7 +12,7 @@ from services.domain.tasks.models import Task
 from services.domain.tasks.prices import Tokens
 from services.domain.tasks.spending import reserve, settle
 from services.mcp_gateway.llm.replies import Refusal
-from services.mcp_gateway.llm.requests import MessagesCall
+from services.mcp_gateway.llm.vendor import ModelCall
 from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Reservations:
     def __init__(self) -> None:
         self._open: Counter[uuid.UUID] = Counter()
 
-    async def make(self, task: Task, call: MessagesCall) -> Reservation:
+    async def make(self, task: Task, call: ModelCall) -> Reservation:
         """Set the money for a call aside. Raises: BudgetExceeded, TaskMissing, TokenInvalid, Refusal."""
         if self._open[task.id] >= MOST_AT_ONCE:
             message = f"The task has {MOST_AT_ONCE} model calls under way."

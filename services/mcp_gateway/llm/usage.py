@@ -11,7 +11,7 @@ from services.domain.tasks.prices import Tokens
 
 _MAX_LINE_BYTES = 4 * 1024**2
 _COUNTED = (b'"message_start"', b'"message_delta"')
-_BYTES_PER_TOKEN = 3
+BYTES_PER_TOKEN = 3
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
 _WRITES_1H = "ephemeral_1h_input_tokens"
 
@@ -28,11 +28,32 @@ def read_usage(body: bytes) -> Tokens | None:
     return _tokens(_known(usage))
 
 
-class StreamMeter:
-    """Follows a stream of server-sent events; what it knows is right at any moment, however the stream ends."""
+class LineReader:
+    """Cuts a stream of server-sent events into lines, wherever its bytes are cut."""
 
     def __init__(self) -> None:
         self._line = bytearray()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes, cut anywhere."""
+        *lines, rest = chunk.split(b"\n")
+        for line in lines:
+            self._line += line
+            self.read_line(bytes(self._line))
+            self._line.clear()
+        if len(self._line) + len(rest) <= _MAX_LINE_BYTES:
+            self._line += rest
+
+    def read_line(self, line: bytes) -> None:
+        """Take one line."""
+        raise NotImplementedError
+
+
+class StreamMeter(LineReader):
+    """Follows a stream of server-sent events; what it knows is right at any moment, however the stream ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._usage: dict[str, int] = {}
         self._delta_bytes = 0
         self._has_final = False
@@ -48,20 +69,11 @@ class StreamMeter:
         used = _tokens(self._usage)
         if self._has_final:
             return used
-        output = max(used.output, math.ceil(self._delta_bytes / _BYTES_PER_TOKEN))
+        output = max(used.output, math.ceil(self._delta_bytes / BYTES_PER_TOKEN))
         return Tokens(used.fresh, output, used.cache_read, used.cache_write_5m, used.cache_write_1h)
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes, cut anywhere."""
-        *lines, rest = chunk.split(b"\n")
-        for line in lines:
-            self._line += line
-            self._read_line(bytes(self._line))
-            self._line.clear()
-        if len(self._line) + len(rest) <= _MAX_LINE_BYTES:
-            self._line += rest
-
-    def _read_line(self, line: bytes) -> None:
+    def read_line(self, line: bytes) -> None:
+        """Take one line."""
         if not line.startswith(b"data:"):
             return
         if b'"content_block_delta"' in line:
@@ -97,14 +109,15 @@ def _delta_text(line: bytes) -> str:
 
 def _known(usage: Mapping[str, Any]) -> dict[str, int]:
     """Return the counts that are there; later ones replace earlier ones, those left out stay."""
-    found = {name: usage[name] for name in _COUNTS if _is_count(usage.get(name))}
+    found = {name: usage[name] for name in _COUNTS if is_count(usage.get(name))}
     written = usage.get("cache_creation")
-    if isinstance(written, dict) and _is_count(written.get(_WRITES_1H)):
+    if isinstance(written, dict) and is_count(written.get(_WRITES_1H)):
         found[_WRITES_1H] = written[_WRITES_1H]
     return found
 
 
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> bool:
+    """Say whether a value can be a number of tokens."""
     return type(value) is int and 0 <= value <= 10**12
 
 

@@ -93,7 +93,7 @@ class McpEndpoint:
         """
         if not is_own_host(request.headers.get("host", "")):
             return PlainTextResponse("Invalid Host header", 421)
-        base = _base_url(request.scope)
+        base = base_url(request.scope)
         return JSONResponse(
             {
                 "resource": f"{base}{self.tool_server.path}",
@@ -113,7 +113,7 @@ class McpEndpoint:
         try:
             caller = await authenticate(scope, bearer_token(headers), self.tool_server.audience)
         except TokenInvalid as error:
-            return _unauthorized(error, f"{_base_url(scope)}{self.metadata_path}")
+            return unauthorized(error, f"{base_url(scope)}{self.metadata_path}")
         scope[_CALLER] = caller
         return None
 
@@ -145,11 +145,13 @@ def is_own_host(host: str) -> bool:
     return name in HOSTS and (not port or port.isdigit())
 
 
-def _base_url(scope: Scope) -> str:
+def base_url(scope: Scope) -> str:
+    """Return the address under which the caller reaches the gateway."""
     return f"{scope.get('scheme', 'http')}://{Headers(scope=scope)['host']}"
 
 
-def _unauthorized(error: TokenInvalid, metadata_url: str) -> Response:
+def unauthorized(error: TokenInvalid, metadata_url: str) -> Response:
+    """Answer a call without a good token, and say where to read what this is. Source: RFC 9728, section 5.1."""
     challenge = f'Bearer error="invalid_token", error_description="{error.message}", resource_metadata="{metadata_url}"'
     return JSONResponse(
         {"error": {"code": error.code, "message": error.message}}, 401, {"WWW-Authenticate": challenge}

@@ -7,12 +7,27 @@ from typing import Any
 
 from services.domain.outbox import jobs
 from services.domain.playbooks.actions import fire_due_playbook
-from services.worker.jobs import chats, sandboxes
+from services.domain.tasks.messages import submit_left_messages
+from services.worker.jobs import archiving, chats, dispatching, images, pool, sandboxes
+
+
+def _submit_follow_ups(job: jobs.SubmitFollowUps) -> None:
+    submit_left_messages(job.org_id, job.task_id)
+
 
 EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
-    jobs.DispatchTask: sandboxes.dispatch_task,
-    jobs.SettleSandbox: sandboxes.settle_sandbox,
+    jobs.DispatchTask: dispatching.dispatch_task,
+    jobs.StartTask: dispatching.start_task,
+    jobs.SettleSandbox: dispatching.settle_sandbox,
+    jobs.SubmitFollowUps: _submit_follow_ups,
     jobs.StopSandbox: sandboxes.stop_sandbox,
+    jobs.PauseSandbox: sandboxes.pause_sandbox,
+    jobs.WakeSandbox: dispatching.wake_sandbox,
+    jobs.FillPool: pool.fill_pool,
+    jobs.SnapshotVolume: archiving.snapshot_volume,
+    jobs.ArchiveVolume: archiving.archive_volume,
+    jobs.DrainHost: archiving.drain_host,
+    jobs.BuildImage: images.build_image,
     jobs.RouteMessage: chats.route,
     jobs.DeliverAnswer: chats.deliver_answer,
     jobs.SendDelivery: chats.send_batch,

@@ -1,106 +1,172 @@
-"""Starting and stopping sandboxes. A worker's slot is held only while it does so, never while an agent thinks."""
+"""This host's sandboxes: starting, pausing and removing them. A worker's slot is held only while it does so."""
 
 from __future__ import annotations
 
 import functools
 import logging
 import shutil
+import threading
 import uuid
 
-from services.adapters.sandbox.registry import make_driver
-from services.domain.agents.models import Provider
-from services.domain.errors import EngineAway, NoRoom, Permanent
-from services.domain.outbox.jobs import DispatchTask, SettleSandbox, StopSandbox, enqueue, host_queue
-from services.domain.plane.actions import Taken, Wanted, change_state, release_sandbox, take_sandbox
-from services.domain.plane.models import Sandbox, SandboxState
+from services.adapters.sandbox.registry import make_host_driver
+from services.domain.errors import StillInUse, Temporary
+from services.domain.outbox.jobs import PauseSandbox, SettleSandbox, StopSandbox
+from services.domain.plane.actions import change_state, enqueue_on_host, is_volume_kept
+from services.domain.plane.models import HOLDS_SLOT, Sandbox, SandboxState
 from services.domain.plane.paths import socket_dir
 from services.domain.plane.queries import find_sandbox
-from services.domain.ports.sandbox import SandboxDriver, SandboxLimits, SandboxSpec
-from services.domain.tasks.dispatch import (
-    Candidate,
-    all_tenants_next_task,
-    claim_task,
-    fail_task,
-    give_back_task,
-)
-from services.domain.tasks.models import Task
-from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.workspaces.actions import mirror_sandbox_state
+from services.domain.ports.sandbox import Promise, SandboxDriver, SandboxLimits, SandboxSpec, read_gaps
+from services.domain.tasks.dispatch import fail_task
+from services.domain.tasks.runner import all_tenants_link_work
 from services.kit.environment import environment
 from services.kit.redisbus import nudge
+from services.worker.jobs.metering import meter_sandbox
 
 log = logging.getLogger(__name__)
 
-_MOST_SKIPPED = 50
+IN_HAND: set[uuid.UUID] = set()
+"""The sandboxes that this process is bringing up now: whoever finds no container yet leaves them alone."""
+
+_LOCKS = [threading.Lock() for _ in range(64)]
 
 
 @functools.cache
 def driver() -> SandboxDriver:
     """Return this host's sandbox driver."""
-    env = environment()
-    return make_driver(
-        env.sandbox_driver,
-        env.installation,
-        env.run_dir,
-        data_dir=env.data_dir,
-        docker_host=env.docker_host,
-        environment=env.env,
-    )
+    return make_host_driver(environment())
 
 
-def dispatch_task(job: DispatchTask) -> None:
-    """Give the next task, by fair order, a sandbox on this host; nothing happens when there is no room.
+def engine_lock(sandbox: Sandbox) -> threading.Lock:
+    """Return the lock under which the engine is told something of a sandbox.
 
-    Two rows in two databases cannot commit together: the sandbox is taken first, then the task is claimed for it. A
-    crash in between leaves a sandbox without a task, which the sweep removes; the task is still queued.
+    The row says what shall be; who holds the lock and finds it so may make it so. All sandboxes that use one volume,
+    one after the other, share the lock: the old one is gone before the new one starts.
     """
-    skip: list[uuid.UUID] = []
-    while len(skip) < _MOST_SKIPPED:
-        candidate = all_tenants_next_task(skip)
-        if candidate is None:
-            return
-        wanted = _wanted(candidate)
-        try:
-            taken = take_sandbox(environment().host_name, wanted) if wanted else None
-        except NoRoom:
-            return
-        task = claim_task(candidate, taken.sandbox.id) if taken else None
-        if wanted and taken and task:
-            _start(task, taken, wanted)
-            return
-        if taken:
-            release_sandbox(taken.sandbox, was_live=taken.is_live)
-        skip.append(candidate.task_id)
+    return _LOCKS[hash(sandbox.volume or sandbox.id.hex) % len(_LOCKS)]
 
 
-def settle_sandbox(job: SettleSandbox) -> None:
-    """Keep the sandbox of a task that has ended for the next turn, or destroy it; then serve who waits."""
+def start_container(sandbox: Sandbox) -> bool:
+    """Start the container of a new sandbox; False when it was stopped before it had one.
+
+    Raises: EngineAway, ImageMissing, SandboxRefused.
+    """
+    env = environment()
+    with engine_lock(sandbox):
+        row = find_sandbox(sandbox.id)
+        if row is None or row.state not in HOLDS_SLOT:
+            return False
+        folder = socket_dir(env.run_dir, sandbox.id)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o755)
+        # The gateway opens the socket meanwhile; a runner that is faster tries again within 0.1 s.
+        nudge("gateway", str(sandbox.id))
+        driver().start(
+            SandboxSpec(
+                sandbox_id=sandbox.id,
+                installation=env.installation,
+                image=sandbox.image,
+                socket_dir=folder,
+                volume=sandbox.volume,
+                limits=SandboxLimits(
+                    memory_bytes=sandbox.memory_bytes,
+                    cpus=sandbox.cpus,
+                    pids=sandbox.pids,
+                    disk_bytes=sandbox.disk_bytes,
+                ),
+                runtime=sandbox.runtime or None,
+                accepted_gaps=accepted_gaps(),
+            )
+        )
+    return True
+
+
+def accepted_gaps() -> frozenset[Promise]:
+    """Return the promises that the operator of this host lets its sandboxes break."""
+    return read_gaps(environment().accepted_gaps)
+
+
+def pause_sandbox(job: PauseSandbox) -> None:
+    """Freeze a sandbox that is idle; one that got work meanwhile is left alone. Raises: Temporary."""
     sandbox = find_sandbox(job.sandbox_id)
-    if sandbox is None or _forwarded(sandbox, job):
+    if sandbox is not None and not forwarded(sandbox, job) and not _is_at_work(sandbox):
+        pause(sandbox)
+
+
+def pause(sandbox: Sandbox) -> None:
+    """Freeze a sandbox that is idle still, where the engine can: it keeps its memory and uses no processor time."""
+    if not driver().can_pause:
         return
-    if sandbox.task_id == job.task_id:
-        busy = (SandboxState.BUSY, SandboxState.CREATING, SandboxState.PAUSED)
-        if job.keep and sandbox.state == SandboxState.BUSY:
-            change_state(sandbox.id, SandboxState.IDLE, expected=busy, task_id=job.task_id)
-        else:
-            destroy(sandbox)
-    _dispatch_again(sandbox.org_id)
+    with engine_lock(sandbox):
+        if change_state(sandbox.id, SandboxState.PAUSED, expected=[SandboxState.IDLE]):
+            driver().pause(sandbox.id)
+
+
+def unpause(sandbox: Sandbox) -> None:
+    """Let a sandbox go on whose row says that it runs, and have the gateway look."""
+    with engine_lock(sandbox):
+        driver().unpause(sandbox.id)
+    nudge("gateway", str(sandbox.id))
+
+
+def set_running(sandbox: Sandbox) -> None:
+    """Have the engine do what a sandbox's row says: freeze it, or let it go on."""
+    with engine_lock(sandbox):
+        row = find_sandbox(sandbox.id)
+        if row is not None and row.state == SandboxState.PAUSED:
+            driver().pause(row.id)
+        elif row is not None and row.state in HOLDS_SLOT:
+            driver().unpause(row.id)
+
+
+def stop_if_at_rest(sandbox: Sandbox, *, reason: str) -> None:
+    """Remove a sandbox that is idle or paused still; its workspace's files stay."""
+    final = SandboxState.STOPPED if is_volume_kept(sandbox) else SandboxState.DESTROYED
+    with engine_lock(sandbox):
+        # Only one at rest: a task may have taken it since it was looked at.
+        at_rest = [SandboxState.IDLE, SandboxState.PAUSED]
+        if change_state(sandbox.id, final, expected=at_rest, error=reason):
+            _remove(sandbox)
 
 
 def stop_sandbox(job: StopSandbox) -> None:
-    """Destroy a sandbox, whatever it is at; its task, if it has one, fails and says so."""
+    """Destroy a sandbox, whatever it is at; its task, if it has one, fails and says so. Raises: Temporary."""
     sandbox = find_sandbox(job.sandbox_id)
-    if sandbox is None or _forwarded(sandbox, job):
+    if sandbox is None or forwarded(sandbox, job):
         return
-    if sandbox.task_id is not None:
-        fail_task(
-            sandbox.org_id,
-            sandbox.task_id,
-            sandbox.id,
-            reason=("sandbox_stopped", "The sandbox was stopped."),
-        )
+    if job.is_idle_only:
+        if not _is_at_work(sandbox):
+            stop_if_at_rest(sandbox, reason="stopped")
+        return
+    if sandbox.task_id is not None and sandbox.org_id is not None:
+        reason = ("sandbox_stopped", "The sandbox was stopped.")
+        fail_task(sandbox.org_id, sandbox.task_id, sandbox.id, reason=reason)
     destroy(sandbox)
-    _dispatch_again(sandbox.org_id)
+
+
+def _is_at_work(sandbox: Sandbox) -> bool:
+    """Say whether a sandbox has a task that goes on. Raises: Temporary when it has one that is not settled yet."""
+    if sandbox.task_id is None:
+        return False
+    work = all_tenants_link_work([sandbox.task_id]).get(sandbox.task_id)
+    if work is not None and not work.is_active:
+        raise Temporary("The sandbox's task has just ended.", retry_after_s=0.3)
+    return True
+
+
+def destroy(sandbox: Sandbox, *, error: str = "") -> None:
+    """Remove a sandbox's container and socket, then free its slot. A persistent workspace's volume stays."""
+    with engine_lock(sandbox):
+        final = SandboxState.STOPPED if is_volume_kept(sandbox) else SandboxState.DESTROYED
+        _remove(sandbox)
+        if error:
+            change_state(sandbox.id, SandboxState.FAILED, expected=HOLDS_SLOT, error=error)
+        else:
+            change_state(sandbox.id, final)
+
+
+def remove_evicted(sandbox: Sandbox) -> None:
+    """Remove the container of a sandbox whose row has ended or was stopped, and its volume if it is nobody's."""
+    with engine_lock(sandbox):
+        _remove(sandbox)
 
 
 def remove_container(sandbox_id: uuid.UUID) -> None:
@@ -109,86 +175,20 @@ def remove_container(sandbox_id: uuid.UUID) -> None:
     shutil.rmtree(socket_dir(environment().run_dir, sandbox_id), ignore_errors=True)
 
 
-def destroy(sandbox: Sandbox, *, error: str = "") -> None:
-    """Remove a sandbox's container and socket, then free its slot. A persistent workspace's volume stays."""
+def _remove(sandbox: Sandbox) -> None:
+    meter_sandbox(sandbox, driver())
     remove_container(sandbox.id)
-    final = (
-        SandboxState.FAILED if error else SandboxState.STOPPED if sandbox.volume else SandboxState.DESTROYED
-    )
-    change_state(sandbox.id, final, error=error)
+    if sandbox.volume and not is_volume_kept(sandbox):
+        try:
+            driver().remove_volume(sandbox.volume)
+        except StillInUse as error:
+            # The engine lets go of it a moment later; the sweep of volumes that nobody holds takes it then.
+            log.info("volume %s stays for now: %s", sandbox.volume, error)
 
 
-def _wanted(candidate: Candidate) -> Wanted | None:
-    env = environment()
-    with tenant_transaction(candidate.org_id):
-        task = Task.objects.select_related("agent", "workspace").filter(id=candidate.task_id).first()
-    if task is None:
-        return None
-    uses_claude = task.agent.provider == Provider.CLAUDE
-    return Wanted(
-        org_id=task.org_id,
-        workspace_id=task.workspace_id,
-        task_id=task.id,
-        image=env.agent_image_claude if uses_claude else env.agent_image,
-        volume=task.workspace_id.hex if task.workspace.is_persistent else "",
-        idle_stop_s=task.agent.idle_stop_s,
-        memory_bytes=task.agent.memory_mb * 1024**2,
-        cpus=task.agent.cpus,
-    )
-
-
-def _start(task: Task, taken: Taken, wanted: Wanted) -> None:
-    sandbox = taken.sandbox
-    if taken.evicted is not None:
-        evicted = taken.evicted
-        remove_container(evicted.id)
-        mirror_sandbox_state(evicted.org_id, evicted.workspace_id, evicted.state, reason="evicted")
-    if taken.is_live:
-        nudge("gateway", str(sandbox.id))
-        return
-    try:
-        _start_container(sandbox, wanted)
-    except EngineAway as error:
-        change_state(sandbox.id, SandboxState.FAILED, error=f"{error.code}: {error.message}")
-        give_back_task(
-            task.org_id,
-            task.id,
-            lease_token=task.lease_token,
-            reason=(error.code, error.message),
-            retry_after_s=2.0,
-        )
-    except Permanent as error:
-        change_state(sandbox.id, SandboxState.FAILED, error=f"{error.code}: {error.message}")
-        fail_task(task.org_id, task.id, sandbox.id, reason=(error.code, error.message))
-
-
-def _start_container(sandbox: Sandbox, wanted: Wanted) -> None:
-    env = environment()
-    folder = socket_dir(env.run_dir, sandbox.id)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o755)
-    # The gateway opens the socket meanwhile; a runner that is faster tries again within 0.1 s.
-    nudge("gateway", str(sandbox.id))
-    driver().start(
-        SandboxSpec(
-            sandbox_id=sandbox.id,
-            installation=env.installation,
-            image=sandbox.image,
-            socket_dir=folder,
-            volume=sandbox.volume or None,
-            limits=SandboxLimits(memory_bytes=wanted.memory_bytes, cpus=wanted.cpus),
-        )
-    )
-
-
-def _forwarded(sandbox: Sandbox, job: SettleSandbox | StopSandbox) -> bool:
+def forwarded(sandbox: Sandbox, job: SettleSandbox | StopSandbox | PauseSandbox) -> bool:
     """Pass a job on to the host that has the sandbox, if it is not this one."""
     if sandbox.host_id == environment().host_name:
         return False
-    with tenant_transaction(sandbox.org_id):
-        enqueue(job, queue=host_queue(sandbox.host_id))
+    enqueue_on_host(sandbox, job)
     return True
-
-
-def _dispatch_again(org_id: uuid.UUID) -> None:
-    with tenant_transaction(org_id):
-        enqueue(DispatchTask())

@@ -11,20 +11,22 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.types import ASGIApp
 
+from services.adapters.sandbox.cluster_place import ClusterPlace
 from services.adapters.sandbox.docker_engine import DockerDriver
 from services.adapters.sandbox.registry import make_driver
-from services.domain.ports.sandbox import SandboxDriver, SandboxLimits, SandboxSpec
+from services.domain.ports.sandbox import Promise, SandboxDriver, SandboxLimits, SandboxSpec
 from tests.fakes.gateway_link import FakeGateway, serve_gateway
+from tests.fakes.kubernetes_server import IMAGE, NODE, FakeCluster
 
 REPOSITORY = Path(__file__).resolve().parents[4]
-LIMITS = SandboxLimits(memory_bytes=512 * 1024**2, pids=128, tmp_bytes=32 * 1024**2)
+LIMITS = SandboxLimits(memory_bytes=512 * 1024**2, pids=128, tmp_bytes=32 * 1024**2, disk_bytes=64 * 1024**2)
 
 
 def open_folder(prefix: str) -> Path:
@@ -89,12 +91,13 @@ class Host:
     """One host with a driver; `make` adds a sandbox with a gateway of its own, not started yet."""
 
     driver: SandboxDriver
-    again: Callable[[], SandboxDriver]  # the same driver in a worker that was restarted
+    again: Callable[
+        ..., SandboxDriver
+    ]  # the same driver in a worker that was restarted, or with other settings
     installation: str
     image: str
     image_claude: str
     stack: contextlib.AsyncExitStack
-    volumes: set[str] = field(default_factory=set)
 
     async def make(
         self,
@@ -103,6 +106,7 @@ class Host:
         limits: SandboxLimits = LIMITS,
         image: str | None = None,
         mounts: Mapping[str, ASGIApp] | None = None,
+        runtime: str | None = None,
     ) -> Sandbox:
         folder = open_folder("slipway-")
         self.stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -110,34 +114,75 @@ class Host:
             serve_gateway(folder / "gw.sock", FakeGateway(), mounts)
         )
         spec = SandboxSpec(
-            uuid.uuid4(), self.installation, image or self.image, folder, volume=volume, limits=limits
+            uuid.uuid4(),
+            self.installation,
+            image or self.image,
+            folder,
+            volume=volume,
+            limits=limits,
+            runtime=runtime,
+            accepted_gaps=frozenset(Promise) - self.driver.promises,
         )
-        if volume:
-            self.volumes.add(volume)
         return Sandbox(self.driver, spec, gateway)
+
+
+_CLUSTERS: dict[Path, FakeCluster] = {}
+
+
+@contextlib.contextmanager
+def cluster_in(run_dir: Path) -> Iterator[FakeCluster]:
+    """Serve the cluster of a folder: one for all who ask while the first of them has it."""
+    if run_dir in _CLUSTERS:
+        yield _CLUSTERS[run_dir]
+        return
+    with FakeCluster(run_dir) as cluster:
+        _CLUSTERS[run_dir] = cluster
+        try:
+            yield cluster
+        finally:
+            del _CLUSTERS[run_dir]
 
 
 @contextlib.asynccontextmanager
 async def host_with(kind: str, images: AgentImages, run_dir: Path) -> AsyncIterator[Host]:
     """Make a host with an installation of its own; everything of it is removed at the end."""
     installation = f"t{secrets.token_hex(4)}"
-
-    def make() -> SandboxDriver:
-        return make_driver(kind, installation, run_dir, environment="test")
-
-    driver = make()
     async with contextlib.AsyncExitStack() as stack:
-        host = Host(driver, make, installation, images.shell, images.claude, stack)
-        try:
-            yield host
-        finally:
-            for report in await asyncio.to_thread(driver.list_sandboxes):
-                await asyncio.to_thread(driver.destroy, report.sandbox_id)
-            for volume in host.volumes:
-                await asyncio.to_thread(driver.remove_volume, volume)
-            close = getattr(driver, "close", None)
-            if close is not None:
-                await asyncio.to_thread(close)
+        place = None
+        if kind == "kubernetes":
+            cluster = stack.enter_context(cluster_in(run_dir))
+            images = AgentImages(IMAGE, IMAGE)
+            place = ClusterPlace(NODE, api_url=cluster.url, tool_image=IMAGE)
+
+        def make(**settings: Any) -> SandboxDriver:
+            return make_driver(
+                kind,
+                installation,
+                run_dir,
+                cluster=place,
+                docker_host=os.environ.get("SLIPWAY_DOCKER_HOST"),
+                environment="test",
+                **settings,
+            )
+
+        driver = make()
+        engine = await asyncio.to_thread(driver.check)
+        assert engine.is_up, engine.note
+        async with contextlib.AsyncExitStack() as gateways:
+            try:
+                yield Host(driver, make, installation, images.shell, images.claude, gateways)
+            finally:
+                await asyncio.to_thread(_remove_all, driver)
+
+
+def _remove_all(driver: SandboxDriver) -> None:
+    for report in driver.list_sandboxes():
+        driver.destroy(report.sandbox_id)
+    for volume in driver.list_volumes():
+        driver.remove_volume(volume)
+    close = getattr(driver, "close", None)
+    if close is not None:
+        close()
 
 
 @pytest.fixture
@@ -157,6 +202,6 @@ async def docker_host(agent_images: AgentImages, run_dir: Path) -> AsyncIterator
 @pytest.fixture
 def unlinked_docker(run_dir: Path) -> Iterator[DockerDriver]:
     """A driver for tests that start no runner."""
-    driver = DockerDriver(f"t{secrets.token_hex(4)}")
+    driver = DockerDriver(f"t{secrets.token_hex(4)}", data_dir=run_dir)
     yield driver
     driver.close()

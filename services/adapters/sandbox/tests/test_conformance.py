@@ -1,8 +1,15 @@
-"""What every driver does, whatever the engine: one suite over docker, bubblewrap and null."""
+"""What every driver does, whatever the engine: one suite over all of them.
+
+Kubernetes is a local server that speaks that part of the API, with real runners behind it; where a cluster cannot do
+what an engine can (pause a sandbox, keep one that was stopped), the suite says what it does instead.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import io
+import tarfile
+import threading
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -10,14 +17,23 @@ from pathlib import Path
 
 import pytest
 
-from services.adapters.sandbox.tests.conftest import AgentImages, Host, Sandbox, host_with
-from services.domain.errors import SandboxRefused, StillInUse
-from services.domain.ports.sandbox import SandboxStatus
+from services.adapters.sandbox.tests.conftest import LIMITS, AgentImages, Host, Sandbox, host_with
+from services.domain.errors import (
+    PauseUnsupported,
+    PromiseBroken,
+    RuntimeMissing,
+    SandboxRefused,
+    StillInUse,
+    VolumeFull,
+    VolumeMissing,
+)
+from services.domain.ports.sandbox import Promise, SandboxStatus
 
 ALL = [
     "null",
     pytest.param("bubblewrap", marks=pytest.mark.engine),
     pytest.param("docker", marks=pytest.mark.engine),
+    pytest.param("kubernetes", marks=pytest.mark.engine),
 ]
 WITH_FILES = ALL[1:]
 
@@ -39,6 +55,8 @@ async def host(request: pytest.FixtureRequest, images: AgentImages, run_dir: Pat
 
 over_all = pytest.mark.parametrize("host", ALL, indirect=True)
 over_those_with_files = pytest.mark.parametrize("host", WITH_FILES, indirect=True)
+over_those_that_pause = pytest.mark.parametrize("host", ALL[:-1], indirect=True)
+over_those_that_keep = pytest.mark.parametrize("host", WITH_FILES[:-1], indirect=True)
 
 
 def status_of(sandbox: Sandbox) -> SandboxStatus:
@@ -73,14 +91,18 @@ async def test_a_stopped_sandbox_starts_again(host: Host) -> None:
     await sandbox.stop()
     await sandbox.stop()
     report = host.driver.inspect(sandbox.id)
-    assert (report.status, report.exit_code, report.is_out_of_memory) == (SandboxStatus.STOPPED, 0, False)
-    assert host.driver.list_sandboxes() == [report]
+    if host.driver.kind == "kubernetes":
+        assert report.status is SandboxStatus.GONE
+        assert host.driver.list_sandboxes() == []
+    else:
+        assert (report.status, report.exit_code, report.is_out_of_memory) == (SandboxStatus.STOPPED, 0, False)
+        assert host.driver.list_sandboxes() == [report]
     await sandbox.start()
     assert status_of(sandbox) is SandboxStatus.RUNNING
     assert len({hello["journal"] for hello in sandbox.gateway.hellos}) == 2
 
 
-@over_all
+@over_those_that_pause
 async def test_a_paused_sandbox_goes_on_where_it_was(host: Host) -> None:
     sandbox = await host.make()
     await sandbox.start()
@@ -94,7 +116,7 @@ async def test_a_paused_sandbox_goes_on_where_it_was(host: Host) -> None:
     assert len(sandbox.gateway.hellos) == 1
 
 
-@over_all
+@over_those_that_pause
 async def test_starting_a_paused_sandbox_unpauses_it(host: Host) -> None:
     sandbox = await host.make()
     await sandbox.start()
@@ -104,12 +126,23 @@ async def test_starting_a_paused_sandbox_unpauses_it(host: Host) -> None:
     assert len(sandbox.gateway.hellos) == 1
 
 
+@pytest.mark.parametrize("host", ["kubernetes"], indirect=True)
+@pytest.mark.engine
+async def test_what_cannot_be_paused_says_so_and_runs_on(host: Host) -> None:
+    sandbox = await host.make()
+    await sandbox.start()
+    with pytest.raises(PauseUnsupported):
+        host.driver.pause(sandbox.id)
+    host.driver.unpause(sandbox.id)
+    assert (await sandbox.gateway.run_turn("shell", "echo hi"))["status"] == "succeeded"
+
+
 @over_all
 @pytest.mark.parametrize("state", ["running", "paused", "stopped"])
 async def test_it_can_be_destroyed_from_every_state(host: Host, state: str) -> None:
     sandbox = await host.make()
     await sandbox.start()
-    if state == "paused":
+    if state == "paused" and host.driver.kind != "kubernetes":
         await asyncio.to_thread(host.driver.pause, sandbox.id)
     if state == "stopped":
         await sandbox.stop()
@@ -119,7 +152,7 @@ async def test_it_can_be_destroyed_from_every_state(host: Host, state: str) -> N
     assert host.driver.list_sandboxes() == []
 
 
-@over_all
+@over_those_that_pause
 async def test_a_paused_sandbox_can_be_stopped(host: Host) -> None:
     sandbox = await host.make()
     await sandbox.start()
@@ -223,7 +256,7 @@ async def test_files_without_a_volume_die_with_the_sandbox(host: Host) -> None:
     assert await sandbox.run("ls") == ""
 
 
-@over_those_with_files
+@over_those_that_keep
 async def test_its_log_can_be_read_in_every_state(host: Host) -> None:
     sandbox = await host.make()
     await sandbox.start()
@@ -241,3 +274,132 @@ async def test_eight_sandboxes_start_at_once(host: Host) -> None:
     answers = await asyncio.gather(*(s.run(f"echo {s.id}") for s in sandboxes))
     assert answers == [str(sandbox.id) for sandbox in sandboxes]
     assert len(host.driver.list_sandboxes()) == 8
+
+
+@over_all
+async def test_it_says_what_the_machine_has(host: Host) -> None:
+    resources = host.driver.measure_host()
+    assert resources.memory_bytes > resources.memory_free_bytes > 0
+    assert host.driver.resolve_image(host.image) in {host.image, *resources.images}
+
+
+@over_all
+async def test_what_nobody_accepted_is_not_broken(host: Host) -> None:
+    sandbox = await host.make(volume="work")
+    plain = host.again(volume_backend="folder")
+    with pytest.raises(PromiseBroken):
+        plain.start(replace(sandbox.spec, accepted_gaps=frozenset()))
+    assert Promise.DISK_LIMIT not in plain.promises
+    assert plain.inspect(sandbox.id).status is SandboxStatus.GONE
+    close = getattr(plain, "close", None)
+    if close is not None:
+        close()
+
+
+@over_all
+async def test_an_unknown_runtime_class_is_refused(host: Host) -> None:
+    sandbox = await host.make(runtime="no-such-runtime")
+    with pytest.raises(RuntimeMissing):
+        host.driver.start(sandbox.spec)
+    assert status_of(sandbox) is SandboxStatus.GONE
+
+
+@over_all
+async def test_what_does_not_run_uses_nothing(host: Host) -> None:
+    sandbox = await host.make()
+    assert host.driver.read_usage(sandbox.id) is None
+    await sandbox.start()
+    assert host.driver.read_usage(sandbox.id) is not None
+    await sandbox.stop()
+    assert host.driver.read_usage(sandbox.id) is None
+
+
+@over_those_with_files
+async def test_its_use_is_measured(host: Host) -> None:
+    sandbox = await host.make(volume="work")
+    await sandbox.start()
+    before = host.driver.read_usage(sandbox.id)
+    await sandbox.run("head -c 8000000 /dev/urandom > random; sync; head -c 400000000 /dev/zero | sha256sum")
+    after = host.driver.read_usage(sandbox.id)
+    assert before is not None
+    assert after is not None
+    assert before.memory_bytes > 1_000_000
+    assert after.cpu_ms > before.cpu_ms
+    if Promise.DISK_LIMIT in host.driver.promises:
+        assert before.disk_bytes + 8_000_000 <= after.disk_bytes < before.disk_bytes + 9_000_000
+
+
+@over_those_with_files
+async def test_an_end_is_told_at_once_but_not_one_that_was_asked_for(host: Host) -> None:
+    stopped, killed = await host.make(), await host.make()
+    await stopped.start()
+    await killed.start()
+    over = threading.Event()
+    ends = host.driver.watch_ends(over)
+    await stopped.stop()
+    await killed.gateway.send_turn("shell", "kill -9 $PPID")
+    assert await asyncio.wait_for(asyncio.to_thread(next, ends), 30) == killed.id
+    over.set()
+    assert await asyncio.wait_for(asyncio.to_thread(list, ends), 30) == []
+
+
+def packed(**files: bytes) -> io.BytesIO:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        for name, text in files.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(text)
+            tar.addfile(header, io.BytesIO(text))
+    content.seek(0)
+    return content
+
+
+@over_all
+async def test_volumes_that_are_not_there_are_missing(host: Host) -> None:
+    assert host.driver.list_volumes() == frozenset()
+    with pytest.raises(VolumeMissing):
+        host.driver.save_volume("never-made", io.BytesIO())
+
+
+@over_those_with_files
+async def test_a_volume_is_saved_while_it_is_used_and_loaded_elsewhere(host: Host) -> None:
+    sandbox = await host.make(volume="work")
+    await sandbox.start()
+    await sandbox.run(
+        "mkdir -p a/b; echo kept > a/b/note; chmod 750 a; ln -s /etc/passwd link; ln a/b/note twin"
+    )
+    saved = io.BytesIO()
+    await asyncio.to_thread(host.driver.save_volume, "work", saved)
+    assert await sandbox.run("cat twin") == "kept"
+    assert host.driver.list_volumes() == {"work"}
+
+    saved.seek(0)
+    await asyncio.to_thread(host.driver.load_volume, "copy", saved, disk_bytes=LIMITS.disk_bytes)
+    other = await host.make(volume="copy")
+    await other.start()
+    shown = await other.run(
+        "stat -c '%n %a %U %h' a a/b/note; readlink link; cat twin; echo more >> a/b/note"
+    )
+    assert shown == "a 750 agent 2\na/b/note 644 agent 2\n/etc/passwd\nkept".replace(
+        "a 750 agent 2", "a 750 agent 3"
+    )
+    assert host.driver.list_volumes() == {"work", "copy"}
+
+
+@over_those_with_files
+async def test_loading_replaces_what_no_sandbox_uses(host: Host) -> None:
+    for text in (b"first", b"second"):
+        host.driver.load_volume("work", packed(note=text), disk_bytes=LIMITS.disk_bytes)
+    sandbox = await host.make(volume="work")
+    await sandbox.start()
+    assert await sandbox.run("cat note; echo mine >> note; ls -A") == "secondnote"
+    with pytest.raises(StillInUse):
+        host.driver.load_volume("work", packed(note=b"third"), disk_bytes=LIMITS.disk_bytes)
+    assert "mine" in await sandbox.run("cat note")
+
+
+@over_all
+async def test_what_is_too_large_is_not_loaded(host: Host) -> None:
+    with pytest.raises(VolumeFull):
+        host.driver.load_volume("work", packed(big=bytes(20 * 1024**2)), disk_bytes=16 * 1024**2)
+    assert host.driver.list_volumes() == frozenset()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import uuid
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +13,18 @@ import pytest
 import requests
 from docker.errors import APIError
 
-from services.adapters.sandbox.docker_engine import DockerDriver
+from services.adapters.sandbox.docker_engine import SANDBOX_LABEL, DockerDriver
+from services.adapters.sandbox.docker_events import read_ends
+from services.adapters.sandbox.docker_facts import read_facts
+from services.adapters.sandbox.ended import OwnEnds
 from services.adapters.sandbox.engine_failures import ContainerGone, EngineConflict, mapped_failures
-from services.adapters.sandbox.hardening import ALL_PROMISES, GVISOR_MIN_PIDS, host_options, promises_of
+from services.adapters.sandbox.hardening import (
+    AGENT_UID,
+    ALL_PROMISES,
+    GVISOR_MIN_PIDS,
+    host_options,
+    promises_of,
+)
 from services.adapters.sandbox.tests.conftest import Host
 from services.domain.errors import EngineAway, ImageMissing, SandboxRefused
 from services.domain.ports.sandbox import Promise, SandboxSpec, SandboxStatus
@@ -53,24 +65,60 @@ def test_messages_for_people_hold_none_of_the_engines_words() -> None:
 
 def test_an_engine_without_a_limit_does_not_promise_it() -> None:
     able = {"SecurityOptions": ["name=seccomp,profile=default"], "MemoryLimit": True, "PidsLimit": True}
-    assert promises_of(able) == ALL_PROMISES
+    assert promises_of(able, is_disk_limited=True) == ALL_PROMISES
     lame = {"SecurityOptions": [], "MemoryLimit": True, "PidsLimit": False, "CpuCfsQuota": True}
-    assert ALL_PROMISES - promises_of(lame) == {Promise.SYSCALL_FILTER, Promise.PIDS_LIMIT}
+    lacking = {Promise.SYSCALL_FILTER, Promise.PIDS_LIMIT, Promise.DISK_LIMIT}
+    assert ALL_PROMISES - promises_of(lame, is_disk_limited=False) == lacking
+
+
+def test_user_namespaces_move_the_owner_of_the_files() -> None:
+    plain = read_facts({"DockerRootDir": "/var/lib/docker"}, is_disk_limited=True)
+    assert (plain.has_user_namespaces, plain.owner) == (False, AGENT_UID)
+    moved = read_facts(
+        {"SecurityOptions": ["name=userns"], "DockerRootDir": "/var/lib/docker/165536.165536"},
+        is_disk_limited=True,
+    )
+    assert (moved.has_user_namespaces, moved.owner) == (True, 165_536 + AGENT_UID)
+    assert "User namespaces are on." in moved.note("")
+
+
+class Told:
+    """An engine that tells of some ends and then hangs up."""
+
+    def __init__(self, *sandboxes: uuid.UUID) -> None:
+        self._lines = [json.dumps({"Actor": {"Attributes": {SANDBOX_LABEL: str(one)}}}) for one in sandboxes]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._lines
+
+    def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+
+def test_an_engine_that_hangs_up_is_away_and_our_own_ends_are_no_news() -> None:
+    first, second = uuid.uuid4(), uuid.uuid4()
+    own = OwnEnds()
+    own.add(first)
+    ends = read_ends(Told(first, second, first), threading.Event(), own, sandbox_label=SANDBOX_LABEL)
+    assert next(ends) == second
+    assert next(ends) == first
+    with pytest.raises(EngineAway):
+        next(ends)
 
 
 def test_gvisor_gets_room_for_its_own_threads() -> None:
-    assert host_options(replace(SPEC, runtime="runsc"))["pids_limit"] == GVISOR_MIN_PIDS
-    assert host_options(SPEC)["pids_limit"] == SPEC.limits.pids
+    assert host_options(replace(SPEC, runtime="runsc"), None)["pids_limit"] == GVISOR_MIN_PIDS
+    assert host_options(SPEC, None)["pids_limit"] == SPEC.limits.pids
 
 
 def test_the_engines_socket_is_never_mounted() -> None:
-    mounts = host_options(replace(SPEC, volume="work"))["mounts"]
+    mounts = host_options(replace(SPEC, volume="work"), Path("/srv/files"))["mounts"]
     assert [mount["Target"] for mount in mounts] == ["/run/slipway", "/workspace"]
     assert not any("docker" in str(mount["Source"]) for mount in mounts)
 
 
 def test_an_engine_that_is_away_is_said_to_be_away(tmp_path: Path) -> None:
-    driver = DockerDriver("t", host=f"unix://{tmp_path}/nobody.sock")
+    driver = DockerDriver("t", data_dir=tmp_path, host=f"unix://{tmp_path}/nobody.sock")
     report = driver.check()
     assert not report.is_up
     assert report.note

@@ -38,11 +38,17 @@ async def sandbox(host: Host) -> Sandbox:
     return made
 
 
-async def refused(sandbox: Sandbox, command: str) -> None:
+def needs(host: Host, promise: Promise) -> None:
+    """Skip where this machine cannot keep a promise: the driver says so itself, and refuses to start."""
+    if promise not in host.driver.promises:
+        pytest.skip(f"{host.driver.kind} cannot promise {promise} here")
+
+
+async def refused(sandbox: Sandbox, command: str, *, code: str = "command_failed") -> None:
     """Say that a command fails."""
     done = await sandbox.gateway.run_turn("shell", command)
     assert done["status"] == "failed", f"{command}: {done}"
-    assert done["error"]["code"] == "command_failed"
+    assert done["error"]["code"] == code
 
 
 async def test_there_is_no_interface_but_loopback_and_no_route(sandbox: Sandbox) -> None:
@@ -200,43 +206,100 @@ async def test_nothing_of_a_turn_runs_on_after_it(sandbox: Sandbox) -> None:
 async def test_temporary_folders_have_a_limit(host: Host) -> None:
     sandbox = await host.make(limits=SandboxLimits(memory_bytes=256 * MIB, tmp_bytes=8 * MIB))
     await sandbox.start()
-    for folder in ("/tmp", "/workspace"):
-        await refused(sandbox, f"head -c {12 * MIB} /dev/zero > {folder}/big")
+    for folder, code in (("/tmp", "command_failed"), ("/workspace", "disk_full")):
+        await refused(sandbox, f"head -c {12 * MIB} /dev/zero > {folder}/big", code=code)
         await sandbox.run(f"rm {folder}/big")
 
 
-async def test_a_fork_bomb_stops_at_the_limit_and_harms_nobody(docker_host: Host) -> None:
-    sandbox = await docker_host.make(limits=SandboxLimits(memory_bytes=256 * MIB, pids=48))
+async def test_a_fork_bomb_stops_at_the_limit_and_harms_nobody(host: Host) -> None:
+    needs(host, Promise.PIDS_LIMIT)
+    sandbox = await host.make(limits=SandboxLimits(memory_bytes=256 * MIB, pids=48))
     await sandbox.start()
     turn = await sandbox.gateway.send_turn("shell", "bomb() { bomb | bomb & }; bomb; sleep 60", timeout_s=2)
     await sandbox.gateway.wait_for("tool.called", turn=turn)
     peak = 0
     while not sandbox.gateway.of_turn(turn, "turn.done"):
-        peak = max(peak, len(_processes_of(docker_host, sandbox)))
+        peak = max(peak, len(_processes_of(host, sandbox)))
         await asyncio.sleep(0.1)
     assert (await sandbox.gateway.wait_done(turn))["status"] in ("expired", "failed", "succeeded")
     assert 20 < peak <= 48
     assert await sandbox.run("echo alive") == "alive"
-    assert len(_processes_of(docker_host, sandbox)) < 10
+    assert len(_processes_of(host, sandbox)) < 10
 
 
 def _processes_of(host: Host, sandbox: Sandbox) -> list[str]:
-    container = json.loads(_inspected(host, sandbox))[0]["Id"]
-    for folder in Path("/sys/fs/cgroup").glob(f"**/*{container}*"):
+    group = f"slipway/{host.installation}-{sandbox.id}"
+    if host.driver.kind == "docker":
+        group = f"*{json.loads(_inspected(host, sandbox))[0]['Id']}*"
+    for folder in Path("/sys/fs/cgroup").glob(f"**/{group}"):
         with contextlib.suppress(OSError):
             return (folder / "cgroup.procs").read_text().split()
     raise AssertionError("the container has no cgroup")
 
 
-async def test_a_memory_hog_is_killed_and_the_sandbox_lives(docker_host: Host) -> None:
-    sandbox = await docker_host.make(limits=SandboxLimits(memory_bytes=128 * MIB, pids=64))
+async def test_a_memory_hog_is_killed_and_the_sandbox_lives(host: Host) -> None:
+    needs(host, Promise.MEMORY_LIMIT)
+    sandbox = await host.make(limits=SandboxLimits(memory_bytes=128 * MIB, pids=64))
     await sandbox.start()
     hog = 'python3 -c "b = [bytearray(8 << 20) for _ in range(100)]; print(len(b))"'
     done = await sandbox.gateway.run_turn("shell", hog)
     assert done["status"] == "failed"
     assert re.search(r"exit code 137|signal 9", done["error"]["message"])
-    assert docker_host.driver.inspect(sandbox.id).status is SandboxStatus.RUNNING
+    assert host.driver.inspect(sandbox.id).status is SandboxStatus.RUNNING
     assert await sandbox.run("echo alive") == "alive"
+    await sandbox.stop()
+    assert not host.driver.inspect(sandbox.id).is_out_of_memory
+
+
+async def test_a_runner_that_runs_out_of_memory_says_so(host: Host) -> None:
+    needs(host, Promise.MEMORY_LIMIT)
+    sandbox = await host.make(limits=SandboxLimits(memory_bytes=64 * MIB, tmp_bytes=512 * MIB))
+    await sandbox.start()
+    # What lies in a tmpfs is memory that no killing frees: at last the runner itself must go.
+    await sandbox.gateway.send_turn("shell", "head -c 256M /dev/zero > /workspace/big; exec sleep 60")
+    await sandbox.gateway.wait_until(lambda: sandbox.gateway.socket is None, "end of the runner")
+    report = host.driver.inspect(sandbox.id)
+    while report.status is SandboxStatus.RUNNING:
+        report = host.driver.inspect(sandbox.id)
+    assert (report.status, report.is_out_of_memory) == (SandboxStatus.STOPPED, True)
+
+
+async def test_a_full_disk_is_the_tenants_own(host: Host) -> None:
+    needs(host, Promise.DISK_LIMIT)
+    size = 32 * MIB
+    limits = SandboxLimits(memory_bytes=512 * MIB, disk_bytes=size)
+    sandbox, other = (
+        await host.make(volume="work", limits=limits),
+        await host.make(volume="other", limits=limits),
+    )
+    await sandbox.start()
+    await other.start()
+    assert await sandbox.run("ls -A /workspace; stat -c %U:%a /workspace") == "agent:755"
+    await refused(sandbox, f"head -c {2 * size} /dev/zero > /workspace/big", code="disk_full")
+    assert int(await sandbox.run("stat -c %s /workspace/big")) < size
+    used = host.driver.read_usage(sandbox.id)
+    assert used is not None
+    assert used.disk_bytes >= size
+    assert await other.run("echo fine > /workspace/note; cat /workspace/note") == "fine"
+    await sandbox.run("rm /workspace/big")
+    done = await sandbox.gateway.run_turn("shell", "i=0; while echo > f$i; do i=$((i+1)); done; exit 1")
+    assert done["status"] == "failed"
+    used = host.driver.read_usage(sandbox.id)
+    assert used is not None
+    assert used.disk_bytes >= size
+
+
+async def test_a_workspace_gets_more_room_when_its_limit_grows(host: Host) -> None:
+    needs(host, Promise.DISK_LIMIT)
+    small, large = (SandboxLimits(memory_bytes=512 * MIB, disk_bytes=size * MIB) for size in (24, 96))
+    first = await host.make(volume="work", limits=small)
+    await first.start()
+    await first.run("echo kept > note")
+    await refused(first, f"head -c {48 * MIB} /dev/zero > big", code="disk_full")
+    await first.destroy()
+    second = await host.make(volume="work", limits=large)
+    await second.start()
+    assert await second.run(f"head -c {48 * MIB} /dev/zero > big; cat note") == "kept"
 
 
 async def test_the_engine_was_asked_for_every_restriction(docker_host: Host) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
 from django import forms
+from pydantic import ValidationError
 
 from services.api.dashboard.forms.base import DomainForm, lines_of
 from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
+from services.domain.egress.rules import EgressRule, parse_rule, read_rules, show_rule
+from services.domain.images.packages import PACKAGE_KINDS, is_package, packages_of
 
 MICRO = Decimal(1_000_000)
 _PROVIDERS = {
@@ -21,6 +25,22 @@ _MCP_SERVERS = {
     "notify": "Notify: sends a notice to people",
     "platform": "Platform: submits tasks to other agents and waits for them",
 }
+
+
+def _why(error: ValueError) -> str:
+    if isinstance(error, ValidationError):
+        return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+    return str(error)
+
+
+def _package_field(label: str, help_text: str) -> forms.CharField:
+    return forms.CharField(
+        label=label,
+        max_length=30_000,
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "code"}),
+        help_text=help_text,
+    )
 
 
 class AgentForm(DomainForm):
@@ -52,6 +72,12 @@ class AgentForm(DomainForm):
         widget=forms.CheckboxSelectMultiple,
         initial=DEFAULT_MCP_SERVERS,
     )
+    egress = forms.CharField(
+        label="May reach",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 4, "class": "code"}),
+        help_text="Hosts outside, one a line: api.github.com, *.pypi.org, example.com:80 GET,HEAD. Empty for none.",
+    )
     timeout_s = forms.IntegerField(
         label="Time limit (seconds)", min_value=1, max_value=86_400, initial=900, help_text="For one task."
     )
@@ -76,15 +102,55 @@ class AgentForm(DomainForm):
         help_text="How long the sandbox stays warm after a task. Its files are kept.",
     )
 
+    apt_packages = _package_field("Debian packages", "One a line, such as `ffmpeg` or `jq=1.6-2.1`.")
+    pip_packages = _package_field("Python packages", "One a line, such as `requests==2.32.3`. Wheels only.")
+    npm_packages = _package_field(
+        "Node packages", "One a line, such as `typescript@5`. Their install scripts do not run."
+    )
+
     basics = ("name", "description", "provider", "model", "instructions")
-    abilities = ("mcp_servers", "tools")
+    abilities = ("mcp_servers", "tools", "egress")
+    packages = tuple(f"{kind}_packages" for kind in PACKAGE_KINDS)
     limits = ("timeout_s", "max_turns", "max_budget_usd", "memory_mb", "cpus", "idle_stop_s")
+
+    def clean(self) -> dict[str, Any]:
+        """Check the packages of each kind, and say which line is wrong."""
+        values = super().clean() or {}
+        for kind in PACKAGE_KINDS:
+            lines = lines_of(values.get(f"{kind}_packages", ""))
+            wrong = [line for line in lines if not is_package(kind, line)]
+            if wrong:
+                self.add_error(f"{kind}_packages", f"{wrong[0]}: a name and a version, and nothing else.")
+            values[f"{kind}_packages"] = lines
+        return values
+
+    def clean_egress(self) -> list[EgressRule]:
+        """Read the entries, and say which line is wrong."""
+        rules = []
+        for line in lines_of(self.cleaned_data["egress"]):
+            try:
+                rules.append(parse_rule(line))
+            except ValueError as error:
+                raise forms.ValidationError(f"{line}: {_why(error)}") from error
+        return rules
+
+    def __init__(self, *args: Any, servers: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        listed = self.fields["mcp_servers"]
+        if isinstance(listed, forms.MultipleChoiceField):
+            # What the agent has stays choosable, also somebody else's personal server.
+            kept = self.initial.get("mcp_servers", ())
+            names = dict.fromkeys([*DEFAULT_MCP_SERVERS, *servers, *kept])
+            listed.choices = [(name, _MCP_SERVERS.get(name, name)) for name in names]
 
     @classmethod
     def initial_of(cls, agent: Agent) -> dict[str, Any]:
         """Return the form's values for an agent."""
         initial = {name: getattr(agent, name) for name in cls.base_fields if hasattr(agent, name)}
+        initial["egress"] = "\n".join(show_rule(rule) for rule in read_rules(agent.egress))
         initial["tools"] = "\n".join(agent.tools or [])
+        packages = packages_of(agent.packages).model_dump()
+        initial |= {f"{kind}_packages": "\n".join(packages[kind]) for kind in PACKAGE_KINDS}
         budget = agent.max_budget_microusd
         initial["max_budget_usd"] = None if budget is None else f"{Decimal(budget) / MICRO:f}"
         return initial
@@ -94,10 +160,17 @@ class AgentForm(DomainForm):
         values = super().values()
         budget = values.pop("max_budget_usd")
         values["max_budget_microusd"] = None if budget is None else int(budget * MICRO)
+        values["egress"] = [rule.model_dump() for rule in values["egress"]]
         values["tools"] = lines_of(values["tools"]) or None
+        values["packages"] = {kind: values.pop(f"{kind}_packages") for kind in PACKAGE_KINDS}
         return values
 
     def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
         """Return the fields in the groups of the page."""
-        rows = (("Agent", self.basics), ("Abilities", self.abilities), ("Limits", self.limits))
+        rows = (
+            ("Agent", self.basics),
+            ("Abilities", self.abilities),
+            ("Packages", self.packages),
+            ("Limits", self.limits),
+        )
         return [(title, [self[name] for name in names]) for title, names in rows]

@@ -14,11 +14,13 @@ register = template.Library()
 
 # What a state looks like: one of the tones of the style sheet.
 _TONES = {
-    "succeeded": "good", "sent": "good", "active": "good", "connected": "good", "enabled": "good",
-    "failed": "bad", "expired": "bad", "error": "bad", "broken": "bad",
+    "succeeded": "good", "sent": "good", "active": "good", "connected": "good", "enabled": "good", "allowed": "good",
+    "failed": "bad", "expired": "bad", "error": "bad", "broken": "bad", "denied": "bad",
     "running": "live", "starting": "live", "busy": "live", "sending": "live", "creating": "live",
+    "ready": "good", "building": "live",
     "waiting": "warn", "pending": "warn", "paused": "warn",
     "queued": "wait", "idle": "calm", "warm": "calm",
+    "ok": "good", "unreachable": "bad", "unauthorised": "bad", "changed": "warn", "unchecked": "wait",
 }  # fmt: skip
 
 

@@ -11,8 +11,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from services.api.dashboard.forms.agents import AgentForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
+from services.api.dashboard.views.mcp_servers import list_choices
 from services.domain.agents.actions import AgentFields, archive_agent, create_agent, update_agent
 from services.domain.agents.queries import get_agent, list_agents_by_name
+from services.domain.images.actions import rebuild_image
+from services.domain.images.queries import list_newest_images
 from services.domain.tenancy.transaction import tenant_transaction
 
 
@@ -31,7 +34,7 @@ def agents(request: PageRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def new_agent(request: PageRequest) -> HttpResponse:
     """Make an agent."""
-    form = AgentForm(request.POST or None)
+    form = AgentForm(request.POST or None, servers=list_choices(request))
     if request.method == "POST" and form.submit(
         lambda given: create_agent(request.actor, AgentFields.model_validate(given))
     ):
@@ -46,13 +49,24 @@ def agent(request: PageRequest, agent_id: uuid.UUID) -> HttpResponse:
     """Show and change an agent."""
     with tenant_transaction(request.actor.org_id):
         found = get_agent(request.actor, agent_id)
-    form = AgentForm(request.POST or None, initial=AgentForm.initial_of(found))
+    form = AgentForm(request.POST or None, initial=AgentForm.initial_of(found), servers=list_choices(request))
     if request.method == "POST" and form.submit(lambda given: update_agent(request.actor, agent_id, given)):
         messages.success(request, "Saved. Turns that are at work keep what they started with.")
         return redirect("dashboard:agent", agent_id=agent_id)
     return show(
-        request, "dashboard/agents/form.html", lambda: {"form": form, "agent": found}, status=form.status
+        request,
+        "dashboard/agents/form.html",
+        lambda: {"form": form, "agent": found, "builds": list_newest_images(request.actor, agent_id)},
+        status=form.status,
     )
+
+
+@page
+@require_POST
+def build(request: PageRequest, agent_id: uuid.UUID) -> HttpResponse:
+    """Build an agent's packages anew."""
+    attempt(request, lambda: rebuild_image(request.actor, agent_id), "The packages are being built.")
+    return redirect("dashboard:agent", agent_id=agent_id)
 
 
 @page

@@ -37,6 +37,19 @@ AGENTS = (
         provider=Provider.CLAUDE,
         description="A Claude agent with a shell, files and memory.",
     ),
+    AgentFields(
+        name="Codex",
+        slug="codex",
+        provider=Provider.CODEX,
+        description="The Codex CLI with a shell, files and memory; needs a key of the OpenAI API.",
+    ),
+    AgentFields(
+        name="opencode",
+        slug="opencode",
+        provider=Provider.OPENCODE,
+        model="claude-sonnet-5",
+        description="The opencode CLI with a shell, files and memory, here with a Claude model.",
+    ),
 )
 
 

@@ -12,6 +12,7 @@ export class Conversation {
   #isScheduled = false;
   #lastLive = { after: -1, part: -1 };
   #replayEnds = 0;
+  #decisions = new Map();
 
   // `on` has: shown(), sandbox(state).
   constructor(element, on) {
@@ -91,6 +92,11 @@ export class Conversation {
       this.on.sandbox(data.state);
       return;
     }
+    if (type === "approval.decided") {
+      this.#decisions.set(data.approval_id, data.status);
+      for (const turn of this.#turns.values()) turn.decide(data.approval_id, data.status);
+      return;
+    }
     if (!taskId) return;
     const turn = LIVE_TYPES.has(type) ? this.#turns.get(taskId) : this.#turnOf(taskId);
     if (!turn) return;
@@ -102,6 +108,7 @@ export class Conversation {
     else if (type === "tool.called") turn.callTool(data.call_id, data.name, data.input);
     else if (type === "tool.output") turn.addToolOutput(data.call_id, data.text);
     else if (type === "tool.returned") turn.returnTool(data);
+    else if (type === "egress.refused") turn.refuse(data, this.#decisions.get(data.approval_id) ?? "pending");
     else if (type === "turn.done") turn.settle(seq);
     else if (type === "task.finished") turn.finish(data, Date.parse(at), seq);
     else if (type === "delivery.changed") turn.showDelivery(data);

@@ -6,6 +6,7 @@ import { showRich } from "./rich.js";
 
 const LONGEST_OUTPUT = 200000;
 const LONGEST_RICH_LIVE = 30000;
+const NIL = "00000000-0000-0000-0000-000000000000";
 const ENDED = new Set(["succeeded", "failed", "cancelled", "expired"]);
 const TELLING = ["command", "file_path", "path", "pattern", "query", "url", "name", "prompt", "description"];
 const TONES = {
@@ -177,6 +178,28 @@ export class Turn {
     }
   }
 
+  refuse(data, decision) {
+    const place = `${data.method} ${data.host}:${data.port}`;
+    const key = `${place} ${data.reason}`;
+    let row = this.items.querySelector(`[data-refused="${CSS.escape(key)}"]`);
+    if (!row) {
+      row = cloneOf("refusal");
+      row.dataset.refused = key;
+      slot(row, "place").textContent = place;
+      slot(row, "why").textContent = data.reason.replaceAll("_", " ");
+      this.items.append(row);
+    }
+    slot(row, "times").textContent = data.count > 1 ? `${data.count} times` : "";
+    row.dataset.approval = data.approval_id ?? "";
+    const form = slot(row, "decide");
+    if (form && data.approval_id) form.action = form.dataset.url.replace(NIL, data.approval_id);
+    showDecision(row, data.approval_id ? decision : "");
+  }
+
+  decide(approvalId, decision) {
+    for (const row of this.items.querySelectorAll(`[data-approval="${CSS.escape(approvalId)}"]`)) showDecision(row, decision);
+  }
+
   showDelivery({ delivery_id: id, status, error }) {
     const place = slot(this.element, "deliveries");
     let line = place.querySelector(`[data-delivery="${CSS.escape(id)}"]`);
@@ -202,6 +225,13 @@ export class Turn {
     this.#live = null;
     this.#reasoning = null;
   }
+}
+
+function showDecision(row, decision) {
+  row.dataset.decision = decision;
+  slot(row, "decided").textContent = decision === "pending" ? "" : decision;
+  const form = slot(row, "decide");
+  if (form) form.hidden = decision !== "pending";
 }
 
 function shownName(name) {

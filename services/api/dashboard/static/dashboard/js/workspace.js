@@ -107,10 +107,10 @@ function freshKey() {
   return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-async function post(form) {
+async function post(form, button) {
   try {
     const answer = await fetch(form.action, {
-      method: "POST", body: new FormData(form), headers: { Accept: "application/json" },
+      method: "POST", body: new FormData(form, button), headers: { Accept: "application/json" },
     });
     if (answer.status === 401) location.reload();
     if (answer.ok) return "";
@@ -144,4 +144,12 @@ stopForm?.addEventListener("submit", async (event) => {
   button.disabled = true;
   refuse(await post(stopForm));
   button.disabled = false;
+});
+
+// A decision shows once its event comes.
+element.addEventListener("submit", async (event) => {
+  if (!event.target.matches("form[data-decide]")) return;
+  event.preventDefault();
+  const problem = await post(event.target, event.submitter);
+  if (problem && refusal) refuse(problem);
 });

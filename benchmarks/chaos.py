@@ -1,0 +1,110 @@
+"""A thousand tasks while workers, runners and the engine are killed: what is lost, and what is left over."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from benchmarks.plane import Leftovers, find_leftovers
+from benchmarks.rows import Row, row
+from benchmarks.stacks import running_stack
+from tests.stack.running import RunningStack, until
+
+TASKS = int(os.environ.get("BENCH_CHAOS_TASKS", "1000"))
+WORKSPACES = 40
+KILL_EVERY_S = 4.0
+SEED = 20_261_121
+EXPLAINED = frozenset(
+    {"sandbox_lost", "sandbox_killed", "sandbox_silent", "engine_unavailable", "sandbox_stopped"}
+)
+
+
+class Saboteur:
+    """Kills one thing at a time, at random, from a thread. The engine is killed only where this stack started it."""
+
+    def __init__(self, stack: RunningStack) -> None:
+        self._stack = stack
+        self._random = random.Random(SEED)
+        self._stopping = threading.Event()
+        self.kills: dict[str, int] = {}
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Kill no more."""
+        self._stopping.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        while not self._stopping.wait(KILL_EVERY_S):
+            victim = self._random.choice(["worker", "gateway", "relay", "runner", "runner"])
+            try:
+                self._kill_runner() if victim == "runner" else self._stack.kill(victim)
+            except (AssertionError, OSError, subprocess.CalledProcessError) as error:
+                print(f"not killed: {victim}: {error}", file=sys.stderr)
+                continue
+            self.kills[victim] = self.kills.get(victim, 0) + 1
+
+    def _kill_runner(self) -> None:
+        label = f"label=slipway.installation={self._stack.env['SLIPWAY_INSTALLATION']}"
+        ids = subprocess.run(
+            ["docker", "ps", "-q", "--filter", label], capture_output=True, text=True, check=True
+        ).stdout.split()
+        if ids:
+            subprocess.run(["docker", "kill", self._random.choice(ids)], capture_output=True, check=False)
+
+
+def _submit_all(stack: RunningStack) -> list[str]:
+    agent = stack.agents["shell"]
+
+    def submit(number: int) -> str:
+        return str(stack.submit(f"echo {number}; sleep 0.2", agent=agent, key=f"chaos-{number}")["id"])
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(submit, range(TASKS)))
+
+
+def run() -> list[Row]:
+    """Submit all, kill meanwhile, wait for all ends, delete all workspaces, and count what is still there."""
+    with running_stack(driver="docker", slots=8, warm_min=1, warm_max=2) as stack:
+        stack.run("true")
+        saboteur, started = Saboteur(stack), time.perf_counter()
+        ids = _submit_all(stack)
+        ended = [stack.wait(task_id, within_s=1_800) for task_id in ids]
+        saboteur.stop()
+        elapsed = time.perf_counter() - started
+        succeeded = sum(task["status"] == "succeeded" for task in ended)
+        codes = {task["error"]["code"] for task in ended if task["error"]}
+        assert codes <= EXPLAINED, codes
+        for workspace_id in {task["workspace_id"] for task in ended}:
+            stack.http.delete(f"/v1/workspaces/{workspace_id}")
+        left = _wait_for_few(stack)
+    kills = ", ".join(f"{count} × {name}" for name, count in sorted(saboteur.kills.items()))
+    detail = f"{TASKS} tasks in {elapsed:.0f} s; killed: {kills}; every other task ended with its reason"
+    return [
+        row("succeeded under kills", succeeded, "tasks", "submitted", TASKS, detail),
+        row(
+            "left over: containers, networks, volumes, mounts, sockets",
+            left.total,
+            "",
+            "kept warm, at most",
+            2 * 3,
+            str(left),
+        ),
+    ]
+
+
+def _wait_for_few(stack: RunningStack) -> Leftovers:
+    """Wait until only the warm pool is left: each warm sandbox has a container, a volume, a mount and a socket."""
+
+    def settled() -> Leftovers | None:
+        left = find_leftovers(stack)
+        return left if left.containers <= 2 and left.volumes <= 2 and left.networks == 0 else None
+
+    found: Leftovers = until(settled, within_s=240, what="what is left is the warm pool")
+    return found

@@ -1,0 +1,1 @@
+"""Builders of derived images, behind `services/domain/ports/images.py`."""

@@ -1,0 +1,1 @@
+"""Object storage behind the port: a folder, or anything that speaks the S3 API."""

@@ -1,0 +1,72 @@
+"""Approvals: what agents ask for, and the buttons that decide it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect
+from django.views.decorators.http import require_POST, require_safe
+
+from services.api.dashboard.pages import PageRequest, attempt, page, show, wants_json
+from services.domain.approvals.actions import Decision, Scope, decide_approval
+from services.domain.approvals.kinds import KINDS
+from services.domain.approvals.models import Approval
+from services.domain.approvals.queries import get_approval, list_decided_approvals, list_pending_approvals
+from services.domain.errors import Invalid
+from services.domain.tenancy.transaction import tenant_transaction
+
+BUTTONS: dict[str, tuple[Decision, Scope, str]] = {
+    "allow": ("allow", "once", "Allowed in this workspace."),
+    "always": ("allow", "always", "Allowed, and added to the agent's list."),
+    "deny": ("deny", "once", "Denied."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An approval with its subject in words."""
+
+    approval: Approval
+    question: str
+    subject: str
+
+
+@page
+@require_safe
+def approvals(request: PageRequest) -> HttpResponse:
+    """List what waits for somebody's word, and what was decided last."""
+    return show(request, "dashboard/approvals.html", lambda: _context(request))
+
+
+@page
+@require_POST
+def decide(request: PageRequest, approval_id: uuid.UUID) -> HttpResponse:
+    """Allow or deny; goes back to where the button was."""
+    with tenant_transaction(request.actor.org_id):
+        found = get_approval(request.actor, approval_id)
+    chosen = BUTTONS.get(request.POST.get("decision", ""))
+    if chosen is None:
+        raise Invalid("There is no such decision.")
+    decision, scope, done = chosen
+    if wants_json(request):
+        decide_approval(request.actor, approval_id, decision, scope)
+        return JsonResponse({}, status=202)
+    attempt(request, lambda: decide_approval(request.actor, approval_id, decision, scope), done)
+    if request.POST.get("back") == "workspace" and found.workspace_id:
+        return redirect("dashboard:workspace", workspace_id=found.workspace_id)
+    return redirect("dashboard:approvals")
+
+
+def _context(request: PageRequest) -> dict[str, Any]:
+    return {
+        "pending": [_shown(row) for row in list_pending_approvals(request.actor)],
+        "decided": [_shown(row) for row in list_decided_approvals(request.actor)],
+    }
+
+
+def _shown(approval: Approval) -> Shown:
+    kind = KINDS[approval.kind]
+    return Shown(approval, kind.question, kind.show(approval.subject))

@@ -1,0 +1,48 @@
+"""Reading approvals."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db.models import QuerySet
+
+from services.domain.actors import Actor, may, require
+from services.domain.approvals.models import Approval, ApprovalStatus
+from services.domain.errors import ApprovalMissing
+from services.kit.clock import now
+
+DECIDED_SHOWN = 30
+PENDING_SHOWN = 200
+
+
+def list_approvals(actor: Actor) -> QuerySet[Approval]:
+    """Return the approvals that the actor may see; to be read in the tenant's transaction."""
+    require(actor, "workspaces:read")
+    return Approval.objects.select_related("workspace", "agent")
+
+
+def get_approval(actor: Actor, approval_id: uuid.UUID) -> Approval:
+    """Return one approval. Raises: ApprovalMissing."""
+    approval = list_approvals(actor).filter(id=approval_id).first()
+    if approval is None:
+        raise ApprovalMissing("There is no such approval.")
+    return approval
+
+
+def list_pending_approvals(actor: Actor) -> list[Approval]:
+    """List what waits for somebody's word, the newest first; in the tenant's transaction."""
+    rows = list_approvals(actor).filter(status=ApprovalStatus.PENDING, expires_at__gt=now())
+    return list(rows.order_by("-id")[:PENDING_SHOWN])
+
+
+def list_decided_approvals(actor: Actor) -> list[Approval]:
+    """List what was decided last; in the tenant's transaction."""
+    rows = list_approvals(actor).filter(status__in=(ApprovalStatus.ALLOWED, ApprovalStatus.DENIED))
+    return list(rows.select_related("decided_by").order_by("-decided_at")[:DECIDED_SHOWN])
+
+
+def count_pending_approvals(actor: Actor) -> int:
+    """Count what waits for somebody's word; 0 for an actor who may not see it. In the tenant's transaction."""
+    if not may(actor, "workspaces:read"):
+        return 0
+    return Approval.objects.filter(status=ApprovalStatus.PENDING, expires_at__gt=now()).count()

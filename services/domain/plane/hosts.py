@@ -1,0 +1,264 @@
+"""Hosts: their heartbeats, which one serves a task, fencing those that fell silent, draining those that shall go."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+from django.db.models import (
+    BigIntegerField,
+    BooleanField,
+    Count,
+    ExpressionWrapper,
+    F,
+    FilteredRelation,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+)
+from django.db.models.functions import Coalesce, Now
+
+from services.domain.errors import Missing
+from services.domain.outbox.jobs import DispatchTask, DrainHost, enqueue, host_queue
+from services.domain.plane.models import HOLDS_SLOT, Host, Sandbox, SandboxState, Volume
+from services.domain.ports.sandbox import HostResources, Promise
+from services.kit.clock import now
+from services.kit.environment import environment
+from services.kit.ids import uuid7
+
+if TYPE_CHECKING:
+    from services.domain.plane.actions import Wanted
+
+log = logging.getLogger(__name__)
+
+MOST_IMAGES = 500
+_EVICTABLE = (SandboxState.WARM, SandboxState.IDLE, SandboxState.PAUSED)
+
+
+def register_host(
+    name: str,
+    *,
+    driver: str,
+    slots: int,
+    engine_version: str = "",
+    missing_promises: Iterable[Promise | str] = (),
+    accepted_gaps: Iterable[Promise | str] = (),
+    gateway_url: str = "",
+    resources: HostResources | None = None,
+) -> Host:
+    """Make this host known, or update what it says of itself; also its heartbeat, by the database's clock.
+
+    A fenced host stays fenced until it has removed what it no longer owns: `rejoin_host`.
+    """
+    said: dict[str, object] = {
+        "driver": driver,
+        "slots": slots,
+        "engine_version": engine_version[:60],
+        "missing_promises": sorted(str(promise) for promise in missing_promises),
+        "accepted_gaps": sorted(str(promise) for promise in accepted_gaps),
+        "gateway_url": gateway_url,
+        "last_beat_at": Now(),
+    }
+    if resources is not None:
+        said |= {
+            "memory_bytes": resources.memory_bytes,
+            "memory_free_bytes": resources.memory_free_bytes,
+            "runtimes": sorted(resources.runtimes),
+            "images": sorted(resources.images)[:MOST_IMAGES],
+        }
+    Host.objects.update_or_create(name=name, defaults=said)
+    return Host.objects.get(name=name)
+
+
+def get_host(name: str) -> Host:
+    """Return one host. Raises: Missing."""
+    host = Host.objects.filter(name=name).first()
+    if host is None:
+        raise Missing("There is no such host.")
+    return host
+
+
+# --- Placement ---------------------------------------------------------------------------------------
+
+
+def choose_host(wanted: Wanted) -> str | None:
+    """Name the host that should serve a task, or None while none can: the task waits then, and others need not.
+
+    The one where the workspace's sandbox or files are, unless it shall go. Else one with the runtime class and room,
+    in this order: it has a warm sandbox of this kind, it has the image, it need not evict anybody, most memory left.
+    """
+    live = Sandbox.objects.filter(workspace_id=wanted.workspace_id, state__in=HOLDS_SLOT).first()
+    if live is not None:
+        return live.host_id if _serving().filter(name=live.host_id).exists() else None
+    volume = Volume.objects.filter(workspace_id=wanted.workspace_id).first()
+    if volume is not None and volume.host_id is not None:
+        rooms = _list_rooms(wanted, _serving().filter(name=volume.host_id))
+    else:
+        rooms = _list_rooms(wanted, _having_runtime(wanted.runtime))
+    is_fresh = volume is None or (volume.host_id is None and not volume.snapshot_key)
+    best = max(rooms, key=lambda room: room.rank(with_warm=is_fresh), default=None)
+    return best.name if best else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What a host has to offer. `memory_left` is what stays free if each of its sandboxes takes all that it may."""
+
+    name: str
+    free_slots: int
+    warm: int
+    has_image: bool
+    memory_left: int
+
+    def rank(self, *, with_warm: bool) -> tuple[bool, bool, bool, int]:
+        """Return what hosts are compared by; a warm sandbox serves only a workspace that has no files yet."""
+        return (with_warm and self.warm > 0, self.has_image, self.free_slots > 0, self.memory_left)
+
+
+def _serving() -> QuerySet[Host]:
+    edge = Now() - timedelta(seconds=environment().host_stale_s)
+    return Host.objects.filter(fenced_at=None, is_draining=False, last_beat_at__gte=edge)
+
+
+def _having_runtime(runtime: str | None) -> QuerySet[Host]:
+    """Return the serving hosts with a runtime class; all of them where none has it, so that the start says so."""
+    serving = _serving()
+    if not runtime:
+        return serving
+    having = serving.filter(runtimes__contains=[runtime])
+    return having if having.exists() else serving
+
+
+def _list_rooms(wanted: Wanted, hosts: QuerySet[Host]) -> list[_Room]:
+    # Only what holds a slot is joined: a host has had any number of sandboxes in its life.
+    live = FilteredRelation("sandboxes", condition=Q(sandboxes__state__in=HOLDS_SLOT))
+    is_held = Q(live__held_until__gt=Now())
+    is_warm = Q(live__state=SandboxState.WARM, live__profile=wanted.profile)
+    is_nobodys = Q(live__state=SandboxState.CREATING, live__workspace_id__isnull=True)
+    counted = hosts.annotate(
+        live=live,
+        used=Count("live"),
+        evictable=Count("live", filter=(Q(live__state__in=_EVICTABLE) | is_nobodys) & ~is_held),
+        warm=Count("live", filter=is_warm),
+        promised=Coalesce(Sum("live__memory_bytes"), 0, output_field=BigIntegerField()),
+        has_image=ExpressionWrapper(Q(images__contains=[wanted.image]), output_field=BooleanField()),
+    ).filter(used__lt=F("slots") + F("evictable"))
+    rows = counted.values_list("name", "slots", "used", "warm", "has_image", "memory_free_bytes", "promised")
+    return [
+        _Room(
+            name=name,
+            free_slots=slots - used,
+            warm=warm,
+            has_image=has_image,
+            memory_left=free_bytes - promised,
+        )
+        for name, slots, used, warm, has_image, free_bytes, promised in rows
+    ]
+
+
+# --- Draining ----------------------------------------------------------------------------------------
+
+
+def drain_host(actor_name: str, name: str) -> None:
+    """Let a host finish what it is at, take nothing new, and leave its files to object storage. Twice is fine.
+
+    Queues: DrainHost; the host's own sweep goes on with it. Raises: Missing.
+    """
+    if not Host.objects.filter(name=name).update(is_draining=True):
+        raise Missing("There is no such host.")
+    log.warning("host %s is drained by %s", name, actor_name)
+    with transaction.atomic(using="operator"):
+        enqueue(DrainHost(host=name), queue=host_queue(name), using="operator")
+
+
+def undrain_host(actor_name: str, name: str) -> None:
+    """Let a host take work again. Queues: DispatchTask. Raises: Missing."""
+    if not Host.objects.filter(name=name).update(is_draining=False):
+        raise Missing("There is no such host.")
+    log.warning("host %s takes work again, by %s", name, actor_name)
+    dispatch_soon()
+
+
+def dispatch_soon() -> None:
+    """Have somebody look again who could start. Queues: DispatchTask."""
+    with transaction.atomic(using="operator"):
+        enqueue(DispatchTask(), using="operator")
+
+
+# --- Fencing: the row itself; what hangs on it is ended by `fencing` ------------------------------------
+
+
+def list_stale_hosts() -> list[Host]:
+    """List the hosts that have fallen silent and are not fenced yet."""
+    return list(_stale().order_by("name"))
+
+
+def mark_fenced(name: str) -> None:
+    """Fence a host whatever it does: from here on, what it started before is not its own. Raises: Missing.
+
+    Locks: the host's row, so that nothing is being placed on it at that moment.
+    """
+    with transaction.atomic(using="plane"):
+        host = Host.objects.select_for_update().filter(name=name).first()
+        if host is None:
+            raise Missing("There is no such host.")
+        if host.fenced_at is None:
+            Host.objects.filter(name=name).update(fenced_at=Now(), epoch=uuid7())
+
+
+def mark_fenced_if_stale(name: str) -> bool:
+    """Fence a host if it is silent still; True when it was."""
+    return bool(_stale().filter(name=name).update(fenced_at=Now(), epoch=uuid7()))
+
+
+def list_fenced_hosts() -> list[Host]:
+    """List the hosts that are fenced."""
+    return list(Host.objects.exclude(fenced_at=None).order_by("name"))
+
+
+def rejoin_host(name: str, epoch: uuid.UUID) -> bool:
+    """Let a fenced host serve again, under the epoch at which it cleaned up; False when it was fenced once more."""
+    return bool(Host.objects.filter(name=name, epoch=epoch).update(fenced_at=None))
+
+
+def _stale() -> QuerySet[Host]:
+    edge = Now() - timedelta(seconds=environment().host_stale_s)
+    return Host.objects.filter(fenced_at=None, last_beat_at__lt=edge)
+
+
+# --- For operators -----------------------------------------------------------------------------------
+
+
+def with_loads(hosts: QuerySet[Host]) -> QuerySet[Host]:
+    """Add what is on each host: `used` slots, `busy` ones of them, `volumes`, memory `promised` to its sandboxes."""
+    live = Sandbox.objects.filter(host=OuterRef("pk"), state__in=HOLDS_SLOT).order_by().values("host")
+    busy = live.filter(state__in=(SandboxState.CREATING, SandboxState.BUSY))
+    stored = Volume.objects.filter(host=OuterRef("pk")).order_by().values("host")
+    return hosts.annotate(
+        used=_number(live.annotate(n=Count("pk"))),
+        busy=_number(busy.annotate(n=Count("pk"))),
+        promised=_number(live.annotate(n=Sum("memory_bytes"))),
+        volumes_here=_number(stored.annotate(n=Count("pk"))),
+    )
+
+
+def _number(counted: QuerySet[Any, Any]) -> Coalesce:
+    return Coalesce(Subquery(counted.values("n")), 0, output_field=BigIntegerField())
+
+
+def describe_state(host: Host, *, used: int, volumes: int) -> str:
+    """Return in a word what a host does: serving, silent, fenced, draining or drained."""
+    if host.fenced_at is not None:
+        return "fenced"
+    if host.last_beat_at < now() - timedelta(seconds=environment().host_stale_s):
+        return "silent"
+    if host.is_draining:
+        return "draining" if used or volumes else "drained"
+    return "serving"

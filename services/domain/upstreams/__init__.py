@@ -1,0 +1,1 @@
+"""MCP servers of others that an organisation or a person registered, and what was reviewed of them."""

@@ -1,0 +1,81 @@
+"""Registered MCP servers, and the authorizations that people have begun and not finished."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models
+
+from services.domain.identity.models import User
+from services.domain.tenancy.models import TenantModel
+from services.kit.clock import now
+
+
+class UpstreamAuth(models.TextChoices):
+    """How the gateway shows who it is: not at all, by one fixed header, or by an OAuth access token."""
+
+    NONE = "none"
+    HEADER = "header"
+    OAUTH = "oauth"
+
+
+class UpstreamStatus(models.TextChoices):
+    """What was found when the server was asked last. `changed`: tools wait for a person's review."""
+
+    UNCHECKED = "unchecked"
+    OK = "ok"
+    UNREACHABLE = "unreachable"
+    UNAUTHORISED = "unauthorised"
+    CHANGED = "changed"
+
+
+class UpstreamServer(TenantModel):
+    """A server elsewhere, under a name that agents list. With an `owner` only that person's work may use it.
+
+    `tools` is the last listing, `reviewed` by name what a person saw and accepted; None before the first review.
+    A tool is served as it was reviewed or not at all. `refresh_claim` fences whoever refreshes the access token.
+    """
+
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    name = models.CharField(max_length=40)
+    url = models.CharField(max_length=500)
+    auth = models.CharField(max_length=8, choices=UpstreamAuth.choices, default=UpstreamAuth.NONE)
+    header_name = models.CharField(max_length=60, default="Authorization")
+    client_id = models.CharField(max_length=500, blank=True)
+    sealed = models.BinaryField(null=True)
+    key_id = models.CharField(max_length=40, blank=True)
+    allowed_tools = ArrayField(models.CharField(max_length=128), null=True, blank=True)
+    timeout_s = models.PositiveIntegerField(default=60)
+
+    status = models.CharField(max_length=14, choices=UpstreamStatus.choices, default=UpstreamStatus.UNCHECKED)
+    last_error = models.CharField(max_length=500, blank=True)
+    tools = models.JSONField(default=list, blank=True)
+    tools_digest = models.CharField(max_length=64, blank=True)
+    reviewed = models.JSONField(null=True, blank=True)
+    listed_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(null=True)
+    refresh_claim = models.UUIDField(null=True)
+    refresh_until = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "upstream_server"
+        constraints = [models.UniqueConstraint(fields=["org_id", "name"], name="upstream_server_name_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class UpstreamAuthorization(TenantModel):
+    """An authorization that a person began: good once, for this person in this browser, for some minutes."""
+
+    server = models.ForeignKey(UpstreamServer, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    state_hash = models.CharField(max_length=64, unique=True)
+    browser_hash = models.CharField(max_length=64, blank=True)
+    sealed = models.BinaryField()
+    key_id = models.CharField(max_length=40)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "upstream_authorization"

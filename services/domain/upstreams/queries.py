@@ -1,0 +1,43 @@
+"""Reading registered servers: the people's view, and what the work of an agent may use."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db.models import Q, QuerySet
+
+from services.domain.actors import Actor, require
+from services.domain.errors import UpstreamMissing
+from services.domain.upstreams.models import UpstreamServer
+
+ADMINS = ("owner", "admin")
+
+
+def list_upstreams(actor: Actor) -> QuerySet[UpstreamServer]:
+    """Return the servers that the actor may see; a personal one is its owner's and the admins'. In the transaction."""
+    require(actor, "mcp_servers:read")
+    rows = UpstreamServer.objects.defer("sealed")
+    return rows if actor.role in ADMINS else rows.filter(_usable_by(actor.user_id))
+
+
+def get_upstream(actor: Actor, server_id: uuid.UUID) -> UpstreamServer:
+    """Return one server, in the tenant's transaction. Raises: UpstreamMissing."""
+    server = list_upstreams(actor).filter(id=server_id).first()
+    if server is None:
+        raise UpstreamMissing("There is no such MCP server.")
+    return server
+
+
+def list_upstream_names(user_id: uuid.UUID | None) -> set[str]:
+    """Return the names of the servers that work for a person may use, in the tenant's transaction."""
+    return set(UpstreamServer.objects.filter(_usable_by(user_id)).values_list("name", flat=True))
+
+
+def find_usable_upstream(user_id: uuid.UUID | None, name: str) -> UpstreamServer | None:
+    """Return the server of a name, if work for that person may use it; in the tenant's transaction."""
+    return UpstreamServer.objects.filter(_usable_by(user_id), name=name).first()
+
+
+def _usable_by(user_id: uuid.UUID | None) -> Q:
+    shared = Q(owner=None)
+    return shared if user_id is None else shared | Q(owner_id=user_id)

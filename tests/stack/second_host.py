@@ -1,0 +1,267 @@
+"""A second host on this machine: an engine, a gateway and a worker of its own, beside those of a running stack."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from deploy.local.control import inherited_environment
+from deploy.local.layout import REPOSITORY
+from deploy.local.ports import pick_port
+from deploy.local.services import PROVISIONING_ONLY
+from tests.stack.running import RunningStack, until
+
+NAME = "other"
+SLOTS = 4
+NEEDLESS = (
+    "*.a",
+    "*san.so*",
+    "./usr/bin/*-linux-gnu-*",
+    "./usr/include",
+    "./usr/lib/*/gconv",
+    "./usr/lib/*/perl",
+    "./usr/lib/file",
+    "./usr/lib/gcc",
+    "./usr/lib/git-core",
+    "./usr/lib/node_modules",
+    "./usr/lib/python3",
+    "./usr/share",
+    "./var/cache",
+    "./var/lib",
+    "libicu*",
+    "libnode.so*",
+)
+
+
+class SecondHost:
+    """Starts, kills and revives a host called `other`. Its engine holds one image.
+
+    The engine has a bridge of its own and touches no packet filter: the first engine's network stays as it is. Its
+    containers outlive it, so that whoever comes back finds them running.
+    """
+
+    def __init__(self, stack: RunningStack) -> None:
+        self._stack = stack
+        mark = secrets.token_hex(3)
+        # Under a name that the first host does not have: only who asks for it is placed here.
+        self._image = f"slipway-two-hosts:{mark}"
+        self._names: list[str] = []
+        self._bridge = f"swbr{mark}"
+        self._folder = Path(tempfile.mkdtemp(prefix="slipway-other-"))
+        self._run = Path(f"/run/slipway-other-{mark}")
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environ = inherited_environment(os.environ)
+        self._gateway_port = pick_port(())
+
+    # --- Its life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bring the host up, with the image of the shell agent in its engine."""
+        self._run.mkdir(mode=0o711)
+        (self._folder / "daemon.json").write_text(json.dumps({"live-restore": True}))
+        subprocess.run(["ip", "link", "add", "name", self._bridge, "type", "bridge"], check=True)
+        self.start_engine()
+        self._bring_image()
+        self.start_services()
+
+    def kill(self) -> None:
+        """Kill everything of the host at once but its containers."""
+        for name in ("worker", "gateway", "dockerd"):
+            process = self._processes.pop(name)
+            process.kill()
+            process.wait(20)
+
+    def stop(self) -> None:
+        """End the host and remove all that there was of it."""
+        for name in ("worker", "gateway"):
+            self._end(name)
+        if "dockerd" in self._processes:
+            containers = self.docker("ps", "--all", "--quiet").split()
+            if containers:
+                self.docker("rm", "--force", *containers)
+            self._end("dockerd")
+        if self.row():
+            self.age_beat()
+        self._unmount()
+        subprocess.run(["ip", "link", "delete", self._bridge], capture_output=True, check=False)
+        if self._names:
+            subprocess.run(["docker", "rmi", *self._names], capture_output=True, check=False)
+        for folder in (self._run, self._folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def start_services(self) -> None:
+        """Start gateway and worker, and wait until both serve."""
+        settings = {key: value for key, value in self._stack.env.items() if key not in PROVISIONING_ONLY}
+        settings |= {
+            "SLIPWAY_HOST_NAME": NAME,
+            "SLIPWAY_RUN_DIR": str(self._run / "r"),
+            "SLIPWAY_DATA_DIR": str(self._folder / "files"),
+            "SLIPWAY_STORAGE_DIR": f"{self._stack.env['SLIPWAY_DATA_DIR']}/objects",
+            "SLIPWAY_GATEWAY_PORT": str(self._gateway_port),
+            "SLIPWAY_DOCKER_HOST": f"unix://{self._socket}",
+            "SLIPWAY_SANDBOX_SLOTS": str(SLOTS),
+            "SLIPWAY_WARM_MIN": "0",
+            "SLIPWAY_WARM_MAX": "0",
+            "SLIPWAY_SNAPSHOT_AFTER_S": "0",
+            "SLIPWAY_HOST_BEAT_S": "0.5",
+        }
+        for name, module in (("gateway", "services.mcp_gateway.serve"), ("worker", "services.worker.serve")):
+            self._spawn(name, [sys.executable, "-m", module], settings)
+        until(self._is_ready, within_s=60, what="the second host serves")
+
+    def _is_ready(self) -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            is_up = httpx.get(f"http://127.0.0.1:{self._gateway_port}/ready", timeout=5).status_code == 200
+            return is_up and self.row().get("is_beating") is True
+        return False
+
+    # --- What it is ----------------------------------------------------------------------------------
+
+    def docker(self, *arguments: str) -> str:
+        """Ask its engine's client, and return what it said."""
+        command = ["docker", "--host", f"unix://{self._socket}", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+    def name_image(self) -> str:
+        """Give its image a new name, and return it once everybody knows that it is here."""
+        name = f"slipway-two-hosts:{secrets.token_hex(4)}"
+        self.docker("tag", self._image, name)
+        self._names.append(name)
+        query = "SELECT 1 FROM host WHERE name = %s AND images ? %s"
+        until(lambda: self._stack.plane(query, [NAME, name]), within_s=30, what="the image is known")
+        return name
+
+    def share_image(self, name: str) -> None:
+        """Give the first engine an image under the name that it has here."""
+        subprocess.run(["docker", "tag", self._stack.env["SLIPWAY_AGENT_IMAGE"], name], check=True)
+
+    def containers(self) -> list[str]:
+        """Name the containers that run in its engine."""
+        return self.docker("ps", "--format", "{{.Names}}").split()
+
+    def make_file(self, workspace_id: str, name: str) -> None:
+        """Make a file in a workspace from outside, in the container that works there."""
+        query = "SELECT id FROM sandbox WHERE workspace_id = %s AND state = 'busy'"
+        (row,) = self._stack.plane(query, [workspace_id])
+        (container,) = [found for found in self.containers() if str(row["id"]) in found]
+        self.docker("exec", container, "touch", f"/workspace/{name}")
+
+    def row(self) -> dict[str, Any]:
+        """Read the host's row; empty before its first beat."""
+        rows = self._stack.plane(
+            "SELECT fenced_at IS NOT NULL AS is_fenced, is_draining, epoch, "
+            "last_beat_at > now() - interval '5 seconds' AS is_beating FROM host WHERE name = %s",
+            [NAME],
+        )
+        return rows[0] if rows else {}
+
+    def age_beat(self) -> None:
+        """Let its last beat be as long ago as if the others had waited."""
+        self._stack.plane(
+            "UPDATE host SET last_beat_at = now() - interval '1 hour' WHERE name = %s RETURNING name", [NAME]
+        )
+
+    @property
+    def _socket(self) -> Path:
+        return self._run / "docker.sock"
+
+    # --- Its processes -------------------------------------------------------------------------------
+
+    def start_engine(self) -> None:
+        """Start its engine, for the first time or after it was killed."""
+        # What a killed one left: a pid that another process may have by now.
+        (self._run / "docker.pid").unlink(missing_ok=True)
+        (self._run / "x" / "containerd" / "containerd.pid").unlink(missing_ok=True)
+        self._spawn(
+            "dockerd",
+            [
+                "dockerd",
+                f"--config-file={self._folder}/daemon.json",
+                f"--data-root={self._folder}/engine",
+                f"--exec-root={self._run}/x",
+                f"--pidfile={self._run}/docker.pid",
+                f"--host=unix://{self._socket}",
+                # Never `none`: it removes the first engine's own bridge.
+                f"--bridge={self._bridge}",
+                "--iptables=false",
+                "--ip6tables=false",
+                "--ip-forward=false",
+                "--ip-masq=false",
+            ],
+            {},
+        )
+        until(self._does_engine_answer, within_s=60, what="the second engine answers")
+
+    def _does_engine_answer(self) -> bool:
+        command = ["docker", "--host", f"unix://{self._socket}", "version"]
+        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+
+    def _bring_image(self) -> None:
+        """Copy the shell agent's image as one layer, without what no runner needs: a fifth of its size."""
+        image = self._stack.env["SLIPWAY_AGENT_IMAGE"]
+        asked = ["docker", "image", "inspect", "--format", "{{json .Config}}", image]
+        config = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
+        changes = [f"ENV {setting}" for setting in config["Env"]]
+        changes += [f"USER {config['User']}", f"WORKDIR {config['WorkingDir']}"]
+        changes += [f"ENTRYPOINT {json.dumps(config['Entrypoint'])}"]
+        tar = [
+            "--create",
+            "--one-file-system",
+            "--directory=/",
+            *(f"--exclude={path}" for path in NEEDLESS),
+            ".",
+        ]
+        pack = ["docker", "run", "--rm", "--network=none", "--user=0:0", "--entrypoint=tar", image, *tar]
+        unpack = ["docker", "--host", f"unix://{self._socket}", "import"]
+        unpack += [f"--change={change}" for change in changes]
+        with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
+            subprocess.run(
+                [*unpack, "-", self._image],
+                stdin=packing.stdout,
+                capture_output=True,
+                check=True,
+                timeout=240,
+            )
+        assert packing.returncode == 0
+
+    def _spawn(self, name: str, command: list[str], settings: dict[str, str]) -> None:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env={**self._environ, **settings},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _end(self, name: str) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+    def _unmount(self) -> None:
+        """Unmount what the engine and the workspaces' volumes have in the host's folder, the innermost first."""
+        places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for place in reversed(
+            [place for place in places if place.startswith((f"{self._folder}/", f"{self._run}/"))]
+        ):
+            subprocess.run(["umount", "--lazy", place], capture_output=True, check=False)
