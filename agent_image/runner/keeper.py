@@ -44,10 +44,8 @@ def _become(kind: str, argv: list[str]) -> None:
             import termios
 
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        for number in (
-            signal.SIGPIPE,
-            signal.SIGXFSZ,
-        ):  # Python ignores them, and a program would inherit that
+        # What is ignored here, by Python or by whoever started the runner in the background, a program would inherit.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.execvp(argv[0], argv)  # noqa: S606 (the runner's own argument list)

@@ -23,6 +23,7 @@ _MIRRORS = (
     "NPM_CONFIG_REGISTRY",
     "npm_config_registry",
 )
+_SYSTEM_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 _USERINFO = re.compile(r"://[^/\s@]+@")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -33,8 +34,9 @@ class BuildContext:
     def __init__(self, recipe: Recipe, environ: Mapping[str, str]) -> None:
         self._recipe = recipe
         self._settings = {name: environ[name] for name in (*_PROXIES, *_MIRRORS) if environ.get(name)}
-        bundle = environ.get("SSL_CERT_FILE")
-        self._ca = Path(bundle).read_bytes() if bundle and Path(bundle).is_file() else b""
+        # The machine's own bundle holds the authority of a company's mirror or proxy, if there is one.
+        bundle = Path(environ.get("SSL_CERT_FILE") or _SYSTEM_BUNDLE)
+        self._ca = bundle.read_bytes() if bundle.is_file() else b""
         self._private = sorted(self._private_words(), key=len, reverse=True)
 
     def archive(self) -> bytes:

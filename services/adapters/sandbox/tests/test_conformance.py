@@ -337,7 +337,7 @@ async def test_an_end_is_told_at_once_but_not_one_that_was_asked_for(host: Host)
     over = threading.Event()
     ends = host.driver.watch_ends(over)
     await stopped.stop()
-    await killed.gateway.send_turn("shell", "kill -9 $PPID")
+    await killed.gateway.send_turn("shell", "kill -9 $PPID $(ps -o ppid= -p $PPID)")
     assert await asyncio.wait_for(asyncio.to_thread(next, ends), 30) == killed.id
     over.set()
     assert await asyncio.wait_for(asyncio.to_thread(list, ends), 30) == []

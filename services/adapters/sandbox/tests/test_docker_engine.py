@@ -162,7 +162,7 @@ async def test_what_the_engine_refuses_is_not_started_in_a_weaker_form(docker_ho
 async def test_a_sandbox_that_was_killed_says_how_it_ended(docker_host: Host) -> None:
     sandbox = await docker_host.make()
     await sandbox.start()
-    await sandbox.gateway.send_turn("shell", "kill -9 $PPID")
+    await sandbox.gateway.send_turn("shell", "kill -9 $PPID $(ps -o ppid= -p $PPID)")
     await sandbox.gateway.wait_until(lambda: sandbox.gateway.socket is None, "end of the runner")
     report = docker_host.driver.inspect(sandbox.id)
     while report.status is SandboxStatus.RUNNING:
