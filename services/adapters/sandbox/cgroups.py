@@ -52,8 +52,10 @@ def kept_promises() -> frozenset[Promise]:
 class Group:
     """The group of one sandbox, by its name. Nothing is kept here: a restarted worker finds it again."""
 
-    def __init__(self, name: str) -> None:
-        self._folders = {controller: root / _PARENT / name for controller, root in _roots().items()}
+    def __init__(self, name: str, *, folders: Mapping[str, Path] | None = None) -> None:
+        if folders is None:
+            folders = {controller: root / _PARENT / name for controller, root in _roots().items()}
+        self._folders = folders
 
     @property
     def exists(self) -> bool:
@@ -164,6 +166,29 @@ class Group:
                 return False
             time.sleep(_POLL_S)
         return True
+
+
+def find_group(pid: int, name: str) -> Group | None:
+    """Return the group that an engine made for one of its processes; None where this machine does not show it.
+
+    `name` is a part of the group's path: a number that is somebody else's by now, or here, has another.
+    Source: cgroups(7), /proc/[pid]/cgroup.
+    """
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    paths = {
+        controller: path.lstrip("/")
+        for _, controllers, path in (line.split(":", 2) for line in lines)
+        for controller in controllers.split(",")
+        if name in path
+    }
+    folders = {
+        controller: root / paths.get(controller, paths.get("", "-")) for controller, root in _roots().items()
+    }
+    group = Group(name, folders=folders)
+    return group if group.exists else None
 
 
 @functools.cache

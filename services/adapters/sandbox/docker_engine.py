@@ -15,7 +15,7 @@ from uuid import UUID
 
 import docker
 
-from services.adapters.sandbox import docker_facts, loop_mounts, proc
+from services.adapters.sandbox import cgroups, docker_facts, loop_mounts, proc
 from services.adapters.sandbox.docker_events import read_ends
 from services.adapters.sandbox.docker_facts import EngineFacts, read_facts
 from services.adapters.sandbox.ended import OwnEnds
@@ -186,15 +186,21 @@ class DockerDriver:
                 container = self._api().inspect_container(self._name(sandbox_id))
                 if not container["State"]["Running"]:
                     return None
-                stats = self._api().stats(container["Id"], stream=False, one_shot=True)
+                used = self._read_used(container)
         except (ContainerGone, EngineConflict):
             return None
-        used = docker_facts.read_usage(stats)
         if used is None:
             return None
         volume = container["Config"]["Labels"].get(VOLUME_LABEL)
         disk_bytes = self._volumes.count_used(volume) if volume else 0
         return SandboxUsage(cpu_ms=used[0], memory_bytes=used[1], disk_bytes=disk_bytes)
+
+    def _read_used(self, container: dict[str, Any]) -> tuple[int, int] | None:
+        """Read a container's group where this machine has it: the engine collects its figures once a second."""
+        group = cgroups.find_group(container["State"]["Pid"], container["Id"])
+        if group is not None:
+            return group.used()
+        return docker_facts.read_usage(self._api().stats(container["Id"], stream=False, one_shot=True))
 
     def watch_ends(self, stop: threading.Event) -> Iterator[UUID]:
         """Yield each sandbox that ends by itself. It listens from the call on, not from the first step."""
