@@ -22,7 +22,8 @@ PAGES = (
 def test_a_first_task_streams_in_ends_and_stays(visit: Open) -> None:
     me = visit()
     me.sign_in()
-    me.start_task("echo first; sleep 2; echo second; uname -s")
+    # Again and again, for long enough that a slow browser sees some of it live.
+    me.start_task("for i in $(seq 15); do echo first; sleep 1; done; echo second; uname -s")
     card = me.page.locator(".tool")
     output = card.locator(".output")
     output.filter(has_text="first").wait_for(timeout=60_000)
@@ -31,7 +32,7 @@ def test_a_first_task_streams_in_ends_and_stays(visit: Open) -> None:
     assert "second" not in (output.text_content() or "")
     assert me.page.get_by_role("button", name="Stop").is_visible()
     me.wait_turn("succeeded")
-    assert output.text_content() == "first\nsecond\nLinux\n"
+    assert output.text_content() == "first\n" * 15 + "second\nLinux\n"
     assert card.get_attribute("data-state") == "succeeded"
     assert not me.page.get_by_role("button", name="Stop").is_visible()
     before = me.conversation()

