@@ -10,7 +10,8 @@ from starlette.types import Scope
 from services.domain.actors import Actor
 from services.domain.errors import TokenInvalid
 from services.domain.tasks.models import Task
-from services.domain.tasks.queries import agent_actor, all_tenants_authenticate_task_token
+from services.domain.tasks.queries import agent_actor, all_tenants_find_task_token
+from services.mcp_gateway.caller_cache import CALLERS
 from services.mcp_gateway.threads import run_in_thread
 
 
@@ -36,14 +37,19 @@ async def authenticate(scope: Scope, token: str, audience: str) -> Caller:
     """Return the caller behind a token.
 
     On a sandbox's socket only the tokens of the task at work in it are good: a token that leaks is of no use in
-    another. Nothing is remembered between calls, so that a token dies with its task.
+    another. A token that was good is good for a moment longer without asking, unless its task has ended (ADR 0013).
     Raises: TokenInvalid, for all reasons alike.
     """
-    return await run_in_thread(_find_caller, token, audience, scope.get("state", {}).get("sandbox_id"))
-
-
-def _find_caller(token: str, audience: str, sandbox_id: str | None) -> Caller:
-    task = all_tenants_authenticate_task_token(token, audience)
-    if sandbox_id is not None and str(task.sandbox_id) != sandbox_id:
+    caller = CALLERS.find(token, audience) or await _look_up(token, audience)
+    sandbox_id = scope.get("state", {}).get("sandbox_id")
+    if sandbox_id is not None and str(caller.task.sandbox_id) != sandbox_id:
         raise TokenInvalid("The token is unknown, expired or for something else.")
-    return Caller(task)
+    return caller
+
+
+async def _look_up(token: str, audience: str) -> Caller:
+    with CALLERS.lookup(token, audience) as looking:
+        row = await run_in_thread(all_tenants_find_task_token, token, audience)
+        caller = Caller(row.task)
+        CALLERS.keep(looking, caller, row.expires_at)
+    return caller

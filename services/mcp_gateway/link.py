@@ -26,6 +26,7 @@ from services.domain.tasks.dispatch import fail_task
 from services.domain.tasks.runner import JournalEntry, LinkWork, get_stored_n, issue_turn, store_journal
 from services.kit.clock import now, rfc3339
 from services.kit.redisbus import publish_envelopes
+from services.mcp_gateway.caller_cache import CALLERS
 from services.mcp_gateway.egress.authority import add_authority
 from services.mcp_gateway.threads import run_in_thread
 
@@ -206,8 +207,10 @@ class Link:
             return False
         if stored.head is not None and stored.head != self._head:
             self._head, self._part = stored.head, 0
-        if any(entry.type == "turn.done" and entry.turn == self.task_id for entry in entries):
-            self.task_id = None
+        for entry in entries:
+            if entry.type == "turn.done" and entry.turn is not None:
+                CALLERS.drop(entry.turn)
+                self.task_id = None if entry.turn == self.task_id else self.task_id
         await self.send({"op": "ack", "n": stored.n})
         return True
 

@@ -12,6 +12,7 @@ from services.domain.errors import Invalid, Missing, NameTaken, NotPermitted
 from services.domain.identity.models import ApiToken, Membership, Organisation, Role, User
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
+from services.kit.redisbus import nudge
 from services.kit.tokens import API_TOKEN_PREFIX, hash_token, make_token
 
 DEFAULT_TOKEN_LIFE = timedelta(days=90)
@@ -103,6 +104,8 @@ def add_member(actor: Actor, user: User, role: str) -> Membership:
 def all_tenants_suspend_organisation(org_id: uuid.UUID) -> None:
     """Suspend an organisation: its tokens and sessions open nothing, its queue stands still. Twice is fine."""
     Organisation.objects.using("operator").filter(id=org_id, suspended_at=None).update(suspended_at=now())
+    # Gateways remember whose token was good: they are to look again.
+    transaction.on_commit(lambda: nudge("tokens", "all"), using="operator", robust=True)
 
 
 def all_tenants_resume_organisation(org_id: uuid.UUID) -> None:

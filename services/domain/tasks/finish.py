@@ -11,7 +11,8 @@ from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import TaskFinished, TurnDone
 from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, SettleSandbox, enqueue
 from services.domain.tasks.follow_ups import settle_messages
-from services.domain.tasks.models import FINAL, Task, TaskToken, UsageRecord
+from services.domain.tasks.models import FINAL, Task, UsageRecord
+from services.domain.tasks.tokens import revoke_tokens
 from services.kit.clock import now
 
 MAX_RESULT_CHARS = 200_000
@@ -50,7 +51,7 @@ def finish_locked_task(task: Task, outcome: Outcome) -> bool:
     task.input_tokens, task.output_tokens = sums["given"] or 0, sums["made"] or 0
     task.cost_microusd = sums["cost"] or 0
     task.save()
-    TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=moment)
+    revoke_tokens(task)
     record_events(f"workspace:{task.workspace_id}", [*_events(task, outcome), *settle_messages(task)])
     if task.sandbox_id is None:
         enqueue(DispatchTask())

@@ -10,9 +10,9 @@ from services.domain.events.types import MessageCreated, SandboxChanged, TaskQue
 from services.domain.outbox.jobs import DispatchTask, enqueue
 from services.domain.tasks.dispatch import MAX_START_ATTEMPTS
 from services.domain.tasks.finish import Outcome, finish_locked_task
-from services.domain.tasks.models import ACTIVE, Task, TaskStatus, TaskToken
+from services.domain.tasks.models import ACTIVE, Task, TaskStatus
+from services.domain.tasks.tokens import revoke_tokens
 from services.domain.tenancy.transaction import tenant_transaction
-from services.kit.clock import now
 
 HOST_LOST = ("host_lost", "The machine that did this work fell silent.")
 _BEFORE_ANY_WORK = (TaskQueued.type, TaskStarted.type, TurnStarted.type, SandboxChanged.type)
@@ -36,7 +36,7 @@ def settle_lost_task(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUI
             return finish_locked_task(task, Outcome("cancelled", error=("cancelled", "Cancelled.")))
         if task.attempt >= MAX_START_ATTEMPTS or _has_worked(task):
             return finish_locked_task(task, Outcome("failed", error=HOST_LOST))
-        TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=now())
+        revoke_tokens(task)
         task.status = TaskStatus.QUEUED
         task.sandbox_id = task.lease_token = task.lease_until = None
         task.started_at = task.deadline_at = None

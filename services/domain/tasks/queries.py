@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import uuid
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from services.domain.actors import Actor, require
 from services.domain.errors import TaskMissing, TokenInvalid
+from services.domain.identity.models import Organisation
 from services.domain.tasks.models import FINAL, Task, TaskToken
 from services.kit.clock import now
 from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token
@@ -37,18 +38,25 @@ def all_tenants_authenticate_task_token(token: str, audience: str) -> Task:
 
     All tenants, because the token is what tells the tenant. `audience` is `llm` or `mcp:<server>`.
     """
+    return all_tenants_find_task_token(token, audience).task
+
+
+def all_tenants_find_task_token(token: str, audience: str) -> TaskToken:
+    """Return a good token's row together with its task. Raises: TokenInvalid, for all reasons alike."""
     invalid = TokenInvalid("The token is unknown, expired or for something else.")
     if not token.startswith(TASK_TOKEN_PREFIX):
         raise invalid
+    suspended = Organisation.objects.filter(id=OuterRef("org_id"), suspended_at__isnull=False)
     row = (
         TaskToken.objects.using("operator")
         .select_related("task")
+        .filter(~Exists(suspended))
         .filter(token_hash=hash_token(token), audience=audience, revoked_at=None, expires_at__gt=now())
         .first()
     )
     if row is None or row.task.status in FINAL:
         raise invalid
-    return row.task
+    return row
 
 
 def agent_actor(task: Task) -> Actor:

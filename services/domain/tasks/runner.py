@@ -20,6 +20,7 @@ from services.domain.events.types import FROM_RUNNER, MessageConsumed, TaskStart
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.follow_ups import note_consumed
 from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage, TaskStatus, TaskToken
+from services.domain.tasks.tokens import revoke_tokens
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.queries import list_upstream_names
 from services.domain.vault.actions import open_granted_secrets
@@ -83,7 +84,7 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
         if task is None or task.cancel_requested_at is not None:
             return None
         agent = task.agent
-        TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=now())
+        revoke_tokens(task)
         llm = model_wire(agent.provider, task.model)
         servers = _servers_of(task)
         tokens = _mint(task, [f"mcp:{name}" for name in servers] + (["llm"] if llm else []))

@@ -1,15 +1,25 @@
-"""Task tokens that are of no use any more."""
+"""Task tokens: their end, and those that are of no use any more."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 
+from django.db import transaction
 from django.db.models import Q
 
-from services.domain.tasks.models import TaskToken
+from services.domain.tasks.models import Task, TaskToken
 from services.kit.clock import now
+from services.kit.redisbus import nudge
 
+TOKENS_CHANNEL = "slipway:nudge:tokens"
 _KEPT = timedelta(days=1)
+
+
+def revoke_tokens(task: Task) -> None:
+    """Let a task's tokens die with the transaction that is open; gateways hear of it once that commits."""
+    TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=now())
+    task_id = str(task.id)
+    transaction.on_commit(lambda: nudge("tokens", task_id), robust=True)
 
 
 def all_tenants_forget_old_tokens() -> int:
