@@ -33,7 +33,7 @@ _RANK = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}
 class Actor:
     """Somebody or something that acts in one organisation.
 
-    `scopes` None means all that the role allows; an API token narrows it. `task_id` is set for an agent at work.
+    `scopes` None means all that the role allows; an API token narrows it. An agent at work has a task, in a workspace.
     """
 
     org_id: uuid.UUID
@@ -43,6 +43,8 @@ class Actor:
     scopes: frozenset[str] | None = None
     token_id: uuid.UUID | None = None
     task_id: uuid.UUID | None = None
+    agent_id: uuid.UUID | None = None
+    workspace_id: uuid.UUID | None = None
 
     @property
     def key(self) -> str:

@@ -193,6 +193,12 @@ class ApprovalClosed(Conflict):
     code = "approval_closed"
 
 
+class MemoryChanged(Conflict):
+    """The note is not the version that was read."""
+
+    code = "memory_changed"
+
+
 class NobodyToNotify(Conflict):
     """The work was started by no person, so there is nobody to tell."""
 
@@ -266,6 +272,12 @@ class RoleMissing(NotPermitted):
     code = "role_missing"
 
 
+class NotGranted(NotPermitted):
+    """The agent's owner has not granted it this."""
+
+    code = "not_granted"
+
+
 class FileDenied(NotPermitted):
     """The file's own permissions do not let the platform do this."""
 
@@ -334,6 +346,12 @@ class BudgetExceeded(Limited):
 
 class RateLimited(Limited):
     code = "rate_limited"
+
+
+class LoopStopped(Limited):
+    """Agents have passed work on to each other too often, or too much of it."""
+
+    code = "loop_stopped"
 
 
 class QueueFull(Limited):

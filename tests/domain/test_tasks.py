@@ -15,6 +15,7 @@ from services.domain.errors import (
     AgentMissing,
     Conflict,
     IdempotencyKeyReused,
+    LoopStopped,
     PromptInvalid,
     QueueFull,
     RoleMissing,
@@ -27,9 +28,10 @@ from services.domain.errors import (
 from services.domain.identity.models import Organisation
 from services.domain.tasks import dispatch
 from services.domain.tasks.models import Task, TaskStatus
+from services.domain.tasks.passing import MAX_HOPS
 from services.domain.tasks.queries import agent_actor, all_tenants_authenticate_task_token
 from services.domain.tasks.runner import issue_turn
-from services.domain.tasks.submit import MAX_HOPS, TaskOrder, cancel_task, submit_task
+from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import archive_workspace
 from services.kit.clock import now
@@ -162,7 +164,7 @@ def test_agents_may_pass_work_on_only_so_often(acme):
         task = submit_task(
             agent_actor(fresh(task)), TaskOrder(agent_id=acme.agent.id, prompt="true"), source="agent"
         )
-    with pytest.raises(Conflict):
+    with pytest.raises(LoopStopped):
         submit_task(
             agent_actor(fresh(task)), TaskOrder(agent_id=acme.agent.id, prompt="true"), source="agent"
         )

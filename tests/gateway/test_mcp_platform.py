@@ -13,7 +13,7 @@ from services.domain.actors import system_actor
 from services.domain.agents.actions import AgentFields, archive_agent, create_agent
 from services.domain.events.log import list_events
 from services.domain.notifications import MAX_OF_A_TASK
-from services.domain.tasks.submit import MAX_HOPS
+from services.domain.tasks.passing import MAX_HOPS
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import archive_workspace
 from tests.domain.cast import Runner, fresh, start, submit
@@ -123,7 +123,7 @@ def test_work_is_passed_on_five_times_and_no_further(gateway, acme, claude, work
         runner.says("turn.started", provider="claude")
         current = tokens_of(child, runner)
     words = Caller(gateway, current, "platform").refused("task_submit", prompt="deeper", agent="claude")
-    assert words.startswith("conflict: Agents may pass work on at most 5 times")
+    assert words.startswith("loop_stopped: Agents may pass work on at most 5 times")
 
 
 def tokens_of(task, runner):
@@ -191,12 +191,12 @@ def test_an_agent_does_not_cancel_the_work_of_others(gateway, platform, acme, cl
     bobs = at_work(acme, claude, who=acme.people["bob"])
     nobodys = at_work(acme, claude, who=system_actor(acme.organisation.id))
     for task in (bobs.task, nobodys.task):
-        assert platform.refused("task_cancel", task_id=str(task.id)).startswith("not_permitted:")
+        assert platform.refused("task_cancel", task_id=str(task.id)).startswith("task_not_found:")
         assert fresh(task).cancel_requested_at is None
     of_nobody = Caller(gateway, nobodys, "platform")
     own = of_nobody("task_submit", prompt="x", agent="shell")
     assert of_nobody("task_cancel", task_id=own["task_id"])["status"] == "cancelled"
-    assert of_nobody.refused("task_cancel", task_id=str(bobs.task.id)).startswith("not_permitted:")
+    assert of_nobody.refused("task_cancel", task_id=str(bobs.task.id)).startswith("task_not_found:")
 
 
 # --- another tenant ----------------------------------------------------------------------------------

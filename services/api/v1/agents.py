@@ -51,6 +51,11 @@ class AgentShape(Shape):
     packages: Packages
     image: str
     egress: list[EgressRule]
+    owner_id: uuid.UUID | None
+    made_by_agent_id: uuid.UUID | None
+    is_shared: bool
+    reads_all_memories: bool
+    installs_packages: bool
     created_at: Moment
     updated_at: Moment
     archived_at: Moment | None
@@ -58,8 +63,11 @@ class AgentShape(Shape):
     @classmethod
     def of(cls, agent: Agent) -> Self:
         """Show a row."""
-        same = {name: getattr(agent, name) for name in cls.model_fields if name != "max_budget_usd"}
-        return cls(**same, max_budget_usd=to_usd(agent.max_budget_microusd))
+        others = ("max_budget_usd", "made_by_agent_id")
+        same = {name: getattr(agent, name) for name in cls.model_fields if name not in others}
+        return cls(
+            **same, made_by_agent_id=agent.made_by_id, max_budget_usd=to_usd(agent.max_budget_microusd)
+        )
 
 
 class Agents(Endpoint):

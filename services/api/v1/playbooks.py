@@ -45,10 +45,13 @@ class PlaybookShape(Shape):
     prompt: str
     cron: str
     timezone: str
+    run_at: Moment | None
     is_enabled: bool
     keeps_workspace: bool
     workspace_id: uuid.UUID | None
     deliver_to: dict[str, Any] | None
+    max_budget_microusd: int | None
+    made_by_agent_id: uuid.UUID | None
     next_run_at: Moment | None
     hook_url: str
     created_at: Moment
@@ -57,8 +60,13 @@ class PlaybookShape(Shape):
     @classmethod
     def of(cls, playbook: Playbook) -> Self:
         """Show a row."""
-        same = {name: getattr(playbook, name) for name in PlaybookShape.model_fields if name != "hook_url"}
-        return cls(**same, hook_url=f"{environment().public_url.rstrip('/')}/hooks/playbook/{playbook.id}")
+        others = ("hook_url", "made_by_agent_id")
+        same = {name: getattr(playbook, name) for name in PlaybookShape.model_fields if name not in others}
+        return cls(
+            **same,
+            made_by_agent_id=playbook.made_by_id,
+            hook_url=f"{environment().public_url.rstrip('/')}/hooks/playbook/{playbook.id}",
+        )
 
 
 class NewPlaybookShape(PlaybookShape):

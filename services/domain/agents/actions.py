@@ -6,12 +6,13 @@ import uuid
 from collections.abc import Collection
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils.text import slugify
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
 from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
+from services.domain.agents.queries import visible_agents
 from services.domain.egress.rules import MAX_RULES, EgressRule
 from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken
 from services.domain.images.ordering import order_image
@@ -19,6 +20,8 @@ from services.domain.images.packages import Packages
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.queries import list_upstream_names
 from services.kit.clock import now
+
+OWNERS_FIELDS = ("is_shared", "reads_all_memories", "installs_packages")
 
 
 class AgentFields(BaseModel):
@@ -47,6 +50,9 @@ class AgentFields(BaseModel):
     egress: list[EgressRule] = Field(default_factory=list, max_length=MAX_RULES)
     archive_after_s: int | None = Field(default=2_592_000, ge=60, le=315_360_000)
     packages: Packages = Field(default_factory=Packages)
+    is_shared: bool = True
+    reads_all_memories: bool = False
+    installs_packages: bool = False
 
     def checked(self, known_servers: Collection[str]) -> dict[str, Any]:
         """Return the row's values. Raises: Invalid for an MCP server that is not known."""
@@ -64,7 +70,7 @@ def create_agent(actor: Actor, fields: AgentFields) -> Agent:
     with tenant_transaction(actor.org_id):
         values = fields.checked(_known_servers(actor))
         _refuse_taken_slug(values["slug"], Agent.objects.all())
-        agent = Agent.objects.create(org_id=actor.org_id, **values)
+        agent = Agent.objects.create(org_id=actor.org_id, owner_id=actor.user_id, **values)
         order_image(agent)
         return agent
 
@@ -73,14 +79,17 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
     """Change some fields; turns at work keep what they started with. Raises: AgentMissing, Invalid, NameTaken.
 
     Other packages, or another provider under them, are built into an image: emits and queues what `order_image` does.
+    Who sees it, and what it may do without asking, its owner and admins change. Raises: RoleMissing.
     """
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
-        agent = lock_agent(agent_id)
+        agent = lock_own_agent(actor, agent_id)
         current = {name: getattr(agent, name) for name in AgentFields.model_fields}
         # What it has already stays, also a personal server of somebody else.
         known = _known_servers(actor) | set(agent.mcp_servers)
         values = AgentFields.model_validate(current | changes).checked(known)
+        if agent.owner_id is None or agent.owner_id != actor.user_id:
+            _refuse_owners_fields(actor, agent, values)
         _refuse_taken_slug(values["slug"], Agent.objects.exclude(id=agent.id))
         has_other_provider = values["provider"] != agent.provider
         has_other_packages = values["packages"] != Packages.model_validate(agent.packages).model_dump()
@@ -99,7 +108,7 @@ def archive_agent(actor: Actor, agent_id: uuid.UUID) -> None:
     """Take an agent out of use; its workspaces stay readable. Archiving twice is fine. Raises: AgentMissing."""
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
-        agent = lock_agent(agent_id)
+        agent = lock_own_agent(actor, agent_id)
         if agent.archived_at is None:
             agent.archived_at = now()
             agent.slug = f"{agent.slug[:40]}-{agent.id.hex[-12:]}"
@@ -107,21 +116,35 @@ def archive_agent(actor: Actor, agent_id: uuid.UUID) -> None:
 
 
 def lock_agent(agent_id: uuid.UUID) -> Agent:
-    """Return the agent, locked. Raises: AgentMissing."""
-    agent = Agent.objects.select_for_update().filter(id=agent_id).first()
-    if agent is None:
-        raise AgentMissing("There is no such agent.")
-    return agent
+    """Return the agent, locked, whosever it is. Raises: AgentMissing."""
+    return _lock(Q(id=agent_id))
 
 
-def get_usable_agent(agent_id: uuid.UUID) -> Agent:
-    """Return an agent that may get work. Raises: AgentMissing, AgentArchived."""
-    agent = Agent.objects.filter(id=agent_id).first()
+def lock_own_agent(actor: Actor, agent_id: uuid.UUID) -> Agent:
+    """Return an agent that the actor sees, locked. Raises: AgentMissing."""
+    return _lock(visible_agents(actor) & Q(id=agent_id))
+
+
+def get_usable_agent(actor: Actor, agent_id: uuid.UUID) -> Agent:
+    """Return an agent to which the actor may give work. Raises: AgentMissing, AgentArchived."""
+    agent = Agent.objects.filter(visible_agents(actor), id=agent_id).first()
     if agent is None:
         raise AgentMissing("There is no such agent.")
     if agent.archived_at is not None:
         raise AgentArchived("The agent is archived.")
     return agent
+
+
+def _lock(which: Q) -> Agent:
+    agent = Agent.objects.select_for_update().filter(which).first()
+    if agent is None:
+        raise AgentMissing("There is no such agent.")
+    return agent
+
+
+def _refuse_owners_fields(actor: Actor, agent: Agent, values: dict[str, Any]) -> None:
+    if any(values[name] != getattr(agent, name) for name in OWNERS_FIELDS):
+        require(actor, "agents:write", role="admin")
 
 
 def _known_servers(actor: Actor) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
+from services.domain.identity.models import User
 from services.domain.tenancy.models import TenantModel
 from services.kit.clock import now
 
@@ -30,6 +31,8 @@ class Agent(TenantModel):
     """A template: provider and model, instructions, grants and limits. Money is in micro-dollars.
 
     `image` is the derived image with the agent's packages, once it is built; empty means its provider's own.
+    `owner` is the person who made it, or for whom the agent `made_by` did; one that is not shared is theirs alone.
+    `reads_all_memories` and `installs_packages` are what its owner lets it do without asking.
     """
 
     name = models.CharField(max_length=80)
@@ -54,6 +57,11 @@ class Agent(TenantModel):
     egress = models.JSONField(default=list, blank=True)
     packages = models.JSONField(default=dict, blank=True)
     image = models.CharField(max_length=200, blank=True, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    made_by = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    is_shared = models.BooleanField(default=True)
+    reads_all_memories = models.BooleanField(default=False)
+    installs_packages = models.BooleanField(default=False)
     updated_at = models.DateTimeField(default=now)
     archived_at = models.DateTimeField(null=True, blank=True)
 

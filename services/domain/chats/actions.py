@@ -43,7 +43,7 @@ def create_link(
     require(actor, "chats:write", role="member")
     with tenant_transaction(actor.org_id):
         if default_agent_id is not None:
-            get_usable_agent(default_agent_id)
+            get_usable_agent(actor, default_agent_id)
         row_id = uuid7()
         sealed = seal_json(config, row_id)
         return Link.objects.create(
@@ -77,7 +77,7 @@ def update_link(
             link.sealed_config, link.key_id, link.status = sealed.blob, sealed.key_id, "pending"
         if changes_agent:
             if default_agent_id is not None:
-                get_usable_agent(default_agent_id)
+                get_usable_agent(actor, default_agent_id)
             link.default_agent_id = default_agent_id
         link.save()
         return link
@@ -123,7 +123,7 @@ def create_wiring(actor: Actor, fields: WiringFields) -> Wiring:
     with tenant_transaction(actor.org_id):
         if not Chat.objects.filter(id=fields.chat_id).exists():
             raise ChatMissing("There is no such chat.")
-        get_usable_agent(fields.agent_id)
+        get_usable_agent(actor, fields.agent_id)
         if Wiring.objects.filter(chat_id=fields.chat_id, agent_id=fields.agent_id).exists():
             raise NameTaken("The chat is wired to this agent already.")
         return Wiring.objects.create(org_id=actor.org_id, **fields.model_dump())

@@ -35,7 +35,7 @@ def start_command(actor: Actor, workspace_id: uuid.UUID, text: str, *, timeout_s
     if not text.strip() or len(text) > MAX_TEXT_CHARS or "\x00" in text:
         raise Invalid("The command is not valid.", fields={"text": f"1 to {MAX_TEXT_CHARS} characters"})
     with tenant_transaction(actor.org_id):
-        workspace = get_open_workspace(workspace_id)
+        workspace = get_open_workspace(actor, workspace_id)
         live = find_live_sandbox(workspace_id)
         if live is None and not workspace.is_persistent:
             raise SandboxGone("The workspace keeps no files, and its sandbox is gone.")

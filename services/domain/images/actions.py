@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from services.domain.actors import Actor, require
-from services.domain.agents.actions import lock_agent
+from services.domain.agents.actions import lock_agent, lock_own_agent
 from services.domain.agents.models import Agent
 from services.domain.errors import AgentArchived, Invalid, LeaseLost
 from services.domain.images.models import AgentImage, ImageStatus
@@ -43,7 +43,7 @@ def rebuild_image(actor: Actor, agent_id: uuid.UUID) -> AgentImage:
     """
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
-        agent = lock_agent(agent_id)
+        agent = lock_own_agent(actor, agent_id)
         if agent.archived_at is not None:
             raise AgentArchived("The agent is archived.")
         under_way = agent.images.filter(status__in=UNDER_WAY).order_by("-number").first()

@@ -4,37 +4,68 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from django.contrib.postgres.fields import ArrayField
 from django.contrib.postgres.search import SearchVector
 from django.db import connection
-from django.db.models import Value
+from django.db.models import F, Func, IntegerField, Q, QuerySet, Sum, TextField, Value
 
 from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
-from services.domain.errors import AgentMissing, Invalid, MemoryFull, MemoryMissing
+from services.domain.errors import AgentMissing, Invalid, MemoryChanged, MemoryFull, MemoryMissing
 from services.domain.memory.models import Memory
-from services.domain.memory.queries import SEARCH_CONFIGS, list_memories, notes_of
+from services.domain.memory.queries import SEARCH_CONFIGS, list_memories, missing_note, notes_of
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
 MAX_NAME_CHARS = 120
 MAX_BODY_BYTES = 100_000
 MAX_NOTES = 1_000
+MAX_TOTAL_BYTES = 10_000_000
 # PostgreSQL takes neither in a text; other control characters have no place in a name.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
-def write_memory(actor: Actor, agent_id: uuid.UUID, name: str, body: str) -> Memory:
+@dataclass(frozen=True, slots=True)
+class Forgetting:
+    """Which notes to forget: those that fit all that is given. Nothing given fits nothing."""
+
+    names: Sequence[str] | None = None
+    name_prefix: str | None = None
+    unchanged_since: datetime | None = None
+
+    def applied(self, notes: QuerySet[Memory]) -> QuerySet[Memory]:
+        """Return those of the notes that fit. Raises: Invalid when nothing is given."""
+        if not self.names and not self.name_prefix and self.unchanged_since is None:
+            raise Invalid(
+                "Say which notes to forget: by `names`, `name_prefix` or `unchanged_since`.",
+                fields={"filter": "missing"},
+            )
+        if self.names:
+            notes = notes.filter(name__in=self.names)
+        if self.name_prefix:
+            notes = notes.filter(name__startswith=self.name_prefix)
+        return notes if self.unchanged_since is None else notes.filter(updated_at__lte=self.unchanged_since)
+
+
+def write_memory(
+    actor: Actor, agent_id: uuid.UUID, name: str, body: str, *, if_version: int | None = None
+) -> Memory:
     """Write a note of the actor's user and an agent; one of the same name is replaced.
 
-    Locks: the namespace. Raises: Invalid, MemoryFull, AgentMissing.
+    With `if_version` only the note that was read is: 0 says that there was none.
+    Locks: the namespace. Raises: Invalid, MemoryChanged, MemoryFull, AgentMissing.
     """
     require(actor, "memory:write")
     _check(name, body)
     with tenant_transaction(actor.org_id):
         note = _lock_note(actor, agent_id, name)
+        _refuse_other_version(name, note, if_version)
         return _save(note or _new_note(actor, agent_id, name), body)
 
 
@@ -54,13 +85,29 @@ def append_memory(actor: Actor, agent_id: uuid.UUID, name: str, text: str) -> Me
         return _save(note, body)
 
 
-def delete_memory(actor: Actor, agent_id: uuid.UUID, name: str) -> None:
-    """Forget a note. Raises: MemoryMissing."""
+def delete_memory(actor: Actor, agent_id: uuid.UUID, name: str, *, if_version: int | None = None) -> None:
+    """Forget a note; with `if_version` only the one that was read. Raises: MemoryMissing, MemoryChanged.
+
+    Locks: the namespace.
+    """
     require(actor, "memory:write")
     with tenant_transaction(actor.org_id):
-        deleted, _ = list_memories(actor, agent_id).filter(name=name).delete()
-        if not deleted:
-            raise MemoryMissing(f"There is no note named {name!r}.")
+        note = _lock_note(actor, agent_id, name)
+        if note is None:
+            raise missing_note(name)
+        _refuse_other_version(name, note, if_version)
+        note.delete()
+
+
+def forget_memories(actor: Actor, agent_id: uuid.UUID, which: Forgetting) -> list[str]:
+    """Forget all notes that fit, and return their names in order. Locks: the namespace. Raises: Invalid."""
+    require(actor, "memory:write")
+    with tenant_transaction(actor.org_id):
+        _lock_namespace(actor, agent_id)
+        found = which.applied(list_memories(actor, agent_id)).values_list("id", "name").order_by("name")
+        rows = list(found)
+        Memory.objects.filter(id__in=[row[0] for row in rows]).delete()
+        return [row[1] for row in rows]
 
 
 def forget_memory(actor: Actor, memory_id: uuid.UUID) -> None:
@@ -87,13 +134,28 @@ def _check(name: str, body: str) -> None:
         )
 
 
+def _refuse_other_version(name: str, note: Memory | None, if_version: int | None) -> None:
+    current = note.version if note is not None else 0
+    if if_version is not None and if_version != current:
+        is_now = f"is at version {current}" if current else "does not exist"
+        raise MemoryChanged(
+            f"The note {name!r} {is_now}, not at version {if_version}. Read it again and join both texts.",
+            version=current,
+        )
+
+
+def _lock_namespace(actor: Actor, agent_id: uuid.UUID) -> None:
+    with connection.cursor() as cursor:
+        # A row that does not exist yet cannot be locked, and the limits are about all rows.
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+            [f"memory/{actor.org_id}/{agent_id}/{actor.user_id}"],
+        )
+
+
 def _lock_note(actor: Actor, agent_id: uuid.UUID, name: str) -> Memory | None:
     """Lock the namespace, and return the note of this name if there is one."""
-    with connection.cursor() as cursor:
-        # A row that does not exist yet cannot be locked, and the limit counts rows.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"memory/{agent_id}/{actor.user_id}"]
-        )
+    _lock_namespace(actor, agent_id)
     notes = notes_of(actor).select_for_update().filter(agent_id=agent_id)
     return notes.filter(name=name).first()
 
@@ -102,16 +164,32 @@ def _new_note(actor: Actor, agent_id: uuid.UUID, name: str) -> Memory:
     if not Agent.objects.filter(id=agent_id).exists():
         raise AgentMissing("There is no such agent.")
     if notes_of(actor).filter(agent_id=agent_id).count() >= MAX_NOTES:
-        raise MemoryFull(f"There are {MAX_NOTES} notes already. Delete or join some first.", limit=MAX_NOTES)
-    return Memory(org_id=actor.org_id, agent_id=agent_id, user_id=actor.user_id, name=name)
+        raise MemoryFull(f"There are {MAX_NOTES} notes already. Forget or join some first.", limit=MAX_NOTES)
+    return Memory(org_id=actor.org_id, agent_id=agent_id, user_id=actor.user_id, name=name, version=0)
 
 
 def _save(note: Memory, body: str) -> Memory:
+    """Store a note with its next version. Raises: MemoryFull when all of them together become too large."""
+    others = Memory.objects.filter(Q(user_id=note.user_id), agent_id=note.agent_id).exclude(id=note.id)
+    size = Func(F("body"), function="octet_length", output_field=IntegerField())
+    total = (others.aggregate(total=Sum(size))["total"] or 0) + len(body.encode())
+    if total > MAX_TOTAL_BYTES:
+        raise MemoryFull(
+            f"All notes together have at most {MAX_TOTAL_BYTES} bytes; they would have {total}. Forget some first.",
+            limit=MAX_TOTAL_BYTES,
+        )
     note.body = body
+    note.version += 1
     note.updated_at = now()
-    note.search = _search_vector(note)
+    vector = _search_vector(note)
+    words = Func(vector, function="tsvector_to_array", output_field=_WORDS)
+    note.search = vector
+    note.words = Func(words, Value(" "), function="array_to_string", output_field=TextField())
     note.save()
     return note
+
+
+_WORDS: ArrayField[Any, Any] = ArrayField(TextField())
 
 
 def _search_vector(note: Memory) -> Any:

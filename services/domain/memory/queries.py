@@ -8,12 +8,15 @@ import re
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from django.contrib.postgres.search import SearchQuery, SearchRank
+from django.contrib.postgres.search import SearchQuery, SearchRank, TrigramWordSimilarity
+from django.db import connection
 from django.db.models import F, Func, IntegerField, Q, QuerySet
 
 from services.domain.actors import Actor, require
-from services.domain.errors import CursorInvalid, MemoryMissing
+from services.domain.agents.models import Agent
+from services.domain.errors import CursorInvalid, MemoryMissing, NotGranted
 from services.domain.memory.models import Memory
 
 # English stems what it knows; "simple" finds the words of any other language as they are written.
@@ -21,6 +24,9 @@ SEARCH_CONFIGS = ("english", "simple")
 MAX_WORDS = 24
 _SNIPPET_CHARS = 300
 _SHORTEST_PART = 3
+# Shorter words are like too many others. Half of a word's trigrams: "recieve" finds "receive".
+_SHORTEST_MISSPELT = 4
+_LIKENESS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,15 @@ def get_memory(actor: Actor, agent_id: uuid.UUID, name: str) -> Memory:
     """Return one note by its name, in the tenant's transaction. Raises: MemoryMissing."""
     note = list_memories(actor, agent_id).filter(name=name).first()
     if note is None:
-        raise MemoryMissing(f"There is no note named {name!r}.")
+        raise missing_note(name)
     return note
+
+
+def missing_note(name: str) -> MemoryMissing:
+    """Return the error for a name that no note has."""
+    return MemoryMissing(
+        f"There is no note named {name!r}. memory_list and memory_search show the names there are."
+    )
 
 
 def get_memory_by_id(actor: Actor, memory_id: uuid.UUID) -> Memory:
@@ -77,9 +90,13 @@ def get_memory_by_id(actor: Actor, memory_id: uuid.UUID) -> Memory:
     return note
 
 
-def list_memory_page(actor: Actor, agent_id: uuid.UUID, *, limit: int, cursor: str | None) -> Page:
+def list_memory_page(
+    actor: Actor, agent_id: uuid.UUID, *, limit: int, cursor: str | None, name_prefix: str = ""
+) -> Page:
     """Return notes in the order of their names, in the tenant's transaction. Raises: CursorInvalid."""
-    notes = list_memories(actor, agent_id).defer("body", "search")
+    notes = list_memories(actor, agent_id).defer("body", "search", "words")
+    if name_prefix:
+        notes = notes.filter(name__startswith=name_prefix)
     if cursor is not None:
         notes = notes.filter(name__gt=_read_cursor(cursor))
     size = Func(F("body"), function="octet_length", output_field=IntegerField())
@@ -90,11 +107,33 @@ def list_memory_page(actor: Actor, agent_id: uuid.UUID, *, limit: int, cursor: s
 
 
 def search_memories(actor: Actor, agent_id: uuid.UUID, query: str, *, limit: int) -> list[Found]:
-    """Find notes, the best first: those with all the words, then with some of them, then with parts of words.
+    """Find notes, the best first: with all the words, some of them, parts of words, words that are nearly the same.
 
     In the tenant's transaction. A query without any word finds nothing.
     """
-    notes = list_memories(actor, agent_id).defer("search")
+    return _search(list_memories(actor, agent_id), query, limit)
+
+
+def search_all_memories(actor: Actor, agent_id: uuid.UUID, query: str, *, limit: int) -> list[Found]:
+    """Find what any agent remembers of the actor's user, for an agent that was granted this; with their agents.
+
+    In the tenant's transaction. Raises: NotGranted.
+    """
+    notes = list_memories(actor).select_related("agent")
+    if actor.user_id is None:
+        raise NotGranted(
+            "No person started this work, so there are no other agents' notes. Use memory_search."
+        )
+    if actor.kind == "agent" and not Agent.objects.filter(id=agent_id, reads_all_memories=True).exists():
+        raise NotGranted(
+            "You may read your own notes only, with memory_search. The agent's owner can allow more, by its setting "
+            "reads_all_memories."
+        )
+    return _search(notes, query, limit)
+
+
+def _search(notes: QuerySet[Memory], query: str, limit: int) -> list[Found]:
+    notes = notes.defer("search", "words")
     words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:MAX_WORDS]
     found: list[Memory] = []
     for matching in _passes(notes, query, words):
@@ -121,7 +160,25 @@ def _passes(notes: QuerySet[Memory], query: str, words: Sequence[str]) -> list[Q
             for wanted in (all_words, some_words)
         ),
         notes.filter(inside).order_by("-updated_at", "name"),
+        *_nearly(notes, words),
     ]
+
+
+def _nearly(notes: QuerySet[Memory], words: Sequence[str]) -> list[QuerySet[Memory]]:
+    """Return the notes with words that are spelt nearly like those, those with the likest first."""
+    misspelt = [word for word in words if len(word) >= _SHORTEST_MISSPELT]
+    if not misspelt:
+        return []
+    with connection.cursor() as cursor:
+        # Of this transaction: the operator, and with it the index, reads its threshold from here.
+        cursor.execute("SELECT set_config('pg_trgm.word_similarity_threshold', %s, true)", [str(_LIKENESS)])
+    like = Q()
+    for word in misspelt:
+        like |= Q(words__trigram_word_similar=word)
+    likeness: Any = TrigramWordSimilarity(misspelt[0], "words")
+    for word in misspelt[1:]:
+        likeness = likeness + TrigramWordSimilarity(word, "words")
+    return [notes.filter(like).annotate(likeness=likeness).order_by("-likeness", "name")]
 
 
 def _any_of(queries: Sequence[SearchQuery]) -> SearchQuery:

@@ -9,14 +9,22 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require, system_actor
 from services.domain.agents.actions import get_usable_agent
 from services.domain.chats.places import check_deliver_to
-from services.domain.errors import HookReplayed, HookUnverified, PlaybookMissing, SlipwayError
+from services.domain.errors import (
+    HookReplayed,
+    HookUnverified,
+    PlaybookMissing,
+    ScheduleInvalid,
+    SlipwayError,
+)
 from services.domain.outbox.jobs import FirePlaybook, enqueue
+from services.domain.playbooks.made import check_agents_playbook, note_maker
 from services.domain.playbooks.models import Playbook, PlaybookRun
+from services.domain.playbooks.queries import playbooks_in_reach
 from services.domain.playbooks.schedule import next_run
 from services.domain.tasks.models import MAX_PROMPT_CHARS, Task, TaskMode
 from services.domain.tasks.submit import TaskOrder, submit_task
@@ -31,7 +39,7 @@ KEPT_SIGNATURES = 100
 
 
 class PlaybookFields(BaseModel):
-    """What a person may set on a playbook. An empty cron means that only a hook or a person fires it."""
+    """What a person may set on a playbook: a cron, or a moment; with neither only a hook or a person fires it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -40,21 +48,26 @@ class PlaybookFields(BaseModel):
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT_CHARS)
     cron: str = Field(default="", max_length=100)
     timezone: str = Field(default="UTC", max_length=60)
+    run_at: AwareDatetime | None = None
     is_enabled: bool = True
     keeps_workspace: bool = False
     deliver_to: dict[str, Any] | None = None
+    max_budget_microusd: int | None = Field(default=None, ge=0, le=10**12)
 
 
 def create_playbook(actor: Actor, fields: PlaybookFields) -> tuple[Playbook, str]:
     """Create a playbook; returns it with its hook's secret, which is shown this once.
 
-    Raises: AgentMissing, AgentArchived, ScheduleInvalid, ChatMissing.
+    Raises: AgentMissing, AgentArchived, ScheduleInvalid, ChatMissing; for an agent also LoopStopped, Limited,
+    NotPermitted.
     """
     require(actor, "playbooks:write")
     secret = make_token("whsec_")
     with tenant_transaction(actor.org_id):
         playbook = Playbook(org_id=actor.org_id, user_id=actor.user_id)
-        _assign(playbook, fields)
+        _assign(actor, playbook, fields)
+        note_maker(actor, playbook)
+        check_agents_playbook(actor, playbook)
         sealed = seal_text(secret, playbook.id)
         playbook.sealed_hook_secret, playbook.hook_key_id = sealed.blob, sealed.key_id
         playbook.save()
@@ -65,9 +78,11 @@ def update_playbook(actor: Actor, playbook_id: uuid.UUID, changes: dict[str, Any
     """Change some fields. Raises: PlaybookMissing, AgentMissing, ScheduleInvalid, ChatMissing."""
     require(actor, "playbooks:write")
     with tenant_transaction(actor.org_id):
-        playbook = _lock(playbook_id)
+        playbook = _lock(actor, playbook_id)
         current = {name: getattr(playbook, name) for name in PlaybookFields.model_fields}
-        _assign(playbook, PlaybookFields.model_validate(current | changes))
+        _assign(actor, playbook, PlaybookFields.model_validate(current | changes))
+        if playbook.is_enabled:
+            check_agents_playbook(actor, playbook)
         playbook.updated_at = now()
         playbook.save()
         return playbook
@@ -77,7 +92,7 @@ def delete_playbook(actor: Actor, playbook_id: uuid.UUID) -> None:
     """Delete a playbook and the record of its runs; their tasks stay. Raises: PlaybookMissing."""
     require(actor, "playbooks:write")
     with tenant_transaction(actor.org_id):
-        _lock(playbook_id).delete()
+        _lock(actor, playbook_id).delete()
 
 
 def run_playbook(
@@ -96,7 +111,7 @@ def run_playbook(
     require(actor, "playbooks:write")
     run_key = f"{trigger}:{key or uuid.uuid4()}"
     with tenant_transaction(actor.org_id):
-        playbook = _lock(playbook_id)
+        playbook = _lock(actor, playbook_id)
         run, is_new = PlaybookRun.objects.get_or_create(
             playbook=playbook,
             key=run_key,
@@ -105,7 +120,14 @@ def run_playbook(
         if not is_new:
             # With its task, which cannot be read any more once this transaction is over.
             return PlaybookRun.objects.select_related("task").get(id=run.id)
-        owner = Actor(org_id=actor.org_id, kind="system", role="member", user_id=playbook.user_id)
+        owner = Actor(
+            org_id=actor.org_id,
+            kind="system",
+            role="member",
+            user_id=playbook.user_id,
+            # What an agent fires is passed on by its task: its hops and its budget count.
+            task_id=actor.task_id,
+        )
         try:
             with tenant_transaction(actor.org_id):
                 run.task = _submit(owner, playbook, payload_note)
@@ -143,8 +165,10 @@ def all_tenants_claim_due_playbooks(*, limit: int = 200) -> int:
             if playbook is None or playbook.next_run_at is None:
                 continue
             enqueue(FirePlaybook(org_id=org_id, playbook_id=playbook_id, due_at=playbook.next_run_at))
-            playbook.next_run_at = next_run(playbook.cron, playbook.timezone, now())
-            playbook.save(update_fields=["next_run_at"])
+            is_lasting = bool(playbook.cron)
+            playbook.next_run_at = next_run(playbook.cron, playbook.timezone, now()) if is_lasting else None
+            playbook.is_enabled = is_lasting
+            playbook.save(update_fields=["next_run_at", "is_enabled"])
             claimed += 1
     return claimed
 
@@ -170,7 +194,7 @@ def all_tenants_accept_hook(
     run_key = (key or used)[:150]
     note = body.decode(errors="replace").replace("\x00", "\ufffd")[:20_000]
     with tenant_transaction(org_id):
-        _lock(playbook_id)
+        _lock(system_actor(org_id), playbook_id)
         earlier = PlaybookRun.objects.filter(playbook_id=playbook_id, signatures__contains=[used]).first()
         if earlier is not None and (key is None or earlier.key != f"hook:{run_key}"):
             raise HookReplayed("This signed call was taken already. A retry carries an Idempotency-Key.")
@@ -198,21 +222,26 @@ def verify_hook_signature(secret: str, header: str, body: bytes, *, at: float | 
     return wanted
 
 
-def _assign(playbook: Playbook, fields: PlaybookFields) -> None:
-    get_usable_agent(fields.agent_id)
+def _assign(actor: Actor, playbook: Playbook, fields: PlaybookFields) -> None:
+    get_usable_agent(actor, fields.agent_id)
+    if fields.cron and fields.run_at is not None:
+        raise ScheduleInvalid(
+            "A playbook has a schedule or one moment, not both.", fields={"run_at": "with cron"}
+        )
     check_deliver_to(fields.deliver_to)
-    changed = (playbook.cron, playbook.timezone, playbook.is_enabled) != (
-        fields.cron,
-        fields.timezone,
-        fields.is_enabled,
-    )
+    names = ("cron", "timezone", "is_enabled", "run_at")
+    changed = any(getattr(playbook, name) != getattr(fields, name) for name in names)
     for name, value in fields.model_dump().items():
         setattr(playbook, name, value)
     if fields.cron:
         due = next_run(fields.cron, fields.timezone, now())
         if changed or playbook.next_run_at is None:
             playbook.next_run_at = due
-    if not fields.cron or not fields.is_enabled:
+    elif fields.run_at is not None and fields.is_enabled and (changed or playbook.next_run_at is None):
+        if fields.run_at <= now():
+            raise ScheduleInvalid("The time to run at has passed.", fields={"run_at": "in the past"})
+        playbook.next_run_at = fields.run_at
+    if not fields.is_enabled or not (fields.cron or fields.run_at):
         playbook.next_run_at = None
 
 
@@ -230,17 +259,18 @@ def _submit(actor: Actor, playbook: Playbook, payload_note: str) -> Task:
         prompt=prompt,
         mode=TaskMode.SESSION if keeps else TaskMode.BATCH,
         deliver_to=playbook.deliver_to,
+        max_budget_microusd=playbook.max_budget_microusd,
     )
-    task = submit_task(actor, order, source="playbook")
+    task = submit_task(actor, order, source="playbook", hops=playbook.hops)
     if keeps and playbook.workspace_id != task.workspace_id:
         playbook.workspace_id = task.workspace_id
         playbook.save(update_fields=["workspace"])
     return task
 
 
-def _lock(playbook_id: uuid.UUID) -> Playbook:
+def _lock(actor: Actor, playbook_id: uuid.UUID) -> Playbook:
     # Only this row: the nullable joins of select_related cannot be locked.
-    playbook = Playbook.objects.select_for_update().filter(id=playbook_id).first()
+    playbook = Playbook.objects.select_for_update().filter(playbooks_in_reach(actor), id=playbook_id).first()
     if playbook is None:
         raise PlaybookMissing("There is no such playbook.")
     return playbook

@@ -15,7 +15,11 @@ from services.kit.clock import now
 
 
 class Playbook(TenantModel):
-    """A prompt with its trigger. `cron` is five fields, read in `timezone`; `next_run_at` is when it is due."""
+    """A prompt with its trigger. `cron` is five fields, read in `timezone`; `next_run_at` is when it is due.
+
+    `run_at` is a moment at which it is due once. `made_by` is the agent that made it: then `hops` says how often work
+    had been passed on before, and each run may cost at most `max_budget_microusd`, if that is set.
+    """
 
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="playbooks")
     user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
@@ -29,6 +33,10 @@ class Playbook(TenantModel):
     )
     workspace = models.ForeignKey(Workspace, on_delete=models.SET_NULL, null=True, related_name="+")
     deliver_to = models.JSONField(null=True, blank=True)
+    run_at = models.DateTimeField(null=True, blank=True)
+    made_by = models.ForeignKey(Agent, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    hops = models.PositiveSmallIntegerField(default=0)
+    max_budget_microusd = models.BigIntegerField(null=True, blank=True)
     sealed_hook_secret = models.BinaryField(null=True)
     hook_key_id = models.CharField(max_length=40, blank=True)
     next_run_at = models.DateTimeField(null=True, blank=True)

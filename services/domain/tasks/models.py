@@ -85,6 +85,9 @@ class Task(TenantModel):
                 condition=Q(status__in=["starting", "running", "waiting"]),
             ),
             models.Index(fields=["workspace", "id"], name="task_of_workspace"),
+            models.Index(
+                fields=["org_id", "user", "created_at"], name="task_passed_on", condition=Q(hops__gt=0)
+            ),
         ]
         constraints = [
             # A workspace works on one task at a time; two dispatchers cannot both win.

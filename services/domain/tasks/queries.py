@@ -10,6 +10,7 @@ from services.domain.actors import Actor, require
 from services.domain.errors import TaskMissing, TokenInvalid
 from services.domain.identity.models import Organisation
 from services.domain.tasks.models import FINAL, Task, TaskToken
+from services.domain.workspaces.reach import tasks_in_reach
 from services.kit.clock import now
 from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token
 
@@ -17,7 +18,7 @@ from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token
 def list_tasks(actor: Actor) -> QuerySet[Task]:
     """Return the tasks that the actor may see; to be read in the tenant's transaction."""
     require(actor, "tasks:read")
-    return Task.objects.select_related("agent")
+    return Task.objects.select_related("agent").filter(tasks_in_reach(actor))
 
 
 def get_task(actor: Actor, task_id: uuid.UUID) -> Task:
@@ -67,7 +68,19 @@ def agent_actor(task: Task) -> Actor:
         role="member",
         user_id=task.user_id,
         task_id=task.id,
+        agent_id=task.agent_id,
+        workspace_id=task.workspace_id,
         scopes=frozenset(
-            {"tasks:read", "tasks:write", "workspaces:read", "memory:read", "memory:write", "agents:read"}
+            {
+                "tasks:read",
+                "tasks:write",
+                "workspaces:read",
+                "workspaces:write",
+                "memory:read",
+                "memory:write",
+                "agents:read",
+                "playbooks:read",
+                "playbooks:write",
+            }
         ),
     )

@@ -14,7 +14,6 @@ from services.domain.agents.actions import get_usable_agent
 from services.domain.agents.models import Agent
 from services.domain.chats.places import check_deliver_to
 from services.domain.errors import (
-    Conflict,
     IdempotencyKeyReused,
     Invalid,
     PromptInvalid,
@@ -28,13 +27,13 @@ from services.domain.identity.models import Organisation
 from services.domain.outbox.jobs import DispatchTask, enqueue
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import FINAL, MAX_PROMPT_CHARS, IdempotencyKey, Task, TaskMode, TaskStatus
+from services.domain.tasks.passing import find_parent, refuse_loops
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import create_workspace, get_open_workspace
 from services.domain.workspaces.models import Workspace
+from services.domain.workspaces.reach import tasks_in_reach
 from services.kit.clock import now
 from services.kit.redisbus import nudge
-
-MAX_HOPS = 5
 
 
 class TaskOrder(BaseModel):
@@ -64,13 +63,16 @@ class TaskOrder(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-def submit_task(actor: Actor, order: TaskOrder, *, source: str, idempotency_key: str | None = None) -> Task:
+def submit_task(
+    actor: Actor, order: TaskOrder, *, source: str, idempotency_key: str | None = None, hops: int = 0
+) -> Task:
     """Accept a piece of work: task, events and job in one transaction.
 
-    With a key that this actor used before, the first task is returned again.
+    With a key that this actor used before, the first task is returned again. An agent's counts as passed on once more;
+    `hops` is how often work had been passed on when no task submits, but a playbook that an agent made.
     Emits: TaskQueued, MessageCreated. Queues: DispatchTask.
     Raises: AgentMissing, AgentArchived, WorkspaceMissing, WorkspaceArchived, PromptInvalid, QueueFull,
-    IdempotencyKeyReused, Invalid, ChatMissing.
+    IdempotencyKeyReused, Invalid, ChatMissing, LoopStopped.
     """
     require(actor, "tasks:write")
     _check_prompt(order.prompt)
@@ -81,7 +83,10 @@ def submit_task(actor: Actor, order: TaskOrder, *, source: str, idempotency_key:
                 return earlier
         _refuse_when_full()
         workspace, agent = _place(actor, order, source)
-        task = _create(actor, order, workspace, agent, source)
+        parent = find_parent(actor)
+        hops = max(hops, parent.hops + 1) if parent is not None else hops
+        refuse_loops(actor, parent, hops)
+        task = _create(actor, order, workspace, agent, source, parent=parent, hops=hops)
         workspace.turn_count += 1
         workspace.last_active_at = now()
         if not workspace.name:
@@ -123,6 +128,8 @@ def cancel_task(actor: Actor, task_id: uuid.UUID) -> Task:
     """
     require(actor, "tasks:write")
     with tenant_transaction(actor.org_id):
+        if not Task.objects.filter(tasks_in_reach(actor), id=task_id).exists():
+            raise TaskMissing("There is no such task.")
         task = lock_task(task_id)
         if task.status == TaskStatus.CANCELLED:
             return task
@@ -159,8 +166,16 @@ def _check_prompt(prompt: str) -> None:
         raise PromptInvalid("The prompt holds a NUL character.", fields={"prompt": "NUL"})
 
 
-def _create(actor: Actor, order: TaskOrder, workspace: Workspace, agent: Agent, source: str) -> Task:
-    parent = _find_parent(actor)
+def _create(
+    actor: Actor,
+    order: TaskOrder,
+    workspace: Workspace,
+    agent: Agent,
+    source: str,
+    *,
+    parent: Task | None,
+    hops: int,
+) -> Task:
     return Task.objects.create(
         org_id=actor.org_id,
         workspace=workspace,
@@ -168,7 +183,7 @@ def _create(actor: Actor, order: TaskOrder, workspace: Workspace, agent: Agent, 
         user_id=actor.user_id,
         source=source,
         parent=parent,
-        hops=parent.hops + 1 if parent else 0,
+        hops=hops,
         prompt=order.prompt,
         mode=order.mode,
         model=order.model or agent.model,
@@ -198,15 +213,6 @@ def _claim_key(actor: Actor, key: str, order: TaskOrder) -> Task | None:
     return row.task
 
 
-def _find_parent(actor: Actor) -> Task | None:
-    if actor.task_id is None:
-        return None
-    parent = Task.objects.filter(id=actor.task_id).first()
-    if parent is not None and parent.hops >= MAX_HOPS:
-        raise Conflict(f"Agents may pass work on at most {MAX_HOPS} times.")
-    return parent
-
-
 def _refuse_when_full() -> None:
     limit = Organisation.objects.values_list("max_queued_tasks", flat=True).get()
     if Task.objects.filter(status=TaskStatus.QUEUED).count() >= limit:
@@ -215,13 +221,13 @@ def _refuse_when_full() -> None:
 
 def _place(actor: Actor, order: TaskOrder, source: str) -> tuple[Workspace, Agent]:
     if order.workspace_id is not None:
-        workspace = get_open_workspace(order.workspace_id)
+        workspace = get_open_workspace(actor, order.workspace_id)
         if order.agent_id is not None and order.agent_id != workspace.agent_id:
             raise Invalid("The workspace belongs to another agent.", fields={"agent_id": "differs"})
-        return workspace, get_usable_agent(workspace.agent_id)
+        return workspace, get_usable_agent(actor, workspace.agent_id)
     if order.agent_id is None:
         raise Invalid("An agent or a workspace is needed.", fields={"agent_id": "missing"})
-    agent = get_usable_agent(order.agent_id)
+    agent = get_usable_agent(actor, order.agent_id)
     is_session = order.mode == TaskMode.SESSION
     return create_workspace(actor, agent, source=source, is_persistent=is_session), agent
 

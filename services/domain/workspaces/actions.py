@@ -16,7 +16,7 @@ from services.domain.plane.queries import find_sandbox_of
 from services.domain.plane.volumes import order_archive
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.models import SessionEntry, Workspace
-from services.domain.workspaces.queries import lock_workspace
+from services.domain.workspaces.queries import lock_own_workspace, lock_workspace
 from services.kit.clock import now
 
 
@@ -51,7 +51,7 @@ def archive_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
-        workspace = lock_workspace(workspace_id)
+        workspace = lock_own_workspace(actor, workspace_id)
         _refuse_while_active(workspace)
         if workspace.archived_at is None:
             workspace.archived_at = now()
@@ -69,7 +69,7 @@ def restore_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
         workspace = lock_workspace(workspace_id)
-        get_usable_agent(workspace.agent_id)
+        get_usable_agent(actor, workspace.agent_id)
         if workspace.archived_at is not None:
             workspace.archived_at = None
             workspace.save(update_fields=["archived_at"])
@@ -124,9 +124,9 @@ def save_session(workspace: Workspace, session_id: str, entries: list[dict[str, 
     )
 
 
-def get_open_workspace(workspace_id: uuid.UUID) -> Workspace:
-    """Return a workspace that may get work, locked. Raises: WorkspaceMissing, WorkspaceArchived."""
-    workspace = lock_workspace(workspace_id)
+def get_open_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
+    """Return a workspace to which the actor may give work, locked. Raises: WorkspaceMissing, WorkspaceArchived."""
+    workspace = lock_own_workspace(actor, workspace_id)
     if workspace.archived_at is not None:
         raise WorkspaceArchived("The workspace is archived.")
     return workspace

@@ -10,21 +10,23 @@ from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from services.domain.actors import Actor, may, require
 from services.domain.agents.models import Agent
+from services.domain.agents.queries import visible_agents
 from services.domain.errors import WorkspaceMissing
 from services.domain.tasks.models import Task
 from services.domain.workspaces.models import SessionEntry, Workspace
+from services.domain.workspaces.reach import workspaces_in_reach
 
 
 def list_workspaces(actor: Actor) -> QuerySet[Workspace]:
     """Return the workspaces that the actor may see; to be read in the tenant's transaction."""
     require(actor, "workspaces:read")
-    return Workspace.objects.select_related("agent")
+    return Workspace.objects.select_related("agent").filter(workspaces_in_reach(actor))
 
 
 def find_usual_agent_id(actor: Actor) -> uuid.UUID | None:
     """Return the agent that the person used last, or else the organisation's first; None when there is none."""
     require(actor, "workspaces:read")
-    usable = Agent.objects.filter(archived_at=None)
+    usable = Agent.objects.filter(visible_agents(actor), archived_at=None)
     used = Workspace.objects.filter(user=actor.user_id, agent__archived_at=None).order_by("-last_active_at")
     return (
         used.values_list("agent_id", flat=True).first()
@@ -61,8 +63,15 @@ def list_recent_workspaces(
     return list(rows.order_by("-last_active_at")[:limit])
 
 
+def lock_own_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
+    """Return a workspace that the actor reaches, locked. Raises: WorkspaceMissing."""
+    if not Workspace.objects.filter(workspaces_in_reach(actor), id=workspace_id).exists():
+        raise WorkspaceMissing("There is no such workspace.")
+    return lock_workspace(workspace_id)
+
+
 def lock_workspace(workspace_id: uuid.UUID) -> Workspace:
-    """Return one workspace, locked. Raises: WorkspaceMissing."""
+    """Return one workspace, locked, whosever it is. Raises: WorkspaceMissing."""
     workspace = Workspace.objects.select_for_update().filter(id=workspace_id).first()
     if workspace is None:
         raise WorkspaceMissing("There is no such workspace.")

@@ -102,6 +102,21 @@ class AgentForm(DomainForm):
         help_text="How long the sandbox stays warm after a task. Its files are kept.",
     )
 
+    is_shared = forms.BooleanField(
+        label="Shared",
+        required=False,
+        initial=True,
+        help_text="Everybody in the organisation sees and uses it.",
+    )
+    reads_all_memories = forms.BooleanField(
+        label="Reads all memories",
+        required=False,
+        help_text="It may search what all agents remember of the person it works for.",
+    )
+    installs_packages = forms.BooleanField(
+        label="Installs packages", required=False, help_text="It may add packages to itself without asking."
+    )
+
     apt_packages = _package_field("Debian packages", "One a line, such as `ffmpeg` or `jq=1.6-2.1`.")
     pip_packages = _package_field("Python packages", "One a line, such as `requests==2.32.3`. Wheels only.")
     npm_packages = _package_field(
@@ -109,7 +124,7 @@ class AgentForm(DomainForm):
     )
 
     basics = ("name", "description", "provider", "model", "instructions")
-    abilities = ("mcp_servers", "tools", "egress")
+    abilities = ("mcp_servers", "tools", "egress", "is_shared", "reads_all_memories", "installs_packages")
     packages = tuple(f"{kind}_packages" for kind in PACKAGE_KINDS)
     limits = ("timeout_s", "max_turns", "max_budget_usd", "memory_mb", "cpus", "idle_stop_s")
 

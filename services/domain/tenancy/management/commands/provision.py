@@ -16,7 +16,11 @@ from services.kit.environment import environment, postgres_parts
 
 # The policies name these roles, so their names are fixed.
 ROLES = ("slipway_owner", "slipway_app", "slipway_operator", "slipway_relay", "slipway_plane")
-PUBLIC_FUNCTIONS_FOR_SEARCH = ("ts_match_vq(tsvector, tsquery)",)
+PUBLIC_FUNCTIONS_FOR_SEARCH = (
+    "ts_match_vq(tsvector, tsquery)",
+    # `%>`, by which misspelt words are found. Source: pg_trgm's own SQL.
+    "word_similarity_commutator_op(text, text)",
+)
 
 
 class Command(BaseCommand):
@@ -104,6 +108,7 @@ def _grant(admin: SecretStr, name: str, writers: tuple[str, ...], visitors: tupl
                         "ALTER DEFAULT PRIVILEGES FOR ROLE slipway_owner IN SCHEMA public GRANT {} ON {} TO {}"
                     ).format(sql.SQL(rights), sql.SQL(what), sql.Identifier(role))
                 )
+        connection.execute("CREATE EXTENSION IF NOT EXISTS pg_trgm")
         # Without this, row-level security keeps full-text search from using its index.
         for function in PUBLIC_FUNCTIONS_FOR_SEARCH:
             connection.execute(sql.SQL("ALTER FUNCTION {} LEAKPROOF").format(sql.SQL(function)))
