@@ -136,6 +136,10 @@ class ApprovalMissing(Missing):
     code = "approval_not_found"
 
 
+class ApprovalRuleMissing(Missing):
+    code = "approval_rule_not_found"
+
+
 class UpstreamMissing(Missing):
     code = "mcp_server_not_found"
 
@@ -278,6 +282,18 @@ class NotGranted(NotPermitted):
     code = "not_granted"
 
 
+class NotTheDecider(NotPermitted):
+    """Somebody else is named to decide this, or the person that the work is for cannot decide it alone."""
+
+    code = "not_the_decider"
+
+
+class CallDenied(NotPermitted):
+    """A rule of the organisation, or a person, denied a tool call."""
+
+    code = "call_denied"
+
+
 class FileDenied(NotPermitted):
     """The file's own permissions do not let the platform do this."""
 
@@ -327,6 +343,20 @@ class PromptInvalid(Invalid):
 
 class ScheduleInvalid(Invalid):
     code = "schedule_invalid"
+
+
+class PatternInvalid(Invalid):
+    """A rule's pattern is none that can be matched with."""
+
+    code = "pattern_invalid"
+
+
+class PatternTooCostly(Invalid):
+    code = "pattern_too_costly"
+
+
+class ArgumentPathInvalid(Invalid):
+    code = "argument_path_invalid"
 
 
 class CursorInvalid(Invalid):

@@ -14,6 +14,8 @@ from services.api.linking import checked_config
 from services.domain.agents.actions import update_agent
 from services.domain.approvals.actions import Question, request_approval
 from services.domain.approvals.models import Approval
+from services.domain.approvals.rule_actions import create_rule
+from services.domain.approvals.rules import RuleFields
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery
@@ -110,6 +112,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "command_id": start_command(owner, task.workspace_id, "true", timeout_s=60).id,
         "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,
         "approval_id": _ask(task).id,
+        "rule_id": create_rule(owner, RuleFields(effect="hold", tool="weather.*")).id,
         "token_id": create_token(owner, name="spare")[0].id,
         "user_id": acme.users["bob"].pk,
     }

@@ -42,6 +42,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", "mcp_servers/<uuid:server_id>"): {"timeout_s": 9},
     ("post", "mcp_servers/<uuid:server_id>/approve_tools"): {"tools_digest": ""},
     ("post", "approvals/<uuid:approval_id>/decide"): {"decision": "allow", "scope": "always"},
+    ("post", "approval_rules"): {"effect": "deny", "tool": "*", "agent_id": "agent_id"},
+    ("patch", "approval_rules/<uuid:rule_id>"): {"effect": "allow"},
 }  # fmt: skip
 # These create something of mallory's own, and name nothing of acme's.
 OF_HER_OWN = {("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers")}
@@ -123,7 +125,7 @@ def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world
     "query",
     ["tasks?agent_id={agent_id}", "tasks?workspace_id={workspace_id}", "workspaces?agent_id={agent_id}",
      "playbooks?agent_id={agent_id}", "chats?link_id={link_id}", "wirings?chat_id={chat_id}",
-     "deliveries?chat_id={chat_id}", "deliveries?task_id={task_id}"],
+     "deliveries?chat_id={chat_id}", "deliveries?task_id={task_id}", "approvals?task_id={task_id}"],
 )  # fmt: skip
 def test_a_list_narrowed_to_acmes_things_is_empty_for_mallory(world, mallory, alice, query):
     path = "/v1/" + query.format(**{name: str(found) for name, found in world.ids.items()})

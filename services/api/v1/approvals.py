@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Endpoint, operation
@@ -13,8 +13,15 @@ from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Moment, Page, Shape
 from services.domain.approvals.actions import decide_approval
 from services.domain.approvals.models import Approval
-from services.domain.approvals.queries import get_approval, list_approvals
-from services.domain.errors import ApprovalClosed, ApprovalMissing
+from services.domain.approvals.queries import (
+    find_call_of,
+    get_approval,
+    list_approvals,
+    list_votes,
+    show_subject,
+)
+from services.domain.errors import ApprovalClosed, ApprovalMissing, NotTheDecider
+from services.domain.tenancy.transaction import tenant_transaction
 
 
 class ApprovalDecision(Closed):
@@ -24,8 +31,32 @@ class ApprovalDecision(Closed):
     scope: Literal["once", "always"] = "once"
 
 
+class YesShape(BaseModel):
+    """One person's yes, where two are needed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    user_id: uuid.UUID
+    scope: Literal["once", "always"]
+    at: Moment
+
+
+class HeldCallShape(BaseModel):
+    """What became of the call that a `tool_call` is about: it waits, runs, has run, or was not run for a reason."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    state: Literal["held", "running", "done", "refused", "lost"]
+    reason: str
+    finished_at: Moment | None
+
+
 class ApprovalShape(Shape):
-    """Something that an agent asks for. For `egress` the subject is the host, the port and perhaps the methods."""
+    """Something that an agent asks for; `title` is the subject in one line.
+
+    For `egress` the subject is the host, the port and perhaps the methods, for `tool_call` the server, the tool and all
+    arguments. `people` must agree, `agreed` have. `decider_role` at least decides it, or one of `decider_ids`.
+    """
 
     id: uuid.UUID
     kind: str
@@ -33,8 +64,16 @@ class ApprovalShape(Shape):
     workspace_id: uuid.UUID | None
     task_id: uuid.UUID | None
     agent_id: uuid.UUID | None
+    rule_id: uuid.UUID | None
+    title: str
     status: Literal["pending", "allowed", "denied", "expired"]
     scope: str
+    people: int
+    agreed: list[YesShape]
+    decider_role: str
+    decider_ids: list[uuid.UUID]
+    may_decide_own: bool
+    call: HeldCallShape | None
     asked_at: Moment
     expires_at: Moment
     decided_by_id: uuid.UUID | None
@@ -42,8 +81,21 @@ class ApprovalShape(Shape):
 
     @classmethod
     def of(cls, approval: Approval) -> Self:
-        """Show a row."""
-        return cls.model_validate(approval)
+        """Show a row that was read with its votes and its call, in the tenant's transaction."""
+        made = {"title", "agreed", "call"}
+        same = {name: getattr(approval, name) for name in cls.model_fields if name not in made}
+        call = find_call_of(approval)
+        return cls(
+            **same,
+            title=show_subject(approval),
+            agreed=[
+                YesShape(user_id=vote.user_id, scope=vote.scope, at=vote.created_at)
+                for vote in list_votes(approval)
+            ],
+            call=HeldCallShape(state=call.state, reason=call.reason, finished_at=call.finished_at)
+            if call
+            else None,
+        )
 
 
 class ApprovalQuery(PageQuery):
@@ -52,6 +104,8 @@ class ApprovalQuery(PageQuery):
     status: Literal["pending", "allowed", "denied", "expired"] | None = None
     kind: str | None = Field(default=None, pattern=r"^[a-z_]{1,20}$")
     workspace_id: uuid.UUID | None = None
+    task_id: uuid.UUID | None = None
+    agent_id: uuid.UUID | None = None
 
 
 class Approvals(Endpoint):
@@ -81,7 +135,9 @@ class ApprovalDecide(Endpoint):
 
     tag = "approvals"
 
-    @operation(errors=(ApprovalMissing, ApprovalClosed))
+    @operation(errors=(ApprovalMissing, ApprovalClosed, NotTheDecider))
     def post(self, call: Call, approval_id: uuid.UUID, body: ApprovalDecision) -> ApprovalShape:
-        """Allow or deny what was asked for."""
-        return ApprovalShape.of(decide_approval(call.actor, approval_id, body.decision, body.scope))
+        """Allow or deny what was asked for; where two people must agree, the first yes leaves it pending."""
+        decided = decide_approval(call.actor, approval_id, body.decision, body.scope)
+        with tenant_transaction(call.actor.org_id):
+            return ApprovalShape.of(decided)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.api.http.operations import Endpoint
 from services.api.v1 import (
     agents,
+    approval_rules,
     approvals,
     chats,
     commands,
@@ -65,6 +66,8 @@ ROUTES: tuple[tuple[str, type[Endpoint]], ...] = (
     ("approvals", approvals.Approvals),
     ("approvals/<uuid:approval_id>", approvals.OneApproval),
     ("approvals/<uuid:approval_id>/decide", approvals.ApprovalDecide),
+    ("approval_rules", approval_rules.Rules),
+    ("approval_rules/<uuid:rule_id>", approval_rules.OneRule),
     ("mcp_servers", upstreams.Servers),
     ("mcp_servers/<uuid:server_id>", upstreams.OneServer),
     ("mcp_servers/<uuid:server_id>/refresh", upstreams.ServerRefresh),

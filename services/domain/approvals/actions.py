@@ -1,4 +1,4 @@
-"""Asking for an approval, deciding it, and letting it expire."""
+"""Asking for an approval, deciding it, using it, and letting it expire."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from services.domain.actors import Actor, require
+from services.domain.approvals.deciders import add_yes, list_good_votes, refuse_own_alone, require_decider
 from services.domain.approvals.kinds import KINDS
-from services.domain.approvals.models import Approval, ApprovalScope, ApprovalStatus
+from services.domain.approvals.models import Approval, ApprovalScope, ApprovalStatus, ApprovalVote
+from services.domain.approvals.rules import Terms
+from services.domain.approvals.telling import tell_agreed, tell_decided, tell_requested
 from services.domain.errors import ApprovalClosed, ApprovalMissing, NotPermitted
-from services.domain.events.log import record_event
-from services.domain.events.types import ApprovalDecided, ApprovalRequested, EventData
+from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
-LIFETIME = timedelta(days=7)
 # A hostile sandbox can ask for a million hosts; nobody reads more than these.
 MAX_PENDING = 50
 _EXPIRE_AT_ONCE = 500
@@ -31,7 +31,11 @@ Scope = Literal["once", "always"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked, of whom it is asked for, and on what occasion."""
+    """What is asked, of whom it is asked for, and on what occasion.
+
+    `subject` is the kind's own, as its model stores it. `identity` is what makes two questions the same, where that is
+    not the subject. `terms` say how it is decided, where the kind's own are not meant.
+    """
 
     org_id: uuid.UUID
     kind: str
@@ -39,6 +43,15 @@ class Question:
     workspace_id: uuid.UUID | None = None
     agent_id: uuid.UUID | None = None
     task_id: uuid.UUID | None = None
+    identity: dict[str, Any] | None = None
+    terms: Terms | None = None
+    rule_id: uuid.UUID | None = None
+
+    @property
+    def key(self) -> str:
+        """Return a hash by which the same question is recognised."""
+        what = self.subject if self.identity is None else self.identity
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def request_approval(question: Question) -> Approval | None:
@@ -46,40 +59,21 @@ def request_approval(question: Question) -> Approval | None:
 
     Returns the open or denied one that there is already; None when too many wait. Emits: ApprovalRequested.
     """
-    key = _key_of(question.subject)
-    of_workspace = Q(workspace=None) if question.workspace_id is None else Q(workspace=question.workspace_id)
-    same = Approval.objects.filter(of_workspace, kind=question.kind)
-    asked = same.filter(subject_key=key, status__in=(ApprovalStatus.PENDING, ApprovalStatus.DENIED)).order_by(
-        "-id"
-    )
+    same = _same_place(question)
+    asked = same.filter(
+        subject_key=question.key, status__in=(ApprovalStatus.PENDING, ApprovalStatus.DENIED)
+    ).order_by("-id")
     found = asked.first()
     if found is not None:
         return found
     if same.filter(status=ApprovalStatus.PENDING).count() >= MAX_PENDING:
         return None
-    moment = now()
-    approval = Approval(
-        org_id=question.org_id,
-        workspace_id=question.workspace_id,
-        task_id=question.task_id,
-        agent_id=question.agent_id,
-        kind=question.kind,
-        subject=question.subject,
-        subject_key=key,
-        asked_at=moment,
-        expires_at=moment + LIFETIME,
-    )
+    approval = _made(question)
     # Two gateways may ask at once; the row of the first counts.
     Approval.objects.bulk_create([approval], ignore_conflicts=True)
     stored = asked.first()
     if stored is not None and stored.id == approval.id:
-        event = ApprovalRequested(
-            approval_id=str(approval.id),
-            kind=approval.kind,
-            subject=approval.subject,
-            workspace_id=_text(stored),
-        )
-        _tell(stored, event)
+        tell_requested(approval)
     return stored
 
 
@@ -88,31 +82,56 @@ def decide_approval(
 ) -> Approval:
     """Allow or deny what was asked for: `once` for its workspace, `always` for its agent. Agents decide nothing.
 
-    Raises: ApprovalMissing, ApprovalClosed, NotPermitted, Invalid. Locks: the approval, then the agent.
-    Emits: ApprovalDecided.
+    Where two people must agree, the first yes is kept and the approval stays pending; one no is enough.
+    Raises: ApprovalMissing, ApprovalClosed, NotPermitted, NotTheDecider, Invalid. Locks: the approval, then the agent.
+    Emits: ApprovalAgreed or ApprovalDecided.
     """
     if actor.kind == "agent":
         raise NotPermitted("A person decides this.")
     require(actor, "workspaces:write", role="member")
-    is_lasting = decision == "allow" and scope == "always"
-    if is_lasting:
+    if decision == "allow" and scope == "always":
         require(actor, "agents:write", role="member")
     with tenant_transaction(actor.org_id):
         approval = Approval.objects.select_for_update().filter(id=approval_id).first()
         if approval is None:
             raise ApprovalMissing("There is no such approval.")
+        require_decider(actor, approval)
         status = ApprovalStatus.ALLOWED if decision == "allow" else ApprovalStatus.DENIED
         chosen = "" if decision == "deny" else ApprovalScope(scope)
         if (approval.status, approval.scope) == (status, chosen):
             return approval
         if not _is_open(approval):
             raise ApprovalClosed("This was decided before, or its time is over.")
-        if is_lasting:
-            KINDS[approval.kind].grant_always(actor, approval)
-        elif decision == "allow":
-            KINDS[approval.kind].grant_once(actor, approval)
-        _decide(approval, status, scope=chosen, user_id=actor.user_id)
+        if decision == "allow":
+            _allow(actor, approval, ApprovalScope(scope))
+        else:
+            ApprovalVote.objects.filter(approval=approval).delete()
+            close_locked_approval(approval, status, user_id=actor.user_id)
         return approval
+
+
+def use_approval(question: Question) -> Approval | None:
+    """Take one use of what was allowed once, inside the caller's transaction; None when there is none left.
+
+    For kinds whose yes is good for one use: of many that ask at once, one gets it.
+    """
+    allowed = (
+        _same_place(question)
+        .select_for_update(of=("self",))
+        .filter(
+            subject_key=question.key,
+            status=ApprovalStatus.ALLOWED,
+            scope=ApprovalScope.ONCE,
+            used_at=None,
+            expires_at__gt=now(),
+        )
+    )
+    approval = allowed.order_by("id").first()
+    if approval is None:
+        return None
+    approval.used_at = now()
+    approval.save(update_fields=["used_at"])
+    return approval
 
 
 def all_tenants_expire_approvals() -> int:
@@ -126,9 +145,72 @@ def all_tenants_expire_approvals() -> int:
             )
             approval = pending.first()
             if approval is not None:
-                _decide(approval, ApprovalStatus.EXPIRED)
+                close_locked_approval(approval, ApprovalStatus.EXPIRED)
                 expired += 1
     return expired
+
+
+def close_locked_approval(
+    approval: Approval,
+    status: ApprovalStatus,
+    *,
+    scope: str = "",
+    user_id: uuid.UUID | None = None,
+    agreed_by: tuple[uuid.UUID, ...] = (),
+) -> None:
+    """Write down what became of an approval whose row is locked. Emits: ApprovalDecided."""
+    approval.status, approval.scope = status, scope
+    approval.decided_by_id, approval.decided_at = user_id, now()
+    approval.save(update_fields=["status", "scope", "decided_by", "decided_at"])
+    tell_decided(approval, agreed_by)
+
+
+def _allow(actor: Actor, approval: Approval, scope: ApprovalScope) -> None:
+    refuse_own_alone(actor, approval)
+    agreed_by: tuple[uuid.UUID, ...] = ()
+    if approval.people > 1:
+        is_new = add_yes(actor, approval, scope)
+        votes = list_good_votes(approval)
+        if len(votes) < approval.people:
+            if is_new and actor.user_id is not None:
+                tell_agreed(approval, actor.user_id, len(votes))
+            return
+        agreed_by = tuple(vote.user_id for vote in votes)
+        # It reaches as far as all of them meant.
+        is_lasting = all(vote.scope == ApprovalScope.ALWAYS for vote in votes)
+        scope = ApprovalScope.ALWAYS if is_lasting else ApprovalScope.ONCE
+    KINDS[approval.kind].grant(actor, approval, scope.value)
+    close_locked_approval(
+        approval, ApprovalStatus.ALLOWED, scope=scope, user_id=actor.user_id, agreed_by=agreed_by
+    )
+
+
+def _same_place(question: Question) -> QuerySet[Approval]:
+    of_workspace = Q(workspace=None) if question.workspace_id is None else Q(workspace=question.workspace_id)
+    return Approval.objects.filter(of_workspace, kind=question.kind)
+
+
+def _made(question: Question) -> Approval:
+    moment = now()
+    terms = question.terms or KINDS[question.kind].terms
+    task = Task.objects.filter(id=question.task_id).only("user_id").first() if question.task_id else None
+    return Approval(
+        org_id=question.org_id,
+        workspace_id=question.workspace_id,
+        task_id=question.task_id,
+        agent_id=question.agent_id,
+        rule_id=question.rule_id,
+        for_user_id=task.user_id if task else None,
+        kind=question.kind,
+        subject=question.subject,
+        subject_key=question.key,
+        people=terms.people,
+        decider_role=terms.decider_role,
+        decider_ids=list(terms.decider_ids),
+        may_decide_own=terms.may_decide_own,
+        asked_at=moment,
+        expires_at=moment + terms.lifetime,
+    )
 
 
 def _is_open(approval: Approval) -> bool:
@@ -138,30 +220,3 @@ def _is_open(approval: Approval) -> bool:
     # What was added to the agent is taken away there.
     is_final = approval.status == ApprovalStatus.EXPIRED or approval.scope == ApprovalScope.ALWAYS
     return can_change and not is_final
-
-
-def _decide(
-    approval: Approval, status: ApprovalStatus, *, scope: str = "", user_id: uuid.UUID | None = None
-) -> None:
-    approval.status, approval.scope = status, scope
-    approval.decided_by_id, approval.decided_at = user_id, now()
-    approval.save(update_fields=["status", "scope", "decided_by", "decided_at"])
-    event = ApprovalDecided(
-        approval_id=str(approval.id), status=status, scope=scope, workspace_id=_text(approval)
-    )
-    _tell(approval, event)
-
-
-def _tell(approval: Approval, event: EventData) -> None:
-    """Record an event for those who follow the workspace, and for those who follow the organisation, in this order."""
-    if approval.workspace_id is not None:
-        record_event(f"workspace:{approval.workspace_id}", event, task_id=approval.task_id)
-    record_event(f"org:{approval.org_id}", event, task_id=approval.task_id)
-
-
-def _text(approval: Approval) -> str | None:
-    return str(approval.workspace_id) if approval.workspace_id is not None else None
-
-
-def _key_of(subject: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(subject, sort_keys=True).encode()).hexdigest()

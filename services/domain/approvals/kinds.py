@@ -1,53 +1,69 @@
-"""The kinds of things that are asked for: what a question is about, in one line, and what a lasting yes changes."""
+"""The kinds of things that are asked for: what a question is about, in one line, and what a yes changes."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from services.domain.actors import Actor
 from services.domain.agents.actions import lock_agent, update_agent
+from services.domain.approvals.grants import Grant, find_grant_of
 from services.domain.approvals.models import Approval
-from services.domain.egress.rules import EgressRule, show_rule
+from services.domain.approvals.rules import Terms
+from services.domain.approvals.subjects import (
+    CREDENTIAL,
+    EGRESS,
+    MCP_SERVER,
+    PACKAGES,
+    TOOL_CALL,
+    UNKNOWN_SENDER,
+    CredentialSubject,
+    EgressSubject,
+    McpServerSubject,
+    PackagesSubject,
+    Subject,
+    ToolCallSubject,
+    ToolsSubject,
+    UnknownSenderSubject,
+)
+from services.domain.approvals.tool_calls import allow_call, allow_tool
+from services.domain.images.packages import Packages, packages_of
+from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.domain.upstreams.review import accept_tools
 from services.domain.upstreams.telling import MCP_TOOLS
 
-EGRESS = "egress"
+_USUAL_TERMS = Terms()
 
 
-class EgressSubject(BaseModel):
-    """A host that an agent was refused; with `methods`, the method that its list lacks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    host: str
-    port: int
-    methods: list[str] | None = None
-
-    @property
-    def rule(self) -> EgressRule:
-        """Return the entry that would have let it through."""
-        return EgressRule(host=self.host, port=self.port, methods=self.methods)
+def _nothing(actor: Actor, approval: Approval) -> None:
+    """Change nothing: the kind's own code reads what was allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind. `is_changeable` says that a decision may be replaced by another one later."""
+    """One kind. `is_changeable` says that a decision may be replaced by another one later.
+
+    `terms` is how it is decided where the question does not say. What is registered in `grants` comes before what
+    stands here.
+    """
 
     name: str
     question: str
-    show: Callable[[dict[str, Any]], str]
-    grant_always: Callable[[Actor, Approval], None]
-    is_changeable: bool
-    grant_once: Callable[[Actor, Approval], None] = lambda actor, approval: None
+    subject: type[Subject]
+    is_changeable: bool = False
+    terms: Terms = _USUAL_TERMS
+    once: Grant = _nothing
+    always: Grant = _nothing
 
+    def show(self, subject: dict[str, Any]) -> str:
+        """Return a stored subject in one line."""
+        return self.subject.model_validate(subject).show()
 
-def _show_egress(subject: dict[str, Any]) -> str:
-    return show_rule(EgressSubject.model_validate(subject).rule)
+    def grant(self, actor: Actor, approval: Approval, scope: str) -> None:
+        """Do what a yes of this reach means, in the caller's transaction."""
+        own = self.always if scope == "always" else self.once
+        (find_grant_of(self.name, scope) or own)(actor, approval)
 
 
 def _add_to_allowlist(actor: Actor, approval: Approval) -> None:
@@ -60,23 +76,52 @@ def _add_to_allowlist(actor: Actor, approval: Approval) -> None:
         update_agent(actor, approval.agent_id, {"egress": [*known, rule]})
 
 
-def _show_tools(subject: dict[str, Any]) -> str:
-    return f"{subject['server']}: {', '.join(subject['tools'])}"
-
-
 def _accept_tools(actor: Actor, approval: Approval) -> None:
     """Accept the tools that the question was about, in the caller's transaction. Raises: ToolsChangedAgain."""
     accept_tools(actor, uuid.UUID(approval.subject["server_id"]), approval.subject["digest"])
 
 
+def _add_packages(actor: Actor, approval: Approval) -> None:
+    """Add the packages to the agent's, in the caller's transaction; its image is built anew. Raises: Invalid."""
+    if approval.agent_id is None:
+        return
+    wanted = PackagesSubject.model_validate(approval.subject).packages
+    known = packages_of(lock_agent(approval.agent_id).packages).model_dump()
+    # Another version of a package that is there already is for a person to write into the list.
+    merged = {manager: [*known[manager], *entries] for manager, entries in wanted.model_dump().items()}
+    update_agent(actor, approval.agent_id, {"packages": Packages.model_validate(merged)})
+
+
+def _add_server(actor: Actor, approval: Approval) -> None:
+    """Register the server and let the agent use it, in the caller's transaction. Its tools wait for a review.
+
+    Raises: Invalid, NameTaken, QueueFull, RoleMissing.
+    """
+    wanted = McpServerSubject.model_validate(approval.subject)
+    if wanted.url is None:
+        return
+    register_upstream(actor, NewUpstream(name=wanted.name, url=wanted.url))
+    if approval.agent_id is not None:
+        names = lock_agent(approval.agent_id).mcp_servers
+        update_agent(actor, approval.agent_id, {"mcp_servers": [*names, wanted.name]})
+
+
 KINDS: dict[str, Kind] = {
-    EGRESS: Kind(EGRESS, "wants to reach", _show_egress, _add_to_allowlist, is_changeable=True),
-    MCP_TOOLS: Kind(
-        MCP_TOOLS,
-        "waits for a review of",
-        _show_tools,
-        _accept_tools,
-        is_changeable=False,
-        grant_once=_accept_tools,
-    ),
+    kind.name: kind
+    for kind in (
+        Kind(EGRESS, "wants to reach", EgressSubject, is_changeable=True, always=_add_to_allowlist),
+        Kind(MCP_TOOLS, "waits for a review of", ToolsSubject, once=_accept_tools, always=_accept_tools),
+        Kind(TOOL_CALL, "wants to call", ToolCallSubject, once=allow_call, always=allow_tool),
+        Kind(PACKAGES, "wants to install", PackagesSubject, once=_add_packages, always=_add_packages),
+        Kind(
+            MCP_SERVER,
+            "wants to use the MCP server",
+            McpServerSubject,
+            terms=Terms(decider_role="admin"),
+            once=_add_server,
+            always=_add_server,
+        ),
+        Kind(CREDENTIAL, "wants to use the credential", CredentialSubject),
+        Kind(UNKNOWN_SENDER, "hears from somebody unknown:", UnknownSenderSubject, is_changeable=True),
+    )
 }

@@ -7,7 +7,8 @@ import uuid
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, may, require
-from services.domain.approvals.models import Approval, ApprovalStatus
+from services.domain.approvals.kinds import KINDS
+from services.domain.approvals.models import Approval, ApprovalStatus, ApprovalVote, HeldCall
 from services.domain.errors import ApprovalMissing
 from services.kit.clock import now
 
@@ -18,7 +19,8 @@ PENDING_SHOWN = 200
 def list_approvals(actor: Actor) -> QuerySet[Approval]:
     """Return the approvals that the actor may see; to be read in the tenant's transaction."""
     require(actor, "workspaces:read")
-    return Approval.objects.select_related("workspace", "agent")
+    rows = Approval.objects.select_related("workspace", "agent", "call").prefetch_related("votes")
+    return rows.defer("call__sealed_arguments", "call__result")
 
 
 def get_approval(actor: Actor, approval_id: uuid.UUID) -> Approval:
@@ -46,3 +48,20 @@ def count_pending_approvals(actor: Actor) -> int:
     if not may(actor, "workspaces:read"):
         return 0
     return Approval.objects.filter(status=ApprovalStatus.PENDING, expires_at__gt=now()).count()
+
+
+def show_subject(approval: Approval) -> str:
+    """Return what is asked for in one line."""
+    return KINDS[approval.kind].show(approval.subject)
+
+
+def list_votes(approval: Approval) -> list[ApprovalVote]:
+    """List the yeses of what two must agree to, the first one first; in the tenant's transaction."""
+    return sorted(approval.votes.all(), key=lambda vote: vote.id)
+
+
+def find_call_of(approval: Approval) -> HeldCall | None:
+    """Return the call that an approval of that kind holds; in the tenant's transaction."""
+    # Django's "there is none" is an AttributeError as well.
+    call: HeldCall | None = getattr(approval, "call", None)
+    return call

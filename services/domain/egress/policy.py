@@ -5,8 +5,8 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from services.domain.approvals.kinds import EGRESS, EgressSubject
 from services.domain.approvals.models import Approval, ApprovalScope, ApprovalStatus
+from services.domain.approvals.subjects import EGRESS, EgressSubject
 from services.domain.egress.rules import EgressRule, Grant, find_grant, read_rules
 from services.domain.plane.models import HOLDS_SLOT, Sandbox
 from services.domain.plane.queries import find_sandbox

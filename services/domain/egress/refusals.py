@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from services.domain.approvals.actions import Question, request_approval
-from services.domain.approvals.kinds import EGRESS, EgressSubject
+from services.domain.approvals.subjects import EGRESS, EgressSubject
 from services.domain.egress.policy import Policy
 from services.domain.egress.rules import EgressRule
 from services.domain.events.log import NewEvent, record_events

@@ -139,12 +139,38 @@ class ApprovalRequested(EventData):
     workspace_id: str | None = None
 
 
+class ApprovalAgreed(EventData):
+    """One person's yes to what `needed` people must agree to; `agreed` have by now."""
+
+    type: ClassVar[str] = "approval.agreed"
+    approval_id: str
+    user_id: str
+    agreed: int
+    needed: int
+    workspace_id: str | None = None
+
+
 class ApprovalDecided(EventData):
+    """`decided_by` is the person whose word it was, `agreed_by` all of them where two were needed."""
+
     type: ClassVar[str] = "approval.decided"
     approval_id: str
     status: Literal["allowed", "denied", "expired"]
     scope: str = ""
     workspace_id: str | None = None
+    decided_by: str | None = None
+    agreed_by: list[str] = Field(default_factory=list)
+
+
+class ApprovalRuleChanged(EventData):
+    """A rule about tool calls was made, changed or removed, and by whom; in the organisation's stream."""
+
+    type: ClassVar[str] = "approval_rule.changed"
+    rule_id: str
+    change: Literal["created", "updated", "deleted"]
+    effect: Literal["allow", "hold", "deny"]
+    tool: str
+    user_id: str | None = None
 
 
 class ImageChanged(EventData):

@@ -14,7 +14,12 @@ from services.api.dashboard.pages import PageRequest, attempt, page, show, wants
 from services.domain.approvals.actions import Decision, Scope, decide_approval
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval
-from services.domain.approvals.queries import get_approval, list_decided_approvals, list_pending_approvals
+from services.domain.approvals.queries import (
+    get_approval,
+    list_decided_approvals,
+    list_pending_approvals,
+    show_subject,
+)
 from services.domain.errors import Invalid
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -68,5 +73,4 @@ def _context(request: PageRequest) -> dict[str, Any]:
 
 
 def _shown(approval: Approval) -> Shown:
-    kind = KINDS[approval.kind]
-    return Shown(approval, kind.question, kind.show(approval.subject))
+    return Shown(approval, KINDS[approval.kind].question, show_subject(approval))

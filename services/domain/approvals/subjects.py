@@ -1,0 +1,135 @@
+"""What each kind of question is about, as closed models, and how it reads in one line."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from abc import ABC, abstractmethod
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.domain.egress.rules import EgressRule, show_rule
+from services.domain.images.packages import Packages
+
+EGRESS = "egress"
+TOOL_CALL = "tool_call"
+PACKAGES = "packages"
+MCP_SERVER = "mcp_server"
+CREDENTIAL = "credential"
+UNKNOWN_SENDER = "unknown_sender"
+
+MAX_REASON_CHARS = 1_000
+
+
+class Subject(BaseModel, ABC):
+    """The base of what a question is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @abstractmethod
+    def show(self) -> str:
+        """Return it in one line."""
+
+    def stored(self) -> dict[str, Any]:
+        """Return it as it is kept in the row."""
+        return self.model_dump(mode="json")
+
+
+class EgressSubject(Subject):
+    """A host that an agent was refused; with `methods`, the method that its list lacks."""
+
+    host: str
+    port: int
+    methods: list[str] | None = None
+
+    @property
+    def rule(self) -> EgressRule:
+        """Return the entry that would have let it through."""
+        return EgressRule(host=self.host, port=self.port, methods=self.methods)
+
+    def show(self) -> str:
+        """Return the entry as it is typed."""
+        return show_rule(self.rule)
+
+
+class ToolsSubject(Subject):
+    """The tools of a registered server that are new or have changed."""
+
+    server_id: str
+    server: str
+    digest: str
+    tools: list[str]
+
+    def show(self) -> str:
+        """Return the server and its tools."""
+        return f"{self.server}: {', '.join(self.tools)}"
+
+
+class ToolCallSubject(Subject):
+    """One call of a tool, with all its arguments; what its schema marks as secret is masked."""
+
+    server: str
+    tool: str
+    arguments: dict[str, Any]
+
+    def show(self) -> str:
+        """Return the tool, and its arguments as far as they fit on a line."""
+        text = json.dumps(self.arguments, ensure_ascii=False)
+        return f"{self.server}.{self.tool} {text if len(text) <= 200 else text[:199] + '…'}"
+
+
+class PackagesSubject(Subject):
+    """Packages that an agent wants to have installed."""
+
+    packages: Packages
+    reason: str = Field(default="", max_length=MAX_REASON_CHARS)
+
+    def show(self) -> str:
+        """Return the packages by their manager."""
+        named = self.packages.model_dump()
+        return "; ".join(f"{manager}: {', '.join(entries)}" for manager, entries in named.items() if entries)
+
+
+class McpServerSubject(Subject):
+    """An MCP server that an agent wants to use: one elsewhere has a `url`, one inside the sandbox a `command`."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    url: str | None = Field(default=None, max_length=500)
+    command: list[str] = Field(default_factory=list, max_length=50)
+    env_names: list[str] = Field(default_factory=list, max_length=50)
+    reason: str = Field(default="", max_length=MAX_REASON_CHARS)
+
+    def show(self) -> str:
+        """Return the name and all that says what it is."""
+        with_env = f" with {', '.join(self.env_names)}" if self.env_names else ""
+        return f"{self.name}: {self.url or ' '.join(self.command)}{with_env}"
+
+
+class CredentialSubject(Subject):
+    """The use of a credential for one thing: never the credential itself."""
+
+    credential_id: uuid.UUID
+    name: str = Field(max_length=120)
+    purpose: str = Field(max_length=300, description="What it is used for, such as `POST api.github.com`.")
+
+    def show(self) -> str:
+        """Return the credential's name and what for."""
+        return f"{self.name} for {self.purpose}"
+
+
+class UnknownSenderSubject(Subject):
+    """Somebody on a platform who is nobody here. `text` is the beginning of what they wrote first."""
+
+    link_id: uuid.UUID
+    chat_id: uuid.UUID
+    sender_id: str = Field(max_length=120)
+    sender_name: str = Field(default="", max_length=200)
+    chat_title: str = Field(default="", max_length=200)
+    text: str = Field(default="", max_length=1_000)
+
+    def show(self) -> str:
+        """Return who it is, where, and what they wrote."""
+        who = f"{self.sender_name} ({self.sender_id})" if self.sender_name else self.sender_id
+        where = f" in {self.chat_title}" if self.chat_title else ""
+        return f"{who}{where}{': ' if self.text else ''}{self.text[:200]}"
