@@ -23,6 +23,8 @@ SCOPES = frozenset(
         "files",
         "commands",
         "mcp_servers",
+        "models",
+        "budgets",
     )
     for verb in ("read", "write")
 ) | {"usage:read", "terminals:write"}

@@ -39,6 +39,7 @@ DOMAIN_APPS = [
     "services.domain.metering",
     "services.domain.approvals",
     "services.domain.upstreams",
+    "services.domain.llm",
     "services.domain.outbox",
     "services.domain.tenancy",
     "services.domain.plane",

@@ -140,6 +140,18 @@ class ApprovalRuleMissing(Missing):
     code = "approval_rule_not_found"
 
 
+class LlmKeyMissing(Missing):
+    code = "llm_key_not_found"
+
+
+class BudgetMissing(Missing):
+    code = "budget_not_found"
+
+
+class CallLogMissing(Missing):
+    code = "llm_log_not_found"
+
+
 class UpstreamMissing(Missing):
     code = "mcp_server_not_found"
 
@@ -582,3 +594,24 @@ class ToolsChangedAgain(Conflict):
     """The tools are not those that were looked at."""
 
     code = "tools_changed_again"
+
+
+# --- models ------------------------------------------------------------------------------------------
+
+
+class ModelNotAllowed(Invalid):
+    """The organisation, the platform or the agent does not allow the model."""
+
+    code = "model_not_allowed"
+
+
+class LlmKeyRefused(Invalid):
+    """The vendor does not take the key."""
+
+    code = "llm_key_refused"
+
+
+class LlmKeyUnreachable(Temporary):
+    """The vendor was not reached, so that nobody knows whether the key is good."""
+
+    code = "llm_key_unreachable"

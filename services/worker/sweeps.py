@@ -12,6 +12,7 @@ from django.db import connections, transaction
 from services.domain.approvals.actions import all_tenants_expire_approvals
 from services.domain.chats.outbound import all_tenants_due_batches, all_tenants_typing_tasks
 from services.domain.errors import SlipwayError
+from services.domain.llm.spending import all_tenants_settle_abandoned
 from services.domain.metering.actions import all_tenants_forget_meters
 from services.domain.outbox.jobs import DispatchTask, FillPool, SendDelivery, ShowTyping, StopSandbox, enqueue
 from services.domain.plane.actions import enqueue_on_host
@@ -28,7 +29,6 @@ from services.domain.tasks.dispatch import (
     give_back_task,
     renew_start,
 )
-from services.domain.tasks.spending import all_tenants_settle_abandoned
 from services.domain.tasks.tokens import all_tenants_forget_old_tokens
 from services.kit.environment import environment
 from services.worker.dead_letters import drain_dead_letters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import httpx
@@ -11,18 +12,11 @@ import pytest
 from django.db import connections
 
 from services.domain.errors import BudgetExceeded, TaskMissing, TokenInvalid
+from services.domain.llm.price_list import ANTHROPIC, FAMILIES
+from services.domain.llm.prices import listed_prices
+from services.domain.llm.rates import Price, Tokens, estimate_tokens
+from services.domain.llm.spending import Reserved, all_tenants_settle_abandoned, reserve, settle
 from services.domain.tasks.models import Task, UsageRecord
-from services.domain.tasks.prices import (
-    ANTHROPIC,
-    DEAREST,
-    DEAREST_CLAUDE,
-    FAMILIES,
-    Tokens,
-    cost_microusd,
-    estimate_tokens,
-    price_of,
-)
-from services.domain.tasks.spending import all_tenants_settle_abandoned, reserve, settle
 from services.kit.clock import now
 from services.mcp_gateway.llm.usage import StreamMeter, read_usage
 from tests.domain.cast import fresh, submit
@@ -33,7 +27,15 @@ MODEL = "claude-sonnet-4-6"
 ONE_DOLLAR = Tokens(output=66_667)  # rounded up to a whole micro-dollar: 1,000,005
 
 
-def set_aside(task: Task, most: Tokens = ONE_DOLLAR) -> uuid.UUID:
+def price_of(model: str) -> Price:
+    return listed_prices().price_of(model, now())
+
+
+def cost_microusd(model: str, tokens: Tokens) -> int:
+    return price_of(model).cost_of(tokens)
+
+
+def set_aside(task: Task, most: Tokens = ONE_DOLLAR) -> Reserved:
     return reserve(task.org_id, task.id, kind="llm", model=MODEL, most=most)
 
 
@@ -66,14 +68,14 @@ def test_a_model_costs_what_its_family_costs(model, family):
 
 @pytest.mark.parametrize("model", ["gpt-9", "gpt-5.55", "gpt-50", "o33", "llama", ""])
 def test_an_unknown_model_costs_as_much_as_the_dearest(model):
-    assert price_of(model) == DEAREST
-    assert DEAREST.output == max(price.output for price in FAMILIES.values())
+    assert price_of(model) == listed_prices().dearest(now())
+    assert price_of(model).output == max(price.output for price in FAMILIES.values())
 
 
 @pytest.mark.parametrize("model", ["claude-opus-50", "claude", "claude-sonnet-5x"])
 def test_an_unknown_claude_costs_as_much_as_the_dearest_claude(model):
-    assert price_of(model) == DEAREST_CLAUDE
-    assert DEAREST_CLAUDE.output == max(price.output for price in ANTHROPIC.values())
+    assert price_of(model) == listed_prices().dearest(now(), only_claude=True)
+    assert price_of(model).output == max(price.output for price in ANTHROPIC.values())
 
 
 def test_costs_are_exact_and_rounded_up():
@@ -95,9 +97,9 @@ def test_an_estimate_counts_bytes_and_the_dearer_cache_write():
 
 def test_a_reservation_is_replaced_by_what_was_used(acme):
     task = submit(acme)
-    record_id = set_aside(task)
+    reserved = set_aside(task)
     assert (fresh(task).reserved_microusd, fresh(task).cost_microusd) == (1_000_005, 0)
-    assert settle(task.org_id, task.id, record_id, Tokens(fresh=100, output=10, cache_read=1_000))
+    assert settle(reserved, Tokens(fresh=100, output=10, cache_read=1_000))
     after = fresh(task)
     assert (after.reserved_microusd, after.cost_microusd) == (0, 300 + 150 + 300)
     assert (after.input_tokens, after.output_tokens) == (1_100, 10)
@@ -105,20 +107,20 @@ def test_a_reservation_is_replaced_by_what_was_used(acme):
 
 def test_settling_twice_changes_nothing(acme):
     task = submit(acme)
-    record_id = set_aside(task)
-    assert settle(task.org_id, task.id, record_id, None)
-    assert not settle(task.org_id, task.id, record_id, Tokens(output=1))
-    assert not settle(task.org_id, task.id, uuid.uuid4(), None)
+    reserved = set_aside(task)
+    assert settle(reserved, None)
+    assert not settle(reserved, Tokens(output=1))
+    assert not settle(Reserved(task.org_id, task.id, uuid.uuid4(), None), None)
     assert (fresh(task).cost_microusd, fresh(task).reserved_microusd) == (1_000_005, 0)
 
 
 def test_settling_at_once_settles_once(acme):
     task = submit(acme)
-    record_id = set_aside(task)
+    reserved = set_aside(task)
 
     def attempt(_: int) -> bool:
         try:
-            return settle(task.org_id, task.id, record_id, Tokens(output=100))
+            return settle(reserved, Tokens(output=100))
         finally:
             connections.close_all()
 
@@ -134,10 +136,11 @@ def test_a_call_that_could_pass_the_cap_is_refused_and_leaves_nothing(acme):
     with pytest.raises(BudgetExceeded) as refused:
         set_aside(task)
     assert refused.value.details == {
-        "cap_microusd": 2_500_000, "spent_microusd": 0, "reserved_microusd": 2_000_010, "needed_microusd": 1_000_005,
+        "level": "task", "period": None, "budget_id": None, "renews_at": None, "cap_microusd": 2_500_000,
+        "spent_microusd": 0, "reserved_microusd": 2_000_010, "needed_microusd": 1_000_005,
     }  # fmt: skip
     assert UsageRecord.objects.using("operator").filter(task_id=task.id).count() == 2
-    settle(task.org_id, task.id, first, Tokens(output=100))
+    settle(first, Tokens(output=100))
     set_aside(task)
 
 
@@ -153,7 +156,7 @@ def test_what_was_passed_on_counts_towards_the_cap_above(acme):
     child, grandchild = submit(acme), submit(acme)
     put(child, parent_id=parent.id)
     put(grandchild, parent_id=child.id)
-    settle(parent.org_id, grandchild.id, set_aside(grandchild), None)
+    settle(set_aside(grandchild), None)
     set_aside(child)
     for task in (parent, child, grandchild):
         with pytest.raises(BudgetExceeded):
@@ -185,8 +188,8 @@ def test_neither_an_ended_task_nor_another_tenants_gets_money(acme, globex):
     task = submit(acme)
     with pytest.raises(TaskMissing):
         reserve(globex.organisation.id, task.id, kind="llm", model=MODEL, most=ONE_DOLLAR)
-    record_id = set_aside(task)
-    assert not settle(globex.organisation.id, task.id, record_id, None)
+    reserved = set_aside(task)
+    assert not settle(replace(reserved, org_id=globex.organisation.id), None)
     put(task, status="succeeded")
     with pytest.raises(TokenInvalid):
         set_aside(task)
@@ -196,11 +199,11 @@ def test_calls_whose_gateway_died_are_settled_at_their_estimate(acme, globex):
     old, young, foreign = submit(acme), submit(acme), submit(globex)
     abandoned = [set_aside(old), set_aside(foreign)]
     settled = set_aside(old)
-    settle(old.org_id, old.id, settled, Tokens())
+    settle(settled, Tokens())
     set_aside(young)
-    UsageRecord.objects.using("operator").filter(id__in=[*abandoned, settled]).update(
-        created_at=now() - timedelta(hours=1)
-    )
+    UsageRecord.objects.using("operator").filter(
+        id__in=[one.record_id for one in (*abandoned, settled)]
+    ).update(created_at=now() - timedelta(hours=1))
     assert all_tenants_settle_abandoned(older_than=timedelta(minutes=30)) == 2
     assert all_tenants_settle_abandoned(older_than=timedelta(minutes=30)) == 0
     assert [(fresh(task).cost_microusd, fresh(task).reserved_microusd) for task in (old, foreign, young)] == [
@@ -235,7 +238,7 @@ def test_a_refused_call_tells_the_cli_to_stop(gateway, acme, claude, model_serve
     assert answer.status_code == 402
     error = answer.json()["error"]
     assert (error["type"], error["code"]) == ("billing_error", "budget_exceeded")
-    assert error["message"].startswith("budget_exceeded: The budget is $0.0000;")
+    assert error["message"].startswith("budget_exceeded: The budget of the task is $0.0001;")
     assert answer.headers["x-should-retry"] == "false"
     assert model_server.requests == []
     assert capped.records() == []

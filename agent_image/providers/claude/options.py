@@ -32,6 +32,8 @@ def build_environment(turn: Turn, socket_path: str) -> dict[str, str]:
     ANTHROPIC_UNIX_SOCKET needs an http:// base URL: with another one the CLI speaks TLS to the socket.
     """
     environment = {**turn.env, **_QUIET}
+    if effort := turn.options.get("effort"):
+        environment["CLAUDE_CODE_EFFORT_LEVEL"] = str(effort)
     if turn.llm is not None:
         environment["ANTHROPIC_UNIX_SOCKET"] = socket_path
         environment["ANTHROPIC_BASE_URL"] = f"http://gateway{turn.llm.path}"

@@ -11,6 +11,7 @@ from agent_image.providers.environment import build_environment
 from agent_image.runner.turn import ModelAccess, Turn
 
 _MODEL_TOKEN = "SLIPWAY_MODEL_TOKEN"  # noqa: S105 (the name of a variable)
+_EFFORTS = {"max": "xhigh"}  # what the CLI calls it
 # The sandbox is the permission: its kernel refuses what the CLI's own sandbox would need. Without the features turned
 # off, the CLI looks up the vendor's plugin repository. A login shell would reset PATH.
 _SETTINGS: dict[str, Any] = {
@@ -41,6 +42,8 @@ def write_config(turn: Turn, llm: ModelAccess, gateway_url: str, home: Path) -> 
     settings = {**_SETTINGS, "model_providers.gateway.base_url": f"{gateway_url}{llm.path}/v1"}
     if turn.model:
         settings["model"] = turn.model
+    if effort := turn.options.get("effort"):
+        settings["model_reasoning_effort"] = _EFFORTS.get(effort, effort)
     for variable, server in _server_variables(turn):
         key = f"mcp_servers.{json.dumps(server.name)}"
         settings[f"{key}.url"] = gateway_url + server.path

@@ -14,7 +14,7 @@ from services.domain.agents.actions import AgentFields, archive_agent, create_ag
 from services.domain.agents.models import Agent, Provider
 from services.domain.agents.queries import get_agent, list_agents
 from services.domain.egress.rules import EgressRule
-from services.domain.errors import AgentMissing, Invalid, NameTaken
+from services.domain.errors import AgentMissing, Invalid, ModelNotAllowed, NameTaken
 from services.domain.images.packages import Packages
 
 
@@ -33,6 +33,8 @@ class AgentShape(Shape):
     description: str
     provider: Provider
     model: str
+    effort: str
+    allowed_models: list[str] | None
     instructions: str
     tools: list[str] | None
     mcp_servers: list[str]
@@ -80,7 +82,7 @@ class Agents(Endpoint):
         """List the agents in use, newest first."""
         return page_of(list_agents(call.actor), query, AgentShape.of)
 
-    @operation(status=201, errors=(NameTaken, Invalid))
+    @operation(status=201, errors=(NameTaken, Invalid, ModelNotAllowed))
     def post(self, call: Call, body: AgentFields) -> AgentShape:
         """Create an agent."""
         return AgentShape.of(create_agent(call.actor, body))
@@ -96,7 +98,7 @@ class OneAgent(Endpoint):
         """Show an agent, archived or not."""
         return AgentShape.of(get_agent(call.actor, agent_id))
 
-    @operation(errors=(AgentMissing, NameTaken, Invalid))
+    @operation(errors=(AgentMissing, NameTaken, Invalid, ModelNotAllowed))
     def patch(self, call: Call, agent_id: uuid.UUID, body: AgentChanges) -> AgentShape:
         """Change an agent's fields."""
         return AgentShape.of(update_agent(call.actor, agent_id, body.model_dump(exclude_unset=True)))

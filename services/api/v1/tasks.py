@@ -18,6 +18,7 @@ from services.domain.errors import (
     AgentMissing,
     ChatMissing,
     IdempotencyKeyReused,
+    ModelNotAllowed,
     NothingAsked,
     PromptInvalid,
     QueueFull,
@@ -173,7 +174,7 @@ class Tasks(Endpoint):
         headers=(IDEMPOTENCY_KEY,),
         errors=(
             AgentMissing, WorkspaceMissing, ChatMissing, AgentArchived, WorkspaceArchived, IdempotencyKeyReused,
-            PromptInvalid, UnsupportedField, QueueFull,
+            PromptInvalid, UnsupportedField, QueueFull, ModelNotAllowed,
         ),
     )  # fmt: skip
     def post(self, call: Call, body: TaskBody) -> TaskShape:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Literal
 
 from django.db.models import Q, QuerySet
 from django.utils.text import slugify
@@ -17,6 +17,8 @@ from services.domain.egress.rules import MAX_RULES, EgressRule
 from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken
 from services.domain.images.ordering import order_image
 from services.domain.images.packages import Packages
+from services.domain.llm.patterns import MAX_PATTERNS, ModelPattern
+from services.domain.llm.policy import refuse_agents_model
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.queries import list_upstream_names
 from services.kit.clock import now
@@ -34,6 +36,8 @@ class AgentFields(BaseModel):
     description: str = Field(default="", max_length=300)
     provider: Provider = Provider.SHELL
     model: str = Field(default="", max_length=100)
+    effort: Literal["", "low", "medium", "high", "max"] = ""
+    allowed_models: list[ModelPattern] | None = Field(default=None, max_length=MAX_PATTERNS)
     instructions: str = Field(default="", max_length=100_000)
     tools: list[str] | None = Field(default=None, max_length=200)
     mcp_servers: list[str] = Field(default_factory=lambda: list(DEFAULT_MCP_SERVERS), max_length=20)
@@ -65,10 +69,14 @@ class AgentFields(BaseModel):
 
 
 def create_agent(actor: Actor, fields: AgentFields) -> Agent:
-    """Create an agent. Emits and queues what `order_image` does when it has packages. Raises: NameTaken, Invalid."""
+    """Create an agent. Emits and queues what `order_image` does when it has packages.
+
+    Raises: NameTaken, Invalid, ModelNotAllowed.
+    """
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
         values = fields.checked(_known_servers(actor))
+        refuse_agents_model(values)
         _refuse_taken_slug(values["slug"], Agent.objects.all())
         agent = Agent.objects.create(org_id=actor.org_id, owner_id=actor.user_id, **values)
         order_image(agent)
@@ -76,8 +84,9 @@ def create_agent(actor: Actor, fields: AgentFields) -> Agent:
 
 
 def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> Agent:
-    """Change some fields; turns at work keep what they started with. Raises: AgentMissing, Invalid, NameTaken.
+    """Change some fields; turns at work keep what they started with.
 
+    Raises: AgentMissing, Invalid, NameTaken, ModelNotAllowed for a model that was not there before.
     Other packages, or another provider under them, are built into an image: emits and queues what `order_image` does.
     Who sees it, and what it may do without asking, its owner and admins change. Raises: RoleMissing.
     """
@@ -90,6 +99,8 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
         values = AgentFields.model_validate(current | changes).checked(known)
         if agent.owner_id is None or agent.owner_id != actor.user_id:
             _refuse_owners_fields(actor, agent, values)
+        if any(values[name] != getattr(agent, name) for name in ("model", "provider", "allowed_models")):
+            refuse_agents_model(values)
         _refuse_taken_slug(values["slug"], Agent.objects.exclude(id=agent.id))
         has_other_provider = values["provider"] != agent.provider
         has_other_packages = values["packages"] != Packages.model_validate(agent.packages).model_dump()

@@ -30,6 +30,7 @@ class Provider(models.TextChoices):
 class Agent(TenantModel):
     """A template: provider and model, instructions, grants and limits. Money is in micro-dollars.
 
+    `allowed_models` None means all that the organisation allows; patterns narrow it. `effort` empty means its default.
     `image` is the derived image with the agent's packages, once it is built; empty means its provider's own.
     `owner` is the person who made it, or for whom the agent `made_by` did; one that is not shared is theirs alone.
     `reads_all_memories` and `installs_packages` are what its owner lets it do without asking.
@@ -40,6 +41,8 @@ class Agent(TenantModel):
     description = models.CharField(max_length=300, blank=True)
     provider = models.CharField(max_length=20, choices=Provider.choices, default=Provider.SHELL)
     model = models.CharField(max_length=100, blank=True)
+    effort = models.CharField(max_length=6, blank=True)
+    allowed_models = ArrayField(models.CharField(max_length=100), null=True, blank=True)
     instructions = models.TextField(blank=True)
     tools = models.JSONField(null=True, blank=True)
     mcp_servers = ArrayField(models.CharField(max_length=60), default=default_mcp_servers, blank=True)

@@ -200,6 +200,40 @@ class NotificationCreated(EventData):
     task_id: str | None = None
 
 
+class BudgetReached(EventData):
+    """`share` per cent of a budget for models are spent; at 100 a call found no room. `bucket` names the period."""
+
+    type: ClassVar[str] = "budget.reached"
+    budget_id: str
+    level: str
+    period: str
+    bucket: str
+    subject_id: str | None = None
+    share: int
+    limit_microusd: int
+    spent_microusd: int
+
+
+class LlmPolicyChanged(EventData):
+    """The rules for models were changed: by whom, and each field's value before and after."""
+
+    type: ClassVar[str] = "llm_policy.changed"
+    actor: str
+    user_id: str | None = None
+    changes: dict[str, Any] = Field(default_factory=dict)
+
+
+class LlmKeyChanged(EventData):
+    """A key for models was added, changed, refused by its vendor, or deleted."""
+
+    type: ClassVar[str] = "llm_key.changed"
+    key_id: str
+    name: str
+    vendor: str
+    change: Literal["created", "changed", "refused", "deleted"]
+    user_id: str | None = None
+
+
 FROM_RUNNER: dict[str, type[EventData]] = {
     cls.type: cls for cls in (MessageCreated, MessageConsumed, ToolCalled, ToolReturned)
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -160,7 +161,11 @@ class IdempotencyKey(TenantModel):
 
 
 class UsageRecord(TenantModel):
-    """What one model call used; the sums of a task are exact because each call is a row."""
+    """What one model call used; the sums of a task are exact because each call is a row.
+
+    `rates` is the price at which it is settled, that of its start. `period_ids` are the periods of budgets in which the
+    money is set aside, `llm_key_id` the organisation's own key that paid.
+    """
 
     task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="usage_records")
     kind = models.CharField(max_length=20)
@@ -169,6 +174,9 @@ class UsageRecord(TenantModel):
     output_tokens = models.BigIntegerField(default=0)
     reserved_microusd = models.BigIntegerField(default=0)
     cost_microusd = models.BigIntegerField(null=True)
+    rates = models.JSONField(null=True)
+    period_ids = ArrayField(models.UUIDField(), default=list)
+    llm_key_id = models.UUIDField(null=True)
 
     class Meta:
         db_table = "usage_record"

@@ -17,6 +17,7 @@ from services.domain.errors import Conflict
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.models import RunnerJournal
 from services.domain.events.types import FROM_RUNNER, MessageConsumed, TaskStarted, TurnDone, TurnStarted
+from services.domain.llm.policy import choose_effort
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.follow_ups import note_consumed
 from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage, TaskStatus, TaskToken
@@ -111,6 +112,8 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
 
 def _options_of(task: Task) -> dict[str, Any]:
     options: dict[str, Any] = {"output_schema": task.output_schema} if task.output_schema else {}
+    if effort := choose_effort(task.agent):
+        options["effort"] = effort
     if any(rule.methods for rule in read_rules(task.agent.egress)):
         # The proxy ends TLS for these: the gateway adds its authority, which the sandbox must trust.
         options["egress"] = {"ca_pem": None}

@@ -24,6 +24,7 @@ from services.domain.errors import (
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import MessageCreated, TaskQueued
 from services.domain.identity.models import Organisation
+from services.domain.llm.policy import choose_model
 from services.domain.outbox.jobs import DispatchTask, enqueue
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import FINAL, MAX_PROMPT_CHARS, IdempotencyKey, Task, TaskMode, TaskStatus
@@ -72,7 +73,7 @@ def submit_task(
     `hops` is how often work had been passed on when no task submits, but a playbook that an agent made.
     Emits: TaskQueued, MessageCreated. Queues: DispatchTask.
     Raises: AgentMissing, AgentArchived, WorkspaceMissing, WorkspaceArchived, PromptInvalid, QueueFull,
-    IdempotencyKeyReused, Invalid, ChatMissing, LoopStopped.
+    IdempotencyKeyReused, Invalid, ChatMissing, LoopStopped, ModelNotAllowed.
     """
     require(actor, "tasks:write")
     _check_prompt(order.prompt)
@@ -186,7 +187,7 @@ def _create(
         hops=hops,
         prompt=order.prompt,
         mode=order.mode,
-        model=order.model or agent.model,
+        model=choose_model(agent, order.model),
         max_turns=order.max_turns or agent.max_turns,
         max_budget_microusd=_tighter(order.max_budget_microusd, agent.max_budget_microusd),
         timeout_s=order.timeout_s or agent.timeout_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import Model
 
 from services.domain.chats.models import Link
+from services.domain.llm.models import CallLog, LlmKey
 from services.domain.playbooks.models import Playbook
 from services.domain.upstreams.models import UpstreamAuthorization, UpstreamServer
 from services.domain.vault.keyring import keyring
@@ -17,6 +18,8 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (Playbook, "sealed_hook_secret", "hook_key_id"),
     (UpstreamServer, "sealed", "key_id"),
     (UpstreamAuthorization, "sealed", "key_id"),
+    (LlmKey, "sealed", "key_id"),
+    (CallLog, "sealed", "key_id"),
 )
 """Every sealed column: its model, its name, and the column that names its key."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.domain.tasks.prices import Tokens, estimate_tokens
+from services.domain.llm.rates import Tokens, estimate_tokens
 from services.mcp_gateway.llm.replies import Refusal, invalid
 from services.mcp_gateway.llm.requests import MAX_MODEL_CHARS, MAX_OUTPUT_TOKENS, dicts_in, read_object
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from services.domain.tasks.prices import Tokens
+from services.domain.llm.rates import Tokens
 from services.mcp_gateway.llm.usage import BYTES_PER_TOKEN, LineReader, is_count
 
 # What the two APIs call the same counts.

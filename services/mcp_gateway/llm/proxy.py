@@ -14,8 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from services.domain.errors import SlipwayError
+from services.domain.llm.rates import Tokens
 from services.domain.tasks.models import Task
-from services.domain.tasks.prices import Tokens
 from services.mcp_gateway.callers import authenticate
 from services.mcp_gateway.llm.forwarding import MAX_CALL_S, ForwardedStream, headers_to_pass, without_key
 from services.mcp_gateway.llm.replies import Refusal, busy, refusal_of

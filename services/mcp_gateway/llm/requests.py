@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from services.domain.tasks.prices import Tokens, estimate_tokens
+from services.domain.llm.rates import Tokens, estimate_tokens
 from services.mcp_gateway.llm.replies import Refusal, invalid
 
 MAX_BODY_BYTES = 32 * 1024**2

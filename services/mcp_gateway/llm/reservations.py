@@ -8,9 +8,9 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
+from services.domain.llm.rates import Tokens
+from services.domain.llm.spending import reserve, settle
 from services.domain.tasks.models import Task
-from services.domain.tasks.prices import Tokens
-from services.domain.tasks.spending import reserve, settle
 from services.mcp_gateway.llm.replies import Refusal
 from services.mcp_gateway.llm.vendor import ModelCall
 from services.mcp_gateway.threads import run_in_thread
@@ -50,7 +50,7 @@ class Reservations:
             raise Refusal(429, "rate_limit_error", "rate_limited", message, may_retry=True, retry_after_s=2)
         self._open[task.id] += 1
         try:
-            record_id = await run_in_thread(
+            reserved = await run_in_thread(
                 reserve, task.org_id, task.id, kind="llm", model=call.model, most=call.most
             )
         except BaseException:
@@ -59,10 +59,10 @@ class Reservations:
 
         async def settle_at(used: Tokens | None) -> None:
             try:
-                await run_in_thread(settle, task.org_id, task.id, record_id, used)
+                await run_in_thread(settle, reserved, used)
             except Exception:
                 # The sweep settles it at its estimate; the answer has gone out and must not fail for this.
-                log.exception("usage record %s was not settled", record_id)
+                log.exception("usage record %s was not settled", reserved.record_id)
             finally:
                 self._close(task)
 

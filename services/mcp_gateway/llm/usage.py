@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from services.domain.tasks.prices import Tokens
+from services.domain.llm.rates import Tokens
 
 _MAX_LINE_BYTES = 4 * 1024**2
 _COUNTED = (b'"message_start"', b'"message_delta"')

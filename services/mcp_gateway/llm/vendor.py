@@ -9,7 +9,7 @@ from typing import Protocol
 from pydantic import SecretStr
 from starlette.responses import Response
 
-from services.domain.tasks.prices import Tokens
+from services.domain.llm.rates import Tokens
 from services.kit.environment import Environment
 from services.mcp_gateway.llm.replies import Refusal
 

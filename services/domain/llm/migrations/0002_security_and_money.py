@@ -1,0 +1,186 @@
+"""Row-level security, and the two functions of money: each is one trip to the database, and one short transaction."""
+
+from django.db import migrations
+
+from services.kit.orgpg.operations import key_for_references, reference_within_tenant, secure_table
+
+# The rows are locked in one order everywhere: tasks by id, then the record, then periods by budget and bucket.
+RESERVE = """
+CREATE FUNCTION llm_reserve(
+    p_org uuid, p_task uuid, p_record uuid, p_kind text, p_model text, p_key uuid, p_estimate bigint, p_rates jsonb,
+    p_now timestamptz, p_day text, p_month text
+) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    v_chain uuid[];
+    v_budgets uuid[];
+    v_buckets text[];
+    v_periods uuid[] := '{}';
+    v_row record;
+    v_agent uuid;
+    v_user uuid;
+    v_status text;
+    v_spent bigint;
+    v_reserved bigint;
+    v_refusal jsonb;
+BEGIN
+    PERFORM set_config('app.org_id', p_org::text, true);
+    -- Whoever sets a budget up waits for the calls that did not see it yet, and they for nobody.
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended('llm_budget/' || p_org::text, 0));
+    WITH RECURSIVE chain AS (
+        SELECT id, parent_id FROM task WHERE id = p_task
+        UNION ALL SELECT t.id, t.parent_id FROM task t JOIN chain ON t.id = chain.parent_id
+    ) SELECT array_agg(id) INTO v_chain FROM chain;
+    FOR v_row IN
+        SELECT id, status, agent_id, user_id, max_budget_microusd AS cap FROM task
+        WHERE id = ANY(v_chain) ORDER BY id FOR NO KEY UPDATE
+    LOOP
+        IF v_row.id = p_task THEN
+            v_status := v_row.status;
+            v_agent := v_row.agent_id;
+            v_user := v_row.user_id;
+        END IF;
+        IF v_row.cap IS NOT NULL THEN
+            WITH RECURSIVE tree AS (
+                SELECT id, cost_microusd, reserved_microusd FROM task WHERE id = v_row.id
+                UNION ALL
+                SELECT t.id, t.cost_microusd, t.reserved_microusd FROM task t JOIN tree ON t.parent_id = tree.id
+            ) SELECT sum(cost_microusd)::bigint, sum(reserved_microusd)::bigint INTO v_spent, v_reserved FROM tree;
+            IF v_refusal IS NULL AND v_spent + v_reserved + p_estimate > v_row.cap THEN
+                v_refusal := jsonb_build_object(
+                    'outcome', 'refused', 'level', 'task', 'period', '', 'budget', NULL, 'period_id', NULL,
+                    'cap', v_row.cap, 'spent', v_spent, 'reserved', v_reserved
+                );
+            END IF;
+        END IF;
+    END LOOP;
+    IF v_status IS NULL THEN
+        RETURN '{"outcome": "missing"}';
+    ELSIF v_status IN ('succeeded', 'failed', 'cancelled', 'expired') THEN
+        RETURN '{"outcome": "ended"}';
+    ELSIF v_refusal IS NOT NULL THEN
+        RETURN v_refusal;
+    END IF;
+    IF EXISTS (SELECT 1 FROM llm_budget WHERE org_id = p_org) THEN
+        SELECT array_agg(found.id), array_agg(found.bucket) INTO v_budgets, v_buckets FROM (
+            SELECT b.id, CASE b.period WHEN 'day' THEN p_day ELSE p_month END AS bucket
+            FROM llm_budget b WHERE b.org_id = p_org AND b.period <> 'run' AND (
+                b.level = 'organisation'
+                OR (b.level = 'person' AND b.subject_id = v_user)
+                OR (b.level = 'agent' AND b.subject_id = v_agent)
+                OR (b.level = 'playbook' AND b.subject_id IN (
+                    SELECT playbook_id FROM playbook_run WHERE task_id = ANY(v_chain)
+                ))
+            )
+            UNION ALL
+            SELECT b.id, r.id::text FROM llm_budget b JOIN playbook_run r ON r.playbook_id = b.subject_id
+            WHERE b.org_id = p_org AND b.level = 'playbook' AND b.period = 'run' AND r.task_id = ANY(v_chain)
+        ) found;
+        INSERT INTO llm_budget_spent
+            (id, org_id, created_at, budget_id, bucket, spent_microusd, reserved_microusd, noticed)
+        SELECT gen_random_uuid(), p_org, p_now, wanted.budget, wanted.bucket, 0, 0, 0
+        FROM unnest(v_budgets, v_buckets) AS wanted(budget, bucket)
+        WHERE NOT EXISTS (
+            SELECT 1 FROM llm_budget_spent s WHERE s.budget_id = wanted.budget AND s.bucket = wanted.bucket
+        )
+        ORDER BY wanted.budget, wanted.bucket
+        ON CONFLICT (budget_id, bucket) DO NOTHING;
+        FOR v_row IN
+            SELECT s.id, s.budget_id, s.spent_microusd, s.reserved_microusd, b.level, b.period, b.limit_microusd
+            FROM unnest(v_budgets, v_buckets) AS wanted(budget, bucket)
+            JOIN llm_budget_spent s ON s.budget_id = wanted.budget AND s.bucket = wanted.bucket
+            JOIN llm_budget b ON b.id = s.budget_id
+            ORDER BY s.budget_id, s.bucket FOR NO KEY UPDATE OF s
+        LOOP
+            v_periods := v_periods || v_row.id;
+            IF v_row.spent_microusd + v_row.reserved_microusd + p_estimate > v_row.limit_microusd THEN
+                RETURN jsonb_build_object(
+                    'outcome', 'refused', 'level', v_row.level, 'period', v_row.period,
+                    'budget', v_row.budget_id, 'period_id', v_row.id, 'cap', v_row.limit_microusd,
+                    'spent', v_row.spent_microusd, 'reserved', v_row.reserved_microusd
+                );
+            END IF;
+        END LOOP;
+        UPDATE llm_budget_spent SET reserved_microusd = reserved_microusd + p_estimate WHERE id = ANY(v_periods);
+    END IF;
+    INSERT INTO usage_record (
+        id, org_id, created_at, task_id, kind, model, input_tokens, output_tokens, reserved_microusd, rates,
+        period_ids, llm_key_id
+    ) VALUES (p_record, p_org, p_now, p_task, p_kind, p_model, 0, 0, p_estimate, p_rates, v_periods, p_key);
+    UPDATE task SET reserved_microusd = reserved_microusd + p_estimate WHERE id = p_task;
+    RETURN '{"outcome": "reserved"}';
+END $$
+"""
+SETTLE = """
+CREATE FUNCTION llm_settle(
+    p_org uuid, p_task uuid, p_record uuid, p_cost bigint, p_input bigint, p_output bigint
+) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    v_record record;
+    v_cost bigint;
+    v_notices jsonb;
+BEGIN
+    PERFORM set_config('app.org_id', p_org::text, true);
+    PERFORM 1 FROM task WHERE id = p_task FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN '{"settled": false}';
+    END IF;
+    SELECT reserved_microusd, cost_microusd, period_ids INTO v_record FROM usage_record
+    WHERE id = p_record AND task_id = p_task FOR UPDATE;
+    IF NOT FOUND OR v_record.cost_microusd IS NOT NULL THEN
+        RETURN '{"settled": false}';
+    END IF;
+    v_cost := coalesce(p_cost, v_record.reserved_microusd);
+    UPDATE usage_record SET cost_microusd = v_cost, input_tokens = p_input, output_tokens = p_output
+    WHERE id = p_record;
+    UPDATE task SET reserved_microusd = reserved_microusd - v_record.reserved_microusd,
+        cost_microusd = cost_microusd + v_cost, input_tokens = input_tokens + p_input,
+        output_tokens = output_tokens + p_output
+    WHERE id = p_task;
+    IF cardinality(v_record.period_ids) > 0 THEN
+        PERFORM 1 FROM llm_budget_spent WHERE id = ANY(v_record.period_ids)
+        ORDER BY budget_id, bucket FOR NO KEY UPDATE;
+        UPDATE llm_budget_spent SET reserved_microusd = reserved_microusd - v_record.reserved_microusd,
+            spent_microusd = spent_microusd + v_cost
+        WHERE id = ANY(v_record.period_ids);
+        SELECT jsonb_agg(s.id) INTO v_notices
+        FROM llm_budget_spent s JOIN llm_budget b ON b.id = s.budget_id
+        WHERE s.id = ANY(v_record.period_ids) AND s.spent_microusd > 0 AND (
+            (s.noticed < 50 AND s.spent_microusd * 100 >= b.limit_microusd * 50)
+            OR (s.noticed < 80 AND s.spent_microusd * 100 >= b.limit_microusd * 80)
+            OR (s.noticed < 100 AND s.spent_microusd >= b.limit_microusd)
+        );
+    END IF;
+    RETURN jsonb_build_object('settled', true, 'notices', coalesce(v_notices, '[]'::jsonb));
+END $$
+"""
+TABLES = ["llm_policy", "llm_key", "llm_budget", "llm_budget_spent", "llm_call_log"]
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("llm", "0001_initial"),
+        ("tenancy", "0001_row_level_security"),
+        ("tasks", "0005_what_calls_are_charged_to"),
+        ("agents", "0004_model_rules"),
+        ("playbooks", "0001_initial"),
+    ]
+
+    operations = [
+        *(secure_table(table) for table in TABLES),
+        key_for_references("llm_budget"),
+        reference_within_tenant("llm_budget_spent", "budget_id", "llm_budget"),
+        reference_within_tenant("llm_call_log", "task_id", "task"),
+        migrations.RunSQL(
+            sql=[
+                "REVOKE INSERT, UPDATE, DELETE ON llm_platform, llm_price FROM slipway_app",
+                "INSERT INTO llm_platform (id, allowed, lends_key, may_log, max_log_keep_days, version) "
+                "VALUES (1, '{*}', true, true, 30, 1)",
+            ],
+            reverse_sql="DELETE FROM llm_platform",
+        ),
+        migrations.RunSQL(
+            RESERVE,
+            "DROP FUNCTION llm_reserve(uuid, uuid, uuid, text, text, uuid, bigint, jsonb, timestamptz, text, text)",
+        ),
+        migrations.RunSQL(SETTLE, "DROP FUNCTION llm_settle(uuid, uuid, uuid, bigint, bigint, bigint)"),
+    ]
