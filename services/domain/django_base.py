@@ -37,6 +37,7 @@ DOMAIN_APPS = [
     "services.domain.commands",
     "services.domain.images",
     "services.domain.metering",
+    "services.domain.calls",
     "services.domain.approvals",
     "services.domain.upstreams",
     "services.domain.llm",

@@ -97,6 +97,15 @@ class Environment(BaseSettings):
         entries = (entry.partition("=") for entry in self.egress_test_hosts.split(",") if entry)
         return {name.strip(): address.strip() for name, _, address in entries}
 
+    mcp_task_per_s: float = Field(default=40.0, gt=0)
+    mcp_task_burst: int = Field(default=400, ge=1)
+    mcp_tool_per_s: float = Field(default=20.0, gt=0)
+    mcp_tool_burst: int = Field(default=200, ge=1)
+    mcp_org_per_s: float = Field(default=400.0, gt=0)
+    mcp_org_burst: int = Field(default=4_000, ge=1)
+    mcp_flood_per_s: float = Field(default=400.0, gt=0)
+    mcp_flood_burst: int = Field(default=2_000, ge=1)
+
     upstream_internal_hosts: str = ""
 
     def internal_hosts(self) -> frozenset[str]:

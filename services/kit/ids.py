@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from datetime import datetime
 
 
 def uuid7() -> uuid.UUID:
@@ -17,3 +18,9 @@ def uuid7() -> uuid.UUID:
     value |= 0b10 << 62
     value |= random_bits & (1 << 62) - 1
     return uuid.UUID(int=value)
+
+
+def first_uuid7_at(moment: datetime) -> uuid.UUID:
+    """Return the least version 7 UUID of a millisecond: all that were made before are smaller."""
+    milliseconds = int(moment.timestamp() * 1_000)
+    return uuid.UUID(int=(milliseconds & (1 << 48) - 1) << 80 | 0x7 << 76 | 0b10 << 62)

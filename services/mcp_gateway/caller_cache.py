@@ -17,6 +17,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 import redis.asyncio as redis
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from services.domain.tasks.tokens import TOKENS_CHANNEL
 from services.kit.clock import now
@@ -51,7 +54,7 @@ class _Entry:
     good_until: float
 
 
-class CallerCache:
+class CallerCache(Collector):
     """Callers by the hash of their token and its audience; the tokens themselves are not kept."""
 
     def __init__(self, ttl_s: float = TTL_S) -> None:
@@ -66,6 +69,13 @@ class CallerCache:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        found = CounterMetricFamily("slipway_mcp_callers", "Tokens looked at, by where.", labels=["found"])
+        found.add_metric(["memory"], self.hits)
+        found.add_metric(["database"], self.misses)
+        yield found
 
     def find(self, token: str, audience: str) -> Caller | None:
         """Return the caller if the token was found good within the last TTL_S."""

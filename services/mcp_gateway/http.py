@@ -10,7 +10,9 @@ from starlette.routing import BaseRoute, Route
 
 from services.adapters.upstreams.network import Network
 from services.kit.environment import environment
+from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.caller_cache import listening
+from services.mcp_gateway.limits import LIMITS
 from services.mcp_gateway.llm.anthropic import AnthropicProxy
 from services.mcp_gateway.llm.openai import OpenaiProxy
 from services.mcp_gateway.llm.proxy import ModelProxy
@@ -55,7 +57,8 @@ class AgentHttp:
     async def run(self) -> AsyncIterator[None]:
         """Run what the routes need; may be entered again after it was left."""
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(listening())
+            for running in (listening(), CALL_LOG.run(), LIMITS.run()):
+                await stack.enter_async_context(running)
             for endpoint in self._endpoints:
                 await stack.enter_async_context(endpoint.run())
             await stack.enter_async_context(self._upstreams.run())

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable
 import django
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -25,9 +26,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "services.mcp_gateway.settings")
 django.setup()
 
 from services.kit.environment import environment  # noqa: E402
+from services.mcp_gateway.call_log import CALL_LOG  # noqa: E402
+from services.mcp_gateway.caller_cache import CALLERS  # noqa: E402
 from services.mcp_gateway.host import HostGateway  # noqa: E402
 from services.mcp_gateway.http import build_routes, lifespan_contexts  # noqa: E402
 from services.mcp_gateway.internal import InternalApi  # noqa: E402
+from services.mcp_gateway.limits import LIMITS  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +121,10 @@ class Gateway:
 
     async def _metrics(self, request: Request) -> Response:
         lines = [f"slipway_gateway_{name} {count}" for name, count in self._host.counts.items()]
-        return PlainTextResponse("\n".join(lines) + "\n")
+        registry = CollectorRegistry(auto_describe=False)
+        for collector in (CALL_LOG, LIMITS, CALLERS):
+            registry.register(collector)
+        return PlainTextResponse("\n".join(lines) + "\n" + generate_latest(registry).decode())
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from services.domain.approvals.actions import Question, request_approval
 from services.domain.approvals.models import Approval
 from services.domain.approvals.rule_actions import create_rule
 from services.domain.approvals.rules import RuleFields
+from services.domain.calls.models import CallKind
+from services.domain.calls.records import CallRecord, all_tenants_store_calls, batch_of
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery
@@ -91,6 +93,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
             text="for acme only",
             status="failed",
         )
+    all_tenants_store_calls(batch_of([_call_of(task)]))
     update_agent(owner, acme.agent.id, {"packages": {"pip": ["six==1.16.0"]}})
     with tenant_transaction(owner.org_id):
         image = acme.agent.images.get()
@@ -117,6 +120,21 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "user_id": acme.users["bob"].pk,
     }
     return World(ids, hook_secret)
+
+
+def _call_of(task: Task) -> CallRecord:
+    return CallRecord(
+        org_id=task.org_id,
+        kind=CallKind.UPSTREAM,
+        server="acme-only",
+        tool="acme-only-tool",
+        code="tool_error",
+        task_id=task.id,
+        agent_id=task.agent_id,
+        user_id=task.user_id,
+        started_at=now(),
+        duration_ms=1.5,
+    )
 
 
 def _ask(task: Task) -> Approval:

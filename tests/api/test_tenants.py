@@ -74,6 +74,7 @@ def snapshot(acme) -> dict[str, Any]:
             in (
                 "agents",
                 "approvals",
+                "calls",
                 "chats",
                 "commands",
                 "events",
@@ -125,7 +126,8 @@ def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world
     "query",
     ["tasks?agent_id={agent_id}", "tasks?workspace_id={workspace_id}", "workspaces?agent_id={agent_id}",
      "playbooks?agent_id={agent_id}", "chats?link_id={link_id}", "wirings?chat_id={chat_id}",
-     "deliveries?chat_id={chat_id}", "deliveries?task_id={task_id}", "approvals?task_id={task_id}"],
+     "deliveries?chat_id={chat_id}", "deliveries?task_id={task_id}", "approvals?task_id={task_id}",
+     "calls?task_id={task_id}", "calls?agent_id={agent_id}"],
 )  # fmt: skip
 def test_a_list_narrowed_to_acmes_things_is_empty_for_mallory(world, mallory, alice, query):
     path = "/v1/" + query.format(**{name: str(found) for name, found in world.ids.items()})

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from services.domain.errors import SlipwayError
 from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.limits import Rate
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,8 @@ class Tool(Generic[InputT]):
     run: Callable[[Caller, InputT], Awaitable[ToolOutput]]
     reads_only: bool = False
     destroys: bool = False
+    rate: Rate | None = None
+    """How often one task may call it; None for what the installation's settings say of every tool."""
 
     def listing(self) -> ToolListing:
         """Return the tool as `tools/list` shows it."""

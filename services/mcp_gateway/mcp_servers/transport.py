@@ -22,9 +22,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
+from services.domain.calls.models import CallKind
 from services.domain.errors import TokenInvalid
+from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import Caller, authenticate, bearer_token
 from services.mcp_gateway.mcp_servers.tools import ToolServer
+from services.mcp_gateway.watch import too_many, watched
 
 HOSTS = ("gateway", "gw", "127.0.0.1", "localhost")
 """The names under which the gateway is called. Any other is a page that pretends to be us (DNS rebinding)."""
@@ -113,9 +116,10 @@ class McpEndpoint:
         try:
             caller = await authenticate(scope, bearer_token(headers), self.tool_server.audience)
         except TokenInvalid as error:
+            CALL_LOG.turned_away["token"] += 1
             return unauthorized(error, f"{base_url(scope)}{self.metadata_path}")
         scope[_CALLER] = caller
-        return None
+        return too_many(caller.task)
 
     async def _list_tools(
         self, context: ServerRequestContext[Any], params: PaginatedRequestParams | None
@@ -125,14 +129,18 @@ class McpEndpoint:
     async def _call_tool(
         self, context: ServerRequestContext[Any], params: CallToolRequestParams
     ) -> CallToolResult:
-        tool = self._tools.get(params.name)
-        if tool is None:
-            known = ", ".join(self._tools)
-            raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]}. There are: {known}")
         if not isinstance(context.request, Request):
             raise TypeError("a tool is called over HTTP only")
         caller: Caller = context.request.scope[_CALLER]
-        return await tool.call(caller, params.arguments or {})
+        tool = self._tools.get(params.name)
+        with watched(caller.task, CallKind.OWN, self.tool_server.name, context.request.scope) as watch:
+            if tool is None:
+                watch.code = "unknown_tool"
+                known = ", ".join(self._tools)
+                raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]}. There are: {known}")
+            watch.tool = tool.name
+            refusal = await watch.admitted(tool.rate)
+            return watch.own(refusal or await tool.call(caller, params.arguments or {}))
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
         tool = self._tools.get(name)

@@ -32,6 +32,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from services.adapters.upstreams.client import OnProgress, connect
 from services.adapters.upstreams.network import Network
+from services.domain.calls.models import CallKind
 from services.domain.errors import (
     SlipwayError,
     TokenInvalid,
@@ -43,6 +44,7 @@ from services.domain.tasks.models import Task
 from services.domain.upstreams.credentials import open_upstream, unauthorised_words
 from services.domain.upstreams.models import UpstreamServer
 from services.domain.upstreams.tools import tool_states
+from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import authenticate, bearer_token
 from services.mcp_gateway.mcp_servers.transport import (
     HOSTS,
@@ -55,6 +57,7 @@ from services.mcp_gateway.mcp_servers.transport import (
 from services.mcp_gateway.threads import run_in_thread
 from services.mcp_gateway.upstreams.directory import Listings, find_server, note_failure
 from services.mcp_gateway.upstreams.sessions import SessionKey, Sessions, ToolCall
+from services.mcp_gateway.watch import UNKNOWN, Watch, too_many, watched
 
 MAX_RESULT_BYTES = 4 * 1024**2
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -148,8 +151,11 @@ class UpstreamEndpoint:
         try:
             caller = await authenticate(scope, bearer_token(headers), f"mcp:{name}")
         except TokenInvalid as error:
+            CALL_LOG.turned_away["token"] += 1
             # Whether such a server exists is nobody's business who has no token for it.
             return unauthorized(error, f"{base_url(scope)}{METADATA_PATH}/mcp/{name}")
+        if (flood := too_many(caller.task)) is not None:
+            return flood
         server = await find_server(caller.task, name)
         if server is None:
             missing = UpstreamMissing("There is no such MCP server any more.")
@@ -171,12 +177,21 @@ class UpstreamEndpoint:
         self, context: ServerRequestContext[Any], params: CallToolRequestParams
     ) -> CallToolResult:
         use = _use_of(context)
-        call = asyncio.create_task(self._run(use, params, _throttled(context)))
+        scope = context.request.scope if context.request is not None else {}
+        with watched(use.task, CallKind.UPSTREAM, use.server.name, scope) as watch:
+            return await self._call_watched(context, use, params, watch)
+
+    async def _call_watched(
+        self, context: ServerRequestContext[Any], use: Use, params: CallToolRequestParams, watch: Watch
+    ) -> CallToolResult:
+        call = asyncio.create_task(self._run(use, params, _throttled(context), watch))
         key = (use.task.id, use.server.name, str(context.request_id))
         self._calls.setdefault(key, []).append(call)
         try:
             await asyncio.wait({call})
-            return _failed("cancelled: The call was cancelled.") if call.cancelled() else call.result()
+            if call.cancelled():
+                return watch.own(_failed("cancelled: The call was cancelled."))
+            return call.result()
         finally:
             call.cancel()
             await asyncio.wait({call})
@@ -199,19 +214,24 @@ class UpstreamEndpoint:
         if len(calls) == 1:
             calls[0].cancel()
 
-    async def _run(self, use: Use, params: CallToolRequestParams, on_progress: OnProgress) -> CallToolResult:
+    async def _run(
+        self, use: Use, params: CallToolRequestParams, on_progress: OnProgress, watch: Watch
+    ) -> CallToolResult:
         server = use.server
         try:
             server = await self._listings.current(server)
-            self._refuse_unserved(server, params.name)
+            self._refuse_unserved(server, params.name, watch)
+            if (refusal := await watch.admitted()) is not None:
+                return watch.own(refusal)
             wanted = ToolCall(params.name, params.arguments or {}, float(server.timeout_s), on_progress)
             key = SessionKey(use.task.id, server.id, server.updated_at)
             result = await self._sessions.call(key, lambda: self._open(server), wanted)
         except SlipwayError as error:
             if isinstance(error, UpstreamAway | UpstreamUnauthorised):
                 await note_failure(server, error)
-            return _failed(_words(error, server.name))
-        return _checked(result)
+            return watch.own(_failed(_words(error, server.name)), error.code)
+        checked = _checked(result)
+        return watch.theirs(checked) if checked.is_error == result.is_error else watch.own(checked)
 
     def _open(self, server: UpstreamServer) -> Any:
         return connect(
@@ -221,8 +241,9 @@ class UpstreamEndpoint:
             on_tools_changed=lambda: self._listings.outdate(server.id),
         )
 
-    def _refuse_unserved(self, server: UpstreamServer, name: str) -> None:
+    def _refuse_unserved(self, server: UpstreamServer, name: str, watch: Watch) -> None:
         states = {tool.name: tool.state for tool in tool_states(server)}
+        watch.tool = name if name in states else UNKNOWN
         match states.get(name):
             case "served":
                 return
@@ -231,6 +252,7 @@ class UpstreamEndpoint:
                     f"{name} has changed since a person reviewed it. It can be used again once a person has accepted "
                     f"it, in the dashboard under MCP servers, {server.name}."
                 )
+        watch.code = "unknown_tool"
         served = ", ".join(known for known, state in states.items() if state == "served")
         raise MCPError(INVALID_PARAMS, f"Unknown tool: {name[:100]}. There are: {served[:2_000]}")
 

@@ -1,0 +1,123 @@
+"""What happens around every call of a tool, whoever's tool it is: limits before it, a record after it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import time
+from collections.abc import Iterator
+
+from mcp_types import CallToolResult, TextContent
+from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
+
+from services.domain.calls.models import CallKind
+from services.domain.calls.records import CallRecord
+from services.domain.errors import RateLimited
+from services.domain.tasks.models import Task
+from services.kit.clock import now
+from services.mcp_gateway.call_log import CALL_LOG, elapsed_ms
+from services.mcp_gateway.limits import LIMITS, Rate, flood_limit, limits_of_call
+
+UNKNOWN = "(unknown)"
+"""Stands on record for the name of a tool that there is not: it is whatever a model made up."""
+_MOST_BYTES = 2**31 - 1
+_CODE = re.compile(r"([a-z][a-z0-9_]{0,59}): ")
+_WORDS = {
+    "tool": "This tool was called too often.",
+    "task": "Too many tools were called.",
+    "organisation": "The organisation's agents call too many tools at the moment.",
+}
+
+
+class Watch:
+    """One call under way, and what is known of how it went."""
+
+    __slots__ = ("code", "result_bytes", "server", "task", "tool")
+
+    def __init__(self, task: Task, server: str) -> None:
+        self.task, self.server, self.tool = task, server, UNKNOWN
+        self.code = ""
+        self.result_bytes = 0
+
+    async def admitted(self, rate: Rate | None = None) -> CallToolResult | None:
+        """Return None when the limits let the call through, else the result that says when to come back."""
+        limits = limits_of_call(self.task.org_id, self.task.id, self.server, self.tool, rate)
+        exceeded = await LIMITS.admit(limits)
+        if exceeded is None:
+            return None
+        wait_s = math.ceil(exceeded.retry_after_s)
+        text = f"{RateLimited.code}: {_WORDS[exceeded.limit.what]} Wait {wait_s} s, then call again."
+        return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+    def own(self, result: CallToolResult, code: str = "") -> CallToolResult:
+        """Note a result that we made; an error of ours begins with its code."""
+        if result.is_error:
+            text = result.content[0].text if isinstance(result.content[0], TextContent) else ""
+            found = _CODE.match(text)
+            self.code = code or (found[1] if found else "error")
+        self.result_bytes = _size_of(result)
+        return result
+
+    def theirs(self, result: CallToolResult) -> CallToolResult:
+        """Note a result that another party made."""
+        self.code = "tool_error" if result.is_error else ""
+        self.result_bytes = _size_of(result)
+        return result
+
+
+@contextlib.contextmanager
+def watched(task: Task, kind: CallKind, server: str, scope: Scope) -> Iterator[Watch]:
+    """Frame one call of a tool: whatever becomes of it is counted and put on record."""
+    watch = Watch(task, server)
+    started_at, began = now(), time.perf_counter()
+    try:
+        yield watch
+    except Exception:
+        watch.code = watch.code or "internal"
+        raise
+    except BaseException:
+        # The client went away, or the process is told to stop.
+        watch.code = "cancelled"
+        raise
+    finally:
+        CALL_LOG.note(
+            CallRecord(
+                org_id=task.org_id,
+                kind=kind,
+                server=server,
+                tool=watch.tool,
+                code=watch.code,
+                task_id=task.id,
+                agent_id=task.agent_id,
+                user_id=task.user_id,
+                started_at=started_at,
+                duration_ms=elapsed_ms(began),
+                request_bytes=_length_of(scope),
+                result_bytes=watch.result_bytes,
+            )
+        )
+
+
+def too_many(task: Task) -> Response | None:
+    """Return the answer to a task that floods this gateway with requests of any kind; None for any other."""
+    exceeded = LIMITS.admit_here(flood_limit(str(task.id)))
+    if exceeded is None:
+        return None
+    CALL_LOG.turned_away["flood"] += 1
+    error = {"code": RateLimited.code, "message": "Too many requests."}
+    retry_after = str(math.ceil(exceeded.retry_after_s))
+    return JSONResponse({"error": error}, RateLimited.status, {"Retry-After": retry_after})
+
+
+def _size_of(result: CallToolResult) -> int:
+    texts = (part.text for part in result.content if isinstance(part, TextContent))
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+
+
+def _length_of(scope: Scope) -> int:
+    for name, value in scope.get("headers", ()):
+        if name == b"content-length":
+            return min(int(value), _MOST_BYTES) if value.isdigit() else 0
+    return 0
