@@ -306,6 +306,10 @@ class CallDenied(NotPermitted):
     code = "call_denied"
 
 
+class AgentNotOwned(NotPermitted):
+    code = "agent_not_owned"
+
+
 class FileDenied(NotPermitted):
     """The file's own permissions do not let the platform do this."""
 

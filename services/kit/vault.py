@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 _SEALED_KEY_BYTES = _NONCE_BYTES + _KEY_BYTES + 16
+_DAMAGED = "the sealed value is damaged or belongs to another row"
 
 
 class VaultError(Exception):
@@ -49,27 +50,38 @@ class Keyring:
 
     def seal(self, plaintext: bytes, *, context: bytes) -> Sealed:
         """Encrypt; the same `context` (the row's identity) must be given to open, so rows cannot be swapped."""
-        data_key = AESGCM.generate_key(256)
-        key_nonce, nonce = os.urandom(_NONCE_BYTES), os.urandom(_NONCE_BYTES)
-        sealed_key = AESGCM(self._keys[self.sealing_key_id]).encrypt(key_nonce, data_key, context)
+        data_key, nonce = AESGCM.generate_key(256), os.urandom(_NONCE_BYTES)
         body = AESGCM(data_key).encrypt(nonce, plaintext, context)
-        return Sealed(self.sealing_key_id, key_nonce + sealed_key + nonce + body)
+        return Sealed(self.sealing_key_id, self._wrap(data_key, context) + nonce + body)
 
     def open(self, sealed: Sealed, *, context: bytes) -> bytes:
         """Decrypt. Raises: VaultError."""
+        data_key, rest = self._unwrap(sealed, context), sealed.blob[_SEALED_KEY_BYTES:]
+        try:
+            return AESGCM(data_key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], context)
+        except (InvalidTag, ValueError) as error:
+            raise VaultError(_DAMAGED) from error
+
+    def reseal(self, sealed: Sealed, *, context: bytes) -> Sealed:
+        """Wrap the data key under the newest master key; the value's own bytes stay as they are, unopened.
+
+        The same object when it is under the newest key already. Raises: VaultError.
+        """
+        if sealed.key_id == self.sealing_key_id:
+            return sealed
+        data_key = self._unwrap(sealed, context)
+        return Sealed(self.sealing_key_id, self._wrap(data_key, context) + sealed.blob[_SEALED_KEY_BYTES:])
+
+    def _wrap(self, data_key: bytes, context: bytes) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + AESGCM(self._keys[self.sealing_key_id]).encrypt(nonce, data_key, context)
+
+    def _unwrap(self, sealed: Sealed, context: bytes) -> bytes:
         master = self._keys.get(sealed.key_id)
         if master is None:
             raise VaultError(f"vault key {sealed.key_id} is not configured")
-        blob = sealed.blob
-        head, rest = blob[:_SEALED_KEY_BYTES], blob[_SEALED_KEY_BYTES:]
+        head = sealed.blob[:_SEALED_KEY_BYTES]
         try:
-            data_key = AESGCM(master).decrypt(head[:_NONCE_BYTES], head[_NONCE_BYTES:], context)
-            return AESGCM(data_key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], context)
+            return AESGCM(master).decrypt(head[:_NONCE_BYTES], head[_NONCE_BYTES:], context)
         except (InvalidTag, ValueError) as error:
-            raise VaultError("the sealed value is damaged or belongs to another row") from error
-
-    def reseal(self, sealed: Sealed, *, context: bytes) -> Sealed:
-        """Seal again under the newest key; the same object when it is under it already."""
-        if sealed.key_id == self.sealing_key_id:
-            return sealed
-        return self.seal(self.open(sealed, context=context), context=context)
+            raise VaultError(_DAMAGED) from error

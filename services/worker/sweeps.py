@@ -31,6 +31,7 @@ from services.domain.tasks.dispatch import (
     renew_start,
 )
 from services.domain.tasks.tokens import all_tenants_forget_old_tokens
+from services.domain.vault.keeping import all_tenants_forget_old_versions, all_tenants_notice_expiring
 from services.kit.environment import environment
 from services.worker.dead_letters import drain_dead_letters
 from services.worker.health import check_sandboxes, rest_sandboxes
@@ -107,6 +108,8 @@ def sweep_records() -> None:
     all_tenants_forget_old_tokens()
     all_tenants_forget_calls()
     all_tenants_expire_approvals()
+    all_tenants_notice_expiring()
+    all_tenants_forget_old_versions()
     all_tenants_forget_meters()
     drain_dead_letters()
 

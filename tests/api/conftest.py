@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from pydantic import SecretStr
 
 from conftest import Tenant
 from services.api import sandbox_files
@@ -32,6 +33,7 @@ from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.domain.vault.actions import create_secret
+from services.domain.vault.fields import NewSecret
 from services.kit.clock import now
 from services.kit.environment import environment
 from tests.api.client import Api
@@ -107,7 +109,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "workspace_id": task.workspace_id,
         "agent_id": acme.agent.id,
         "playbook_id": playbook.id,
-        "secret_id": create_secret(owner, name="API_KEY", value="hush").id,
+        "secret_id": create_secret(owner, NewSecret(name="API_KEY", value=SecretStr("hush"))).id,
         "link_id": link.id,
         "chat_id": chat.id,
         "wiring_id": wiring.id,

@@ -31,6 +31,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", "playbooks/<uuid:playbook_id>"): {"name": "Stolen"},
     ("post", "secrets"): {"name": "A", "value": "v", "agent_ids": ["agent_id"]},
     ("patch", "secrets/<uuid:secret_id>"): {"value": "stolen"},
+    ("put", "secrets/<uuid:secret_id>/value"): {"value": "stolen"},
+    ("post", "secrets/<uuid:secret_id>/rollback"): {"version": 1},
     ("post", "links"): {
         "kind": "telegram", "name": "n", "config": {"bot_token": "1:a"}, "default_agent_id": "agent_id",
     },

@@ -34,6 +34,7 @@ from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.domain.upstreams.listing import record_listing
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer
 from services.domain.vault.actions import create_secret
+from services.domain.vault.fields import NewSecret
 from services.domain.vault.models import Secret
 
 
@@ -121,7 +122,7 @@ def make_everything(tenant: Tenant) -> Everything:
         )  # fmt: skip
         token = list_tokens(actor)[0]
     wiring = create_wiring(actor, WiringFields(chat_id=chat.id, agent_id=agent.id))
-    secret = create_secret(actor, name="SHOP_KEY", value="sealed-value")
+    secret = create_secret(actor, NewSecret(name="SHOP_KEY", value=SecretStr("sealed-value")))
     approval = refuse(task)
     return Everything(
         task, playbook, link, chat, wiring, delivery, secret, token, approval, make_server(tenant)

@@ -13,10 +13,10 @@ from services.domain.identity.models import ApiToken, Membership
 from services.domain.identity.queries import all_tenants_authenticate
 from services.domain.playbooks.models import Playbook
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.vault.actions import open_granted_secrets
 from services.domain.vault.models import Secret
 from services.kit.clock import now
 from tests.dashboard.samples import make_everything
+from tests.domain.cast import granted
 
 AGENT = {
     "name": "Reporter", "provider": "claude", "model": "", "instructions": "Be brief.", "mcp_servers": ["memory"],
@@ -234,14 +234,12 @@ def test_a_secret_is_sealed_granted_and_never_shown(alice, acme):
     page = alice.get("/secrets").content.decode()
     assert "GITHUB_TOKEN" in page
     assert "ghp_very_secret" not in page
-    with tenant_transaction(acme.organisation.id):
-        assert open_granted_secrets(acme.agent.id) == {"GITHUB_TOKEN": "ghp_very_secret"}
+    assert granted(acme) == {"GITHUB_TOKEN": "ghp_very_secret"}
 
 
 def test_a_secret_without_a_grant_reaches_no_agent(alice, acme):
     alice.post("/secrets", {"name": "LONELY", "value": "x"})
-    with tenant_transaction(acme.organisation.id):
-        assert open_granted_secrets(acme.agent.id) == {}
+    assert granted(acme) == {}
 
 
 @pytest.mark.parametrize("name", ["lower", "ANTHROPIC_API_KEY", "PATH", "1ST"])

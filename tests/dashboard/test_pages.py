@@ -31,6 +31,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/chats/{made.chat.id}/wire",
         f"/wirings/{made.wiring.id}",
         f"/mcp-servers/{made.server.id}",
+        f"/secrets/{made.secret.id}",
     ]
 
 
@@ -47,6 +48,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
         f"/settings/tokens/{made.token.id}/revoke", f"/approvals/{made.approval.id}/decide",
         *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),
+        f"/secrets/{made.secret.id}/value", f"/secrets/{made.secret.id}/rollback",
     ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from conftest import Tenant
+from services.domain.actors import Actor
 from services.domain.plane.actions import Taken, Wanted, take_sandbox
 from services.domain.plane.hosts import register_host
 from services.domain.tasks.dispatch import Candidate, claim_task
@@ -13,6 +14,10 @@ from services.domain.tasks.models import Task
 from services.domain.tasks.runner import JournalEntry, store_journal
 from services.domain.tasks.submit import TaskOrder, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.actions import create_secret
+from services.domain.vault.fields import NewSecret
+from services.domain.vault.grants import list_granted_secrets, open_secret
+from services.domain.vault.models import Secret
 
 
 def submit(tenant: Tenant, prompt: str = "true", **order: Any) -> Task:
@@ -74,3 +79,14 @@ def fresh(task: Task) -> Task:
     """Read a task again."""
     with tenant_transaction(task.org_id):
         return Task.objects.get(id=task.id)
+
+
+def granted(tenant: Tenant, user_id: uuid.UUID | None = None) -> dict[str, str]:
+    """Return what the work of the tenant's agent for a person may use, by name."""
+    with tenant_transaction(tenant.organisation.id):
+        return {row.name: open_secret(row) for row in list_granted_secrets(tenant.agent, user_id)}
+
+
+def keep(actor: Actor, *, name: str = "TOKEN", value: str = "value-of-the-token", **fields: Any) -> Secret:
+    """Keep a secret."""
+    return create_secret(actor, NewSecret.model_validate({"name": name, "value": value, **fields}))

@@ -252,8 +252,8 @@ class LinkAdmin(DeskAdmin):
 class SecretAdmin(DeskAdmin):
     """Names of secrets; their values are sealed."""
 
-    list_display = ("name", "org", "key_id", "updated_at", "last_used_at")
-    list_filter = ("key_id",)
+    list_display = ("name", "org", "mode", "version", "expires_at", "updated_at", "last_used_at")
+    list_filter = ("mode",)
     search_fields = ("org_id", "name")
 
 

@@ -21,6 +21,7 @@ from services.domain.llm.patterns import MAX_PATTERNS, ModelPattern
 from services.domain.llm.policy import refuse_agents_model
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.queries import list_upstream_names
+from services.domain.vault.rights import refuse_strangers
 from services.kit.clock import now
 
 OWNERS_FIELDS = ("is_shared", "reads_all_memories", "installs_packages")
@@ -88,11 +89,13 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
 
     Raises: AgentMissing, Invalid, NameTaken, ModelNotAllowed for a model that was not there before.
     Other packages, or another provider under them, are built into an image: emits and queues what `order_image` does.
-    Who sees it, and what it may do without asking, its owner and admins change. Raises: RoleMissing.
+    Who sees it, and what it may do without asking, its owner and admins change.
+    Raises: AgentMissing, Invalid, NameTaken, RoleMissing, NotPermitted for one with somebody else's personal secret.
     """
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
         agent = lock_own_agent(actor, agent_id)
+        refuse_strangers(actor, agent)
         current = {name: getattr(agent, name) for name in AgentFields.model_fields}
         # What it has already stays, also a personal server of somebody else.
         known = _known_servers(actor) | set(agent.mcp_servers)

@@ -24,7 +24,7 @@ from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage
 from services.domain.tasks.tokens import revoke_tokens
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.queries import list_upstream_names
-from services.domain.vault.actions import open_granted_secrets
+from services.domain.vault.grants import equip_task, has_placeholders
 from services.domain.workspaces.actions import save_session
 from services.domain.workspaces.queries import get_session
 from services.kit.clock import now
@@ -100,7 +100,7 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             "max_turns": task.max_turns,
             "timeout_s": task.timeout_s,
             "tools": agent.tools,
-            "env": open_granted_secrets(agent.id),
+            "env": equip_task(task),
             "mcp": [
                 {"name": name, "path": f"/mcp/{name}", "token": tokens[f"mcp:{name}"]} for name in servers
             ],
@@ -114,7 +114,7 @@ def _options_of(task: Task) -> dict[str, Any]:
     options: dict[str, Any] = {"output_schema": task.output_schema} if task.output_schema else {}
     if effort := choose_effort(task.agent):
         options["effort"] = effort
-    if any(rule.methods for rule in read_rules(task.agent.egress)):
+    if any(rule.methods for rule in read_rules(task.agent.egress)) or has_placeholders(task):
         # The proxy ends TLS for these: the gateway adds its authority, which the sandbox must trust.
         options["egress"] = {"ca_pem": None}
     return options

@@ -1,107 +1,168 @@
-"""Keeping secrets, granting them to agents, and moving them under a newer key."""
+"""Keeping secrets: their values by version, where they may go, and who may have them."""
 
 from __future__ import annotations
 
-import re
 import uuid
+from datetime import timedelta
+from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
+from pydantic import SecretStr
 
 from services.domain.actors import Actor, require
-from services.domain.agents.models import Agent
-from services.domain.errors import AgentMissing, Invalid, Missing, NameTaken
+from services.domain.errors import Invalid, Missing, NameTaken, NotPermitted, QueueFull
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.vault.keyring import open_text, seal_text
-from services.domain.vault.models import Secret
+from services.domain.vault.fields import NewSecret, SecretFields, check_expiry, check_name, check_value
+from services.domain.vault.keyring import seal_text
+from services.domain.vault.models import Secret, SecretMode, SecretVersion
+from services.domain.vault.rights import (
+    check_grants,
+    is_own,
+    lock_own_secret,
+    lock_visible_secret,
+    refuse_agents,
+    visible_to,
+)
 from services.kit.clock import now
 from services.kit.ids import uuid7
 
-_NAME = re.compile(r"^[A-Z_][A-Z0-9_]{0,79}$")
-_FORBIDDEN = ("ANTHROPIC_", "SLIPWAY_", "LD_", "PYTHON", "CLAUDE_", "OPENAI_")
-_FORBIDDEN_NAMES = frozenset({"PATH", "HOME", "IFS", "ENV", "BASH_ENV", "SHELL", "USER"})
-MAX_VALUE_BYTES = 32_768
+MAX_SECRETS = 1_000
+MAX_VERSIONS = 10
+VERSIONS_KEPT = timedelta(days=90)
 
 
-def create_secret(actor: Actor, *, name: str, value: str, agent_ids: list[uuid.UUID] | None = None) -> Secret:
-    """Seal a value under a name that becomes an environment variable. Raises: Invalid, NameTaken, AgentMissing."""
-    require(actor, "secrets:write")
-    _check(name, value)
+def create_secret(actor: Actor, fields: NewSecret) -> Secret:
+    """Seal a value under a name. The organisation's secrets are kept by its admins, personal ones by members.
+
+    Raises: Invalid, NameTaken, AgentMissing, AgentNotOwned, QueueFull, RoleMissing.
+    """
+    refuse_agents(actor)
+    require(actor, "secrets:write", role="member" if fields.is_personal else "admin")
+    if fields.is_personal and actor.user_id is None:
+        raise NotPermitted("Only a person has personal secrets.")
+    check_name(fields.name)
+    check_value(fields.value.get_secret_value(), fields.mode)
+    check_expiry(fields.expires_at)
+    values = SecretFields.checked(fields)
+    for name in ("name", "value", "is_personal"):
+        del values[name]
+    owner_id = actor.user_id if fields.is_personal else None
     with tenant_transaction(actor.org_id):
-        _check_agents(agent_ids)
-        if Secret.objects.filter(name=name).exists():
+        check_grants(actor, owner_id, fields.agent_ids)
+        if Secret.objects.filter(name=fields.name, owner_id=owner_id).exists():
             raise NameTaken("A secret with this name exists.", fields={"name": "taken"})
-        row_id = uuid7()
-        sealed = seal_text(value, row_id)
-        return Secret.objects.create(
-            id=row_id,
-            org_id=actor.org_id,
-            name=name,
-            sealed=sealed.blob,
-            key_id=sealed.key_id,
-            agent_ids=agent_ids,
-            created_by_id=actor.user_id,
+        if Secret.objects.count() >= MAX_SECRETS:
+            raise QueueFull(f"An organisation has at most {MAX_SECRETS} secrets.", limit=MAX_SECRETS)
+        secret = Secret.objects.create(
+            org_id=actor.org_id, owner_id=owner_id, name=fields.name, created_by_id=actor.user_id, **values
         )
+        _seal(actor, secret, fields.value.get_secret_value(), number=1)
+        return secret
 
 
 def update_secret(
-    actor: Actor,
-    secret_id: uuid.UUID,
-    *,
-    value: str | None = None,
-    agent_ids: list[uuid.UUID] | None = None,
-    changes_agents: bool = False,
+    actor: Actor, secret_id: uuid.UUID, changes: dict[str, Any], value: SecretStr | None = None
 ) -> Secret:
-    """Replace the value, the grants, or both. `changes_agents` tells a new None (all agents) from no change."""
-    require(actor, "secrets:write")
+    """Change some fields, the value, or both; a value is a new version.
+
+    A place that is new, or the environment, needs the value again, and what was sealed before is forgotten: whoever
+    may say where a value goes could otherwise read it. Locks: the secret.
+    Raises: Missing, Invalid, AgentMissing, AgentNotOwned, RoleMissing, NotPermitted.
+    """
     with tenant_transaction(actor.org_id):
-        secret = Secret.objects.select_for_update().filter(id=secret_id).first()
-        if secret is None:
-            raise Missing("There is no such secret.")
+        secret = lock_own_secret(actor, secret_id)
+        current = {name: getattr(secret, name) for name in SecretFields.model_fields}
+        values = SecretFields.model_validate(current | changes).checked()
+        is_wider = _is_wider(secret, values)
+        if is_wider and value is None:
+            raise Invalid(
+                "A new place for a secret needs its value again.",
+                fields={"value": "needed when the mode or a binding is new"},
+            )
+        if "agent_ids" in changes:
+            check_grants(actor, secret.owner_id, values["agent_ids"])
+        if values["expires_at"] != secret.expires_at:
+            check_expiry(values["expires_at"])
+            secret.noticed_at = None
+        for name, given in values.items():
+            setattr(secret, name, given)
         if value is not None:
-            _check(secret.name, value)
-            sealed = seal_text(value, secret.id)
-            secret.sealed, secret.key_id = sealed.blob, sealed.key_id
-        if changes_agents:
-            _check_agents(agent_ids)
-            secret.agent_ids = agent_ids
+            _add_version(actor, secret, value)
+        if is_wider:
+            secret.trusted_agent_ids = []
+            secret.versions.exclude(number=secret.version).delete()
         secret.updated_at = now()
         secret.save()
         return secret
 
 
-def delete_secret(actor: Actor, secret_id: uuid.UUID) -> None:
-    """Delete a secret. Raises: Missing."""
-    require(actor, "secrets:write")
+def put_secret_value(actor: Actor, secret_id: uuid.UUID, value: SecretStr) -> Secret:
+    """Seal a new value as the version in use. Raises: Missing, Invalid, RoleMissing, NotPermitted."""
+    return update_secret(actor, secret_id, {}, value)
+
+
+def roll_back_secret(actor: Actor, secret_id: uuid.UUID, number: int) -> Secret:
+    """Put a version that is still kept back into use. Locks: the secret. Raises: Missing, RoleMissing."""
     with tenant_transaction(actor.org_id):
-        deleted, _ = Secret.objects.filter(id=secret_id).delete()
-        if not deleted:
-            raise Missing("There is no such secret.")
+        secret = lock_own_secret(actor, secret_id)
+        if number == secret.version:
+            return secret
+        if not secret.versions.filter(number=number).update(retired_at=None):
+            raise Missing("This version is not kept any more.")
+        _use(secret, number)
+        secret.save(update_fields=["version", "updated_at"])
+        return secret
+
+
+def delete_secret(actor: Actor, secret_id: uuid.UUID) -> None:
+    """Delete a secret with all its versions; the log of its uses stays. Locks: the secret.
+
+    An admin may end a personal one, which nobody but its owner may change. Raises: Missing, RoleMissing.
+    """
+    with tenant_transaction(actor.org_id):
+        secret = lock_visible_secret(actor, secret_id)
+        if not is_own(actor, secret):
+            require(actor, "secrets:write", role="admin")
+        secret.delete()
 
 
 def list_secrets(actor: Actor) -> QuerySet[Secret]:
-    """Return the secrets, whose values are never read back; to be read in the tenant's transaction."""
+    """Return the secrets that the actor may know of; to be read in the tenant's transaction."""
     require(actor, "secrets:read")
-    return Secret.objects.defer("sealed")
+    return Secret.objects.filter(visible_to(actor))
 
 
-def open_granted_secrets(agent_id: uuid.UUID) -> dict[str, str]:
-    """Open what is granted to an agent, by name, in the tenant's transaction, and note the use."""
-    rows = list(Secret.objects.filter(Q(agent_ids=None) | Q(agent_ids__contains=[agent_id])))
-    Secret.objects.filter(id__in=[row.id for row in rows]).update(last_used_at=now())
-    return {row.name: open_text(row.sealed, row.key_id, row.id) for row in rows}
+def _is_wider(secret: Secret, values: dict[str, Any]) -> bool:
+    was_brokered = secret.mode == SecretMode.BROKERED
+    is_exposed = was_brokered and values["mode"] == SecretMode.ENV
+    return is_exposed or any(binding not in secret.bindings for binding in values["bindings"])
 
 
-def _check(name: str, value: str) -> None:
-    if not _NAME.match(name):
-        raise Invalid("The name is not usable.", fields={"name": "capital letters, digits and _ only"})
-    if name in _FORBIDDEN_NAMES or name.startswith(_FORBIDDEN):
-        raise Invalid("The name is reserved.", fields={"name": "reserved"})
-    if "\x00" in value or len(value.encode()) > MAX_VALUE_BYTES:
-        raise Invalid(
-            "The value is not usable.", fields={"value": f"at most {MAX_VALUE_BYTES} bytes, no NUL"}
-        )
+def _add_version(actor: Actor, secret: Secret, value: SecretStr) -> None:
+    text = value.get_secret_value()
+    check_value(text, secret.mode)
+    secret.last_version += 1
+    _seal(actor, secret, text, number=secret.last_version)
+    _use(secret, secret.last_version)
+    kept = secret.versions.order_by("-number").values_list("id", flat=True)[:MAX_VERSIONS]
+    secret.versions.exclude(id__in=list(kept)).exclude(number=secret.version).delete()
 
 
-def _check_agents(agent_ids: list[uuid.UUID] | None) -> None:
-    if agent_ids and Agent.objects.filter(id__in=agent_ids).count() != len(set(agent_ids)):
-        raise AgentMissing("There is no such agent.")
+def _use(secret: Secret, number: int) -> None:
+    moment = now()
+    secret.versions.filter(number=secret.version).update(retired_at=moment)
+    secret.version, secret.updated_at = number, moment
+
+
+def _seal(actor: Actor, secret: Secret, text: str, *, number: int) -> None:
+    row_id = uuid7()
+    sealed = seal_text(text, row_id)
+    SecretVersion.objects.create(
+        id=row_id,
+        org_id=secret.org_id,
+        secret=secret,
+        number=number,
+        sealed=sealed.blob,
+        key_id=sealed.key_id,
+        created_by_id=actor.user_id,
+    )

@@ -1,26 +1,140 @@
-"""Secrets: sealed values, and which agents may have them."""
+"""Secrets: their sealed versions, who may have them, what stands for them in a sandbox, and who had them when."""
 
 from __future__ import annotations
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.db.models import Q
 
 from services.domain.identity.models import User
+from services.domain.tasks.models import Task
 from services.domain.tenancy.models import TenantModel
 from services.kit.clock import now
 
 
-class Secret(TenantModel):
-    """A sealed value. `agent_ids` None grants it to all agents of the organisation; a list, to those named."""
+class SecretMode(models.TextChoices):
+    """How a secret is used: it stands in the environment, or the egress proxy puts it into requests."""
 
+    ENV = "env"
+    BROKERED = "brokered"
+
+
+class SecretApproval(models.TextChoices):
+    """How often a person is asked before a brokered secret is used."""
+
+    NEVER = "never"
+    FIRST_USE = "first_use"
+    EACH_USE = "each_use"
+
+
+class Secret(TenantModel):
+    """A named value. With an `owner` it is for that person's work only; without, it is the organisation's.
+
+    `agent_ids` None means all agents: the owner's, or the organisation's. `version` is the number of the value in
+    use, `last_version` the highest that was ever given. `trusted_agent_ids` are not asked about any more.
+    """
+
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     name = models.CharField(max_length=80)
-    sealed = models.BinaryField()
-    key_id = models.CharField(max_length=40)
+    description = models.CharField(max_length=300, blank=True)
+    mode = models.CharField(max_length=10, choices=SecretMode.choices, default=SecretMode.ENV)
+    bindings = models.JSONField(default=list, blank=True)
+    approval = models.CharField(max_length=10, choices=SecretApproval.choices, default=SecretApproval.NEVER)
     agent_ids = ArrayField(models.UUIDField(), null=True, blank=True)
+    trusted_agent_ids = ArrayField(models.UUIDField(), default=list, blank=True)
+    version = models.PositiveIntegerField(default=1)
+    last_version = models.PositiveIntegerField(default=1)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    noticed_at = models.DateTimeField(null=True, blank=True, editable=False)
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     updated_at = models.DateTimeField(default=now)
     last_used_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "secret"
-        constraints = [models.UniqueConstraint(fields=["org_id", "name"], name="secret_name_once")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["org_id", "owner", "name"], name="secret_name_once", nulls_distinct=False
+            )
+        ]
+        indexes = [models.Index(fields=["expires_at"], name="secret_expiring", condition=~Q(expires_at=None))]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class SecretVersion(TenantModel):
+    """One sealed value. `retired_at` is None for the one in use."""
+
+    secret = models.ForeignKey(Secret, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    sealed = models.BinaryField()
+    key_id = models.CharField(max_length=40)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    retired_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "secret_version"
+        constraints = [models.UniqueConstraint(fields=["secret", "number"], name="secret_version_once")]
+        indexes = [
+            models.Index(fields=["retired_at"], name="secret_version_old", condition=~Q(retired_at=None))
+        ]
+
+
+class SecretPlaceholder(TenantModel):
+    """The worthless text that stands for a brokered secret in the sandbox of one task."""
+
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="+")
+    secret = models.ForeignKey(Secret, on_delete=models.CASCADE, related_name="+")
+    text = models.CharField(max_length=60)
+
+    class Meta:
+        db_table = "secret_placeholder"
+        constraints = [models.UniqueConstraint(fields=["task", "secret"], name="secret_placeholder_once")]
+
+
+class AccessWay(models.TextChoices):
+    """How a value was handed out."""
+
+    ENV = "env"
+    EGRESS = "egress"
+    UPSTREAM = "upstream"
+
+
+class SecretAccess(TenantModel):
+    """Uses of one version, `count` of them between two moments. Append-only, and kept when the secret is gone.
+
+    Plain ids, because what they name may be deleted while the log may not. `approval_id` is the approval that this
+    one use has used up.
+    """
+
+    secret_id = models.UUIDField()
+    secret_name = models.CharField(max_length=80)
+    version = models.PositiveIntegerField()
+    way = models.CharField(max_length=10, choices=AccessWay.choices)
+    user_id = models.UUIDField(null=True)
+    agent_id = models.UUIDField(null=True)
+    workspace_id = models.UUIDField(null=True)
+    task_id = models.UUIDField(null=True)
+    host = models.CharField(max_length=255, blank=True)
+    method = models.CharField(max_length=20, blank=True)
+    path = models.CharField(max_length=200, blank=True)
+    count = models.PositiveIntegerField(default=1)
+    first_at = models.DateTimeField()
+    last_at = models.DateTimeField()
+    approval_id = models.UUIDField(null=True)
+
+    class Meta:
+        db_table = "secret_access"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["org_id", "approval_id"],
+                name="secret_approval_spent_once",
+                condition=~Q(approval_id=None),
+            )
+        ]
+        indexes = [
+            models.Index(fields=["org_id", "secret_id", "-id"], name="secret_access_of_secret"),
+            models.Index(fields=["created_at"], name="secret_access_old"),
+        ]

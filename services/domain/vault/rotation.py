@@ -9,11 +9,11 @@ from services.domain.llm.models import CallLog, LlmKey
 from services.domain.playbooks.models import Playbook
 from services.domain.upstreams.models import UpstreamAuthorization, UpstreamServer
 from services.domain.vault.keyring import keyring
-from services.domain.vault.models import Secret
+from services.domain.vault.models import SecretVersion
 from services.kit.vault import Sealed
 
 SEALED: tuple[tuple[type[Model], str, str], ...] = (
-    (Secret, "sealed", "key_id"),
+    (SecretVersion, "sealed", "key_id"),
     (Link, "sealed_config", "key_id"),
     (Playbook, "sealed_hook_secret", "hook_key_id"),
     (UpstreamServer, "sealed", "key_id"),

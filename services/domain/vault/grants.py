@@ -1,0 +1,93 @@
+"""What the work of an agent gets: values for its environment, and placeholders for those that stay outside."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+
+from django.db.models import Q
+
+from services.domain.agents.models import Agent
+from services.domain.identity.models import Membership
+from services.domain.tasks.models import Task
+from services.domain.vault.accesses import Access, record_accesses
+from services.domain.vault.keyring import open_text
+from services.domain.vault.models import AccessWay, Secret, SecretMode, SecretPlaceholder, SecretVersion
+from services.kit.clock import now
+
+PLACEHOLDER_PREFIX = "swp_"
+_PLACEHOLDER_BYTES = 24
+
+
+def list_granted_secrets(agent: Agent, user_id: uuid.UUID | None) -> list[Secret]:
+    """Return what an agent's work for a person may use now, one of each name; in the tenant's transaction.
+
+    A person's own secret goes before the organisation's of the same name, and is for that person's work only.
+    """
+    named = Q(agent_ids__contains=[agent.id])
+    granted = Q(owner=None) & (Q(agent_ids=None) | named)
+    if user_id is not None and Membership.objects.filter(user_id=user_id).exists():
+        # What agents make is named or gets nothing: no person has read its instructions.
+        is_own = agent.owner_id == user_id and agent.made_by_id is None
+        granted |= Q(owner_id=user_id) & (named | Q(agent_ids=None) if is_own else named)
+    live = Q(expires_at=None) | Q(expires_at__gt=now())
+    by_name: dict[str, Secret] = {}
+    for secret in Secret.objects.filter(granted, live):
+        if secret.owner_id is not None or secret.name not in by_name:
+            by_name[secret.name] = secret
+    return [by_name[name] for name in sorted(by_name)]
+
+
+def open_secret(secret: Secret) -> str:
+    """Open the value in use, in the tenant's transaction. Raises: VaultError."""
+    version = SecretVersion.objects.get(secret=secret, number=secret.version)
+    return open_text(version.sealed, version.key_id, version.id)
+
+
+def equip_task(task: Task) -> dict[str, str]:
+    """Return the environment of a task's turn, and log what it opens; inside the caller's transaction.
+
+    A brokered secret is there as a placeholder, which stays the same when a turn is issued again.
+    """
+    granted = list_granted_secrets(task.agent, task.user_id)
+    held = [secret for secret in granted if secret.mode == SecretMode.BROKERED]
+    SecretPlaceholder.objects.bulk_create(
+        (
+            SecretPlaceholder(org_id=task.org_id, task=task, secret=secret, text=make_placeholder())
+            for secret in held
+        ),
+        ignore_conflicts=True,
+    )
+    placeholders = SecretPlaceholder.objects.filter(task=task, secret__in=held)
+    environment = {row.secret.name: row.text for row in placeholders.select_related("secret")}
+    accesses = []
+    for secret in granted:
+        if secret.mode == SecretMode.ENV:
+            environment[secret.name] = open_secret(secret)
+            accesses.append(access_of(secret, task, AccessWay.ENV))
+    record_accesses(task.org_id, accesses)
+    return environment
+
+
+def access_of(secret: Secret, task: Task, way: AccessWay) -> Access:
+    """Return one use of a secret by a task."""
+    return Access(
+        secret_id=secret.id,
+        secret_name=secret.name,
+        version=secret.version,
+        way=way,
+        user_id=task.user_id,
+        agent_id=task.agent_id,
+        workspace_id=task.workspace_id,
+        task_id=task.id,
+    )
+
+
+def make_placeholder() -> str:
+    """Return a new text that stands for a secret: recognisable, and worth nothing."""
+    return PLACEHOLDER_PREFIX + secrets.token_hex(_PLACEHOLDER_BYTES)
+
+
+def has_placeholders(task: Task) -> bool:
+    """Say whether a task holds placeholders, so that TLS is ended at the proxy for some hosts."""
+    return SecretPlaceholder.objects.filter(task=task).exists()
