@@ -25,6 +25,7 @@ SCOPES = frozenset(
         "mcp_servers",
         "models",
         "budgets",
+        "integrations",
     )
     for verb in ("read", "write")
 ) | {"usage:read", "terminals:write"}

@@ -41,6 +41,7 @@ DOMAIN_APPS = [
     "services.domain.approvals",
     "services.domain.upstreams",
     "services.domain.llm",
+    "services.domain.integrations",
     "services.domain.outbox",
     "services.domain.tenancy",
     "services.domain.plane",

@@ -156,6 +156,10 @@ class UpstreamMissing(Missing):
     code = "mcp_server_not_found"
 
 
+class IntegrationMissing(Missing):
+    code = "integration_not_found"
+
+
 # --- Conflict ----------------------------------------------------------------------------------------
 
 
@@ -619,3 +623,66 @@ class LlmKeyUnreachable(Temporary):
     """The vendor was not reached, so that nobody knows whether the key is good."""
 
     code = "llm_key_unreachable"
+
+
+# --- accounts elsewhere ------------------------------------------------------------------------------
+
+
+class AccountNotConnected(Conflict):
+    """No account of the kind is there for this agent. Only a person can mend that."""
+
+    code = "account_not_connected"
+
+
+class AccountMissing(Missing):
+    """No account has that name. The message names those that there are."""
+
+    code = "account_not_found"
+
+
+class AccountAmbiguous(Invalid):
+    """There are several accounts, and the call names none."""
+
+    code = "account_ambiguous"
+
+
+class AccountNotGranted(NotPermitted):
+    """The account is there and not for this agent, or it is switched off."""
+
+    code = "account_not_granted"
+
+
+class AccountUnauthorised(Permanent):
+    """The provider does not take the credentials, or there are none. Only a person can mend that."""
+
+    code = "account_unauthorised"
+
+
+class AccountDenied(NotPermitted):
+    """The provider, or what a person allowed of the account, does not permit this."""
+
+    code = "account_denied"
+
+
+class AccountAway(Temporary):
+    """The provider does not answer, or breaks off."""
+
+    code = "account_unreachable"
+
+
+class AccountThrottled(Limited):
+    """The provider wants fewer calls (retry_after_s)."""
+
+    code = "account_throttled"
+
+
+class AccountRefused(Permanent):
+    """The provider refused the request, or its answer is not to be understood."""
+
+    code = "account_refused"
+
+
+class ItemMissing(Missing):
+    """The account has no such thing: message, thread, issue, file."""
+
+    code = "item_not_found"

@@ -84,6 +84,17 @@ class Environment(BaseSettings):
     telegram_api_base: str = Field(default="https://api.telegram.org", validation_alias="TELEGRAM_API_BASE")
     slack_api_base: str = Field(default="https://slack.com/api/", validation_alias="SLACK_API_BASE")
 
+    gmail_api_base: str = Field(default="https://gmail.googleapis.com", validation_alias="GMAIL_API_BASE")
+    google_accounts_base: str = Field(
+        default="https://accounts.google.com", validation_alias="GOOGLE_ACCOUNTS_BASE"
+    )
+    google_oauth_base: str = Field(
+        default="https://oauth2.googleapis.com", validation_alias="GOOGLE_OAUTH_BASE"
+    )
+    google_client_id: str = Field(default="", validation_alias="GOOGLE_CLIENT_ID")
+    google_client_secret: SecretStr | None = Field(default=None, validation_alias="GOOGLE_CLIENT_SECRET")
+    github_api_base: str = Field(default="https://api.github.com", validation_alias="GITHUB_API_BASE")
+
     @model_validator(mode="after")
     def _no_test_hosts_in_production(self) -> Self:
         if self.egress_test_hosts and self.env == "production":
@@ -116,6 +127,20 @@ class Environment(BaseSettings):
     def platform_endpoints(self) -> dict[str, str]:
         """Return the base URL of each chat platform, by the name of its setting."""
         return {"TELEGRAM_API_BASE": self.telegram_api_base, "SLACK_API_BASE": self.slack_api_base}
+
+    def account_endpoints(self) -> dict[str, str]:
+        """Return the base URL of each provider of accounts, by the name of its setting."""
+        return {
+            "GMAIL_API_BASE": self.gmail_api_base,
+            "GOOGLE_ACCOUNTS_BASE": self.google_accounts_base,
+            "GOOGLE_OAUTH_BASE": self.google_oauth_base,
+            "GITHUB_API_BASE": self.github_api_base,
+        }
+
+    def oauth_apps(self) -> dict[str, tuple[str, SecretStr | None]]:
+        """Return the installation's OAuth clients, id and secret, by provider; those that are not set are left out."""
+        known = {"google": (self.google_client_id, self.google_client_secret)}
+        return {provider: client for provider, client in known.items() if client[0]}
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery
 from services.domain.commands.actions import start_command
 from services.domain.identity.actions import create_token
+from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.memory.actions import write_memory
 from services.domain.playbooks.actions import PlaybookFields, create_playbook
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
@@ -102,7 +103,11 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(environment(), "upstream_internal_hosts", "127.0.0.1")
     # Nobody is there: what is asked of it fails at once.
     server = register_upstream(owner, NewUpstream(name="weather", url="http://127.0.0.1:9/mcp"))
+    for name in ("gmail_api_base", "google_oauth_base", "github_api_base"):
+        monkeypatch.setattr(environment(), name, "http://127.0.0.1:9")
+    integration = connect_integration(owner, NewIntegration(kind="gmail", name="acme's mail"))
     ids = {
+        "integration_id": integration.id,
         "server_id": server.id,
         "image_id": image.id,
         "task_id": task.id,

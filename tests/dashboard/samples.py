@@ -24,6 +24,8 @@ from services.domain.events.types import (
 )
 from services.domain.identity.models import ApiToken
 from services.domain.identity.queries import list_tokens
+from services.domain.integrations.actions import NewIntegration, connect_integration
+from services.domain.integrations.models import Integration
 from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
 from services.domain.playbooks.models import Playbook
 from services.domain.tasks.finish import Outcome, finish_locked_task
@@ -52,6 +54,7 @@ class Everything:
     token: ApiToken
     approval: Approval
     server: UpstreamServer
+    account: Integration
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -124,8 +127,12 @@ def make_everything(tenant: Tenant) -> Everything:
     wiring = create_wiring(actor, WiringFields(chat_id=chat.id, agent_id=agent.id))
     secret = create_secret(actor, NewSecret(name="SHOP_KEY", value=SecretStr("sealed-value")))
     approval = refuse(task)
+    account = connect_integration(
+        actor,
+        NewIntegration(kind="gmail", name="Acme mail", credentials={"client_secret": "sealed-value"}),
+    )
     return Everything(
-        task, playbook, link, chat, wiring, delivery, secret, token, approval, make_server(tenant)
+        task, playbook, link, chat, wiring, delivery, secret, token, approval, make_server(tenant), account
     )
 
 

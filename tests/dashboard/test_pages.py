@@ -14,11 +14,13 @@ from tests.dashboard.samples import Everything, make_everything
 LISTS = (
     "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
     "/links/new/slack", "/approvals", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
+    "/accounts", "/accounts/new/gmail",
     "/settings/tokens", "/settings/members",
 )  # fmt: skip
 
 
 SERVER_BUTTONS = ("refresh", "approve", "connect", "credential", "delete")
+ACCOUNT_BUTTONS = ("check", "connect", "switch", "delete")
 
 
 def pages_of(made: Everything) -> list[str]:
@@ -32,6 +34,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/wirings/{made.wiring.id}",
         f"/mcp-servers/{made.server.id}",
         f"/secrets/{made.secret.id}",
+        f"/accounts/{made.account.id}",
     ]
 
 
@@ -49,6 +52,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/settings/tokens/{made.token.id}/revoke", f"/approvals/{made.approval.id}/decide",
         *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),
         f"/secrets/{made.secret.id}/value", f"/secrets/{made.secret.id}/rollback",
+        *(f"/accounts/{made.account.id}/{name}" for name in ACCOUNT_BUTTONS),
     ]  # fmt: skip
 
 
@@ -143,7 +147,8 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
     made = make_everything(acme)
     walked = {
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
-        "/organisation", "/sign-in", "/integrations/mcp/callback", f"/settings/members/{acme.users['bob'].pk}/remove",
+        "/organisation", "/sign-in", "/integrations/mcp/callback", "/integrations/accounts/callback",
+        f"/settings/members/{acme.users['bob'].pk}/remove",
     }  # fmt: skip
     for pattern in urlpatterns:
         assert any(pattern.pattern.match(path.lstrip("/")) for path in walked), pattern.pattern

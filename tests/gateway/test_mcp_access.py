@@ -10,13 +10,21 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
+from services.domain.agents.actions import update_agent
 from services.domain.tasks.models import TaskToken
 from services.domain.tasks.submit import cancel_task
 from services.kit.clock import now
 from services.mcp_gateway.http import TOOL_SERVERS
-from tests.gateway.serving import at_work, rpc
+from tests.gateway.serving import Working, at_work, rpc
 
 SERVERS = [server.name for server in TOOL_SERVERS]
+
+
+@pytest.fixture
+def working(acme, claude) -> Working:
+    """Put an agent that lists every server to work."""
+    update_agent(acme.owner, claude.id, {"mcp_servers": SERVERS})
+    return at_work(acme, claude)
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy", "2026-07-28"])

@@ -91,8 +91,9 @@ def authorization_url(plan: AuthorizationPlan, state: str) -> str:
         "state": state,
         "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
         "code_challenge_method": "S256",
-        "resource": plan.server.resource,
     }
+    if plan.server.resource:
+        query["resource"] = plan.server.resource
     if plan.server.scope:
         query["scope"] = plan.server.scope
     joint = "&" if urlsplit(plan.server.authorization_endpoint).query else "?"
@@ -112,18 +113,13 @@ async def exchange_code(
         "code": code,
         "redirect_uri": plan.redirect_uri,
         "code_verifier": plan.verifier,
-        "resource": plan.server.resource,
     }
     return await _ask_for_tokens(plan.server, plan.client, form, network)
 
 
 async def refresh(grant: OAuthGrant, network: Network) -> GrantedTokens:
     """Get another access token. Raises: AuthorizationLost, UpstreamAway, UpstreamRefused."""
-    form = {
-        "grant_type": "refresh_token",
-        "refresh_token": grant.refresh_token or "",
-        "resource": grant.server.resource,
-    }
+    form = {"grant_type": "refresh_token", "refresh_token": grant.refresh_token or ""}
     return await _ask_for_tokens(grant.server, grant.client, form, network)
 
 
@@ -221,6 +217,8 @@ async def _ask_for_tokens(
     server: OAuthServer, client: OAuthClient, form: dict[str, str], network: Network
 ) -> GrantedTokens:
     headers = {"Accept": "application/json"}
+    if server.resource:
+        form = form | {"resource": server.resource}
     if client.auth_method == "client_secret_basic":
         # Both are form-encoded first (RFC 6749, section 2.3.1).
         pair = f"{quote(client.client_id, safe='')}:{quote(client.client_secret or '', safe='')}"

@@ -28,6 +28,7 @@ _MAIN = (
     ("Approvals", "approval", "dashboard:approvals", ("/approvals",)),
     ("Deliveries", "delivery", "dashboard:deliveries", ("/deliveries",)),
     ("MCP servers", "mcp", "dashboard:mcp-servers", ("/mcp-servers",)),
+    ("Accounts", "token", "dashboard:accounts", ("/accounts",)),
     ("Secrets", "secret", "dashboard:secrets", ("/secrets",)),
 )
 _SETTINGS = (

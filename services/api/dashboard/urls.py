@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 
 from services.api.dashboard.views import (
+    accounts,
     agents,
     approvals,
     chats,
@@ -67,6 +68,14 @@ urlpatterns = [
     path("secrets/<uuid:secret_id>/value", secrets.value, name="secret-value"),
     path("secrets/<uuid:secret_id>/rollback", secrets.roll_back, name="secret-rollback"),
     path("secrets/<uuid:secret_id>/delete", secrets.delete, name="secret-delete"),
+    path("accounts", accounts.accounts, name="accounts"),
+    path("accounts/new/<slug:kind>", accounts.new_account, name="account-new"),
+    path("accounts/<uuid:integration_id>", accounts.account, name="account"),
+    path("accounts/<uuid:integration_id>/check", accounts.check, name="account-check"),
+    path("accounts/<uuid:integration_id>/connect", accounts.connect, name="account-connect"),
+    path("accounts/<uuid:integration_id>/switch", accounts.switch, name="account-switch"),
+    path("accounts/<uuid:integration_id>/delete", accounts.delete, name="account-delete"),
+    path("integrations/accounts/callback", accounts.come_back, name="account-callback"),
     path("settings/tokens", settings.tokens, name="tokens"),
     path("settings/tokens/<uuid:token_id>/revoke", settings.remove_token, name="token-revoke"),
     path("settings/members", settings.members, name="members"),

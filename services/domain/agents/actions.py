@@ -17,6 +17,7 @@ from services.domain.egress.rules import MAX_RULES, EgressRule
 from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken
 from services.domain.images.ordering import order_image
 from services.domain.images.packages import Packages
+from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.llm.patterns import MAX_PATTERNS, ModelPattern
 from services.domain.llm.policy import refuse_agents_model
 from services.domain.tenancy.transaction import tenant_transaction
@@ -162,7 +163,7 @@ def _refuse_owners_fields(actor: Actor, agent: Agent, values: dict[str, Any]) ->
 
 
 def _known_servers(actor: Actor) -> set[str]:
-    return {*DEFAULT_MCP_SERVERS, *list_upstream_names(actor.user_id)}
+    return {*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS, *list_upstream_names(actor.user_id)}
 
 
 def _refuse_taken_slug(slug: str, others: QuerySet[Agent]) -> None:

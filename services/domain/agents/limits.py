@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from services.domain.agents.models import Agent
 from services.domain.egress.rules import EgressRule, find_grant, read_rules
+from services.domain.integrations.models import Integration
 from services.domain.vault.models import Secret
 
 _AMOUNTS = ("timeout_s", "memory_mb", "cpus", "disk_mb", "pids")
@@ -33,6 +34,9 @@ def exceeding(agent: Agent, maker: Agent) -> list[str]:
     granted = Secret.objects.filter(agent_ids__contains=[agent.id])
     if granted.exclude(agent_ids__contains=[maker.id]).exists():
         found.append("secrets")
+    accounts = Integration.objects.filter(agent_ids__contains=[agent.id])
+    if accounts.exclude(agent_ids__contains=[maker.id]).exists():
+        found.append("accounts")
     return found
 
 

@@ -193,6 +193,18 @@ class McpServerChanged(EventData):
     reason: str = ""
 
 
+class IntegrationChanged(EventData):
+    """A connected account was added, changed or removed, or is found in another state than before."""
+
+    type: ClassVar[str] = "integration.changed"
+    integration_id: str
+    kind: str
+    name: str
+    status: str
+    reason: str = ""
+    is_enabled: bool = True
+
+
 class NotificationCreated(EventData):
     type: ClassVar[str] = "notification.created"
     message: str

@@ -20,7 +20,10 @@ class OAuthClient(BaseModel):
 
 
 class OAuthServer(BaseModel):
-    """The endpoints of an authorization server, and the resource that its tokens are to be good for (RFC 8707)."""
+    """The endpoints of an authorization server, and the resource that its tokens are to be good for (RFC 8707).
+
+    Without a `resource` none is named: providers that do not know the parameter may refuse it.
+    """
 
     model_config = ConfigDict(frozen=True)
 

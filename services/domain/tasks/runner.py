@@ -17,6 +17,7 @@ from services.domain.errors import Conflict
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.models import RunnerJournal
 from services.domain.events.types import FROM_RUNNER, MessageConsumed, TaskStarted, TurnDone, TurnStarted
+from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.llm.policy import choose_effort
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.follow_ups import note_consumed
@@ -122,7 +123,7 @@ def _options_of(task: Task) -> dict[str, Any]:
 
 def _servers_of(task: Task) -> list[str]:
     """Return the MCP servers that a turn gets: the agent's, without those that are not for this task's person."""
-    usable = {*DEFAULT_MCP_SERVERS, *list_upstream_names(task.user_id)}
+    usable = {*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS, *list_upstream_names(task.user_id)}
     return [name for name in task.agent.mcp_servers if name in usable]
 
 

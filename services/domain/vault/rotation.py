@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db.models import Model
 
 from services.domain.chats.models import Link
+from services.domain.integrations.models import Integration, IntegrationAuthorization
 from services.domain.llm.models import CallLog, LlmKey
 from services.domain.playbooks.models import Playbook
 from services.domain.upstreams.models import UpstreamAuthorization, UpstreamServer
@@ -20,6 +21,8 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (UpstreamAuthorization, "sealed", "key_id"),
     (LlmKey, "sealed", "key_id"),
     (CallLog, "sealed", "key_id"),
+    (Integration, "sealed", "key_id"),
+    (IntegrationAuthorization, "sealed", "key_id"),
 )
 """Every sealed column: its model, its name, and the column that names its key."""
 

@@ -48,7 +48,7 @@ InputT = TypeVar("InputT", bound=ToolInput)
 
 @dataclass(frozen=True, slots=True)
 class Tool(Generic[InputT]):
-    """One tool. The description is written for the model that calls it."""
+    """One tool. The description is written for the model that calls it. `open_world`: it reaches an account."""
 
     name: str
     description: str
@@ -59,6 +59,7 @@ class Tool(Generic[InputT]):
     destroys: bool = False
     rate: Rate | None = None
     """How often one task may call it; None for what the installation's settings say of every tool."""
+    open_world: bool = False
 
     def listing(self) -> ToolListing:
         """Return the tool as `tools/list` shows it."""
@@ -68,7 +69,9 @@ class Tool(Generic[InputT]):
             input_schema=self.input.model_json_schema(),
             output_schema=self.output.model_json_schema(mode="serialization"),
             annotations=ToolAnnotations(
-                read_only_hint=self.reads_only, destructive_hint=self.destroys, open_world_hint=False
+                read_only_hint=self.reads_only,
+                destructive_hint=self.destroys,
+                open_world_hint=self.open_world,
             ),
         )
 

@@ -13,6 +13,7 @@ from services.api.dashboard.forms.base import DomainForm, lines_of
 from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
 from services.domain.egress.rules import EgressRule, parse_rule, read_rules, show_rule
 from services.domain.images.packages import PACKAGE_KINDS, is_package, packages_of
+from services.domain.integrations.names import ACCOUNT_SERVERS
 
 MICRO = Decimal(1_000_000)
 _PROVIDERS = {
@@ -24,6 +25,7 @@ _MCP_SERVERS = {
     "memory": "Memory: remembers notes between tasks",
     "notify": "Notify: sends a notice to people",
     "platform": "Platform: submits tasks to other agents and waits for them",
+    "gmail": "Gmail: reads, labels and sends mail of a connected account",
 }
 
 
@@ -68,7 +70,7 @@ class AgentForm(DomainForm):
     mcp_servers = forms.MultipleChoiceField(
         label="MCP servers",
         required=False,
-        choices=[(name, _MCP_SERVERS.get(name, name)) for name in DEFAULT_MCP_SERVERS],
+        choices=[(name, _MCP_SERVERS.get(name, name)) for name in (*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS)],
         widget=forms.CheckboxSelectMultiple,
         initial=DEFAULT_MCP_SERVERS,
     )
@@ -155,7 +157,7 @@ class AgentForm(DomainForm):
         if isinstance(listed, forms.MultipleChoiceField):
             # What the agent has stays choosable, also somebody else's personal server.
             kept = self.initial.get("mcp_servers", ())
-            names = dict.fromkeys([*DEFAULT_MCP_SERVERS, *servers, *kept])
+            names = dict.fromkeys([*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS, *servers, *kept])
             listed.choices = [(name, _MCP_SERVERS.get(name, name)) for name in names]
 
     @classmethod

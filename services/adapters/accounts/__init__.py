@@ -1,0 +1,1 @@
+"""Accounts elsewhere: a folder for each kind, found by the registry."""

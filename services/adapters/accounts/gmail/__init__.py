@@ -1,0 +1,1 @@
+"""Gmail, through its REST API and Google's OAuth."""

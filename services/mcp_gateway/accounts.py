@@ -1,0 +1,103 @@
+"""An account elsewhere, opened for one call: the grant is checked each time, and the agent sees no secret."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.adapters.accounts.kind import AccountKind
+from services.adapters.accounts.registry import build_kinds
+from services.adapters.upstreams.network import Network
+from services.domain.errors import AccountUnauthorised
+from services.domain.integrations.actions import record_failure
+from services.domain.integrations.credentials import KeptTokens, open_sealed
+from services.domain.integrations.failures import as_account_errors
+from services.domain.integrations.models import Integration, IntegrationStatus
+from services.domain.integrations.queries import choose_account, note_use
+from services.domain.integrations.telling import unauthorised_words
+from services.domain.ports.accounts import AccountAccess, AccountAuth, Installation, OAuthApp
+from services.domain.tasks.models import Task
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.environment import environment
+from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.threads import run_in_thread
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAccount:
+    """An account that may be used now. `client` is the kind's protocol client; `settings` are its kind's model."""
+
+    name: str
+    settings: Any
+    client: Any
+
+
+@contextlib.asynccontextmanager
+async def open_account(caller: Caller, kind: str, account: str | None) -> AsyncIterator[OpenAccount]:
+    """Open the account that a call means: by name, or the only one that is granted to the agent.
+
+    What the provider no longer takes is marked, told to the account's person, and not tried again before somebody
+    has connected it anew.
+    Raises: AccountNotConnected, AccountMissing, AccountAmbiguous, AccountNotGranted, AccountUnauthorised, and what the
+    client's calls raise.
+    """
+    adapter = account_kinds()[kind]
+    row, opened = await run_in_thread(_find, caller.task, kind, account)
+    try:
+        with as_account_errors():
+            access = _access(adapter, row, opened, caller.task)
+            async with adapter.open(access) as client:
+                yield OpenAccount(row.name, access.settings, client)
+    except AccountUnauthorised as error:
+        await run_in_thread(record_failure, row.org_id, row.id, row.updated_at, error)
+        words = unauthorised_words(error.message, row.name)
+        raise AccountUnauthorised(f"{words} You cannot mend this.") from error
+
+
+def account_kinds() -> dict[str, AccountKind]:
+    """Return the kinds of accounts, by name; they keep what is shared between calls, such as short-lived tokens."""
+    env = environment()
+    apps = tuple((provider, OAuthApp(*client)) for provider, client in env.oauth_apps().items())
+    return _kinds(tuple(env.account_endpoints().items()), apps, env.internal_hosts())
+
+
+@functools.lru_cache(maxsize=4)
+def _kinds(
+    endpoints: tuple[tuple[str, str], ...],
+    apps: tuple[tuple[str, OAuthApp], ...],
+    internal_hosts: frozenset[str],
+) -> dict[str, AccountKind]:
+    installation = Installation(dict(endpoints), dict(apps))
+    return build_kinds(installation, Network(internal_hosts=internal_hosts))
+
+
+def _find(task: Task, kind: str, account: str | None) -> tuple[Integration, dict[str, Any]]:
+    with tenant_transaction(task.org_id):
+        row = choose_account(task.user_id, task.agent_id, kind, account)
+        if row.status == IntegrationStatus.UNAUTHORISED:
+            # Asked no more: a provider may lock an account out after too many wrong tries.
+            words = unauthorised_words(row.last_error or "The account is not connected.", row.name)
+            raise AccountUnauthorised(f"{words} You cannot mend this.")
+        note_use(row)
+        return row, open_sealed(row)
+
+
+def _access(adapter: AccountKind, row: Integration, opened: dict[str, Any], task: Task) -> AccountAccess:
+    try:
+        credentials = adapter.credentials_model.model_validate(opened.get("credentials") or {})
+    except ValidationError as error:
+        raise AccountUnauthorised("The account has no credentials.") from error
+    is_oauth = adapter.manifest.auth == AccountAuth.OAUTH
+    return AccountAccess(
+        account_id=row.id,
+        version=row.updated_at,
+        settings=adapter.settings_model.model_validate(row.settings),
+        credentials=credentials,
+        tokens=KeptTokens(row.org_id, row.id, run_in_thread) if is_oauth else None,
+        agent_id=task.agent_id,
+    )

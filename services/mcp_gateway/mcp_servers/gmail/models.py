@@ -1,0 +1,232 @@
+"""What the Gmail tools take and give."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from services.adapters.accounts.gmail.messages import MailMessage
+from services.kit.letters import is_address
+from services.mcp_gateway.mcp_servers.tools import ToolInput, ToolOutput
+
+MAX_TEXT_CHARS = 20_000
+MAX_BODY_CHARS = 200_000
+MAX_RECIPIENTS = 50
+
+Account = Annotated[
+    str | None,
+    Field(
+        max_length=80,
+        description="Which connected account, by its name. Leave out where there is only one.",
+    ),
+]
+_Id = StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+MessageId = Annotated[str, _Id, Field(description="A message's `id`, as a search gave it.")]
+ThreadId = Annotated[str, _Id, Field(description="A thread's `thread_id`, as a search gave it.")]
+Start = Annotated[
+    int,
+    Field(ge=0, le=10_000_000, description="The character of the text to begin at: `next_start` of before."),
+]
+LabelName = Annotated[str, StringConstraints(min_length=1, max_length=225)]
+
+
+def _checked(address: str) -> str:
+    if not is_address(address):
+        raise ValueError("must be one address: ann@example.com or Ann Lee <ann@example.com>")
+    return address
+
+
+def _one_line(text: str) -> str:
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise ValueError("must be one line")
+    return text
+
+
+Address = Annotated[str, StringConstraints(max_length=320), AfterValidator(_checked)]
+Subject = Annotated[str, StringConstraints(max_length=900), AfterValidator(_one_line)]
+
+
+class SearchInput(ToolInput):
+    query: str = Field(
+        max_length=1_000,
+        description=(
+            "Gmail's own search, for example `from:ann@example.com newer_than:7d`, `subject:invoice has:attachment`, "
+            "`in:inbox is:unread`, `label:work`. Empty for all mail."
+        ),
+    )
+    limit: int = Field(default=10, ge=1, le=50, description="The most to return.")
+    page: str | None = Field(
+        default=None,
+        max_length=500,
+        description="`next_page` of the page before; leave out for the first page.",
+    )
+    account: Account = None
+
+
+class ReadMessageInput(ToolInput):
+    message_id: MessageId
+    start: Start = 0
+    account: Account = None
+
+
+class ReadThreadInput(ToolInput):
+    thread_id: ThreadId
+    account: Account = None
+
+
+class AccountInput(ToolInput):
+    account: Account = None
+
+
+class LabelInput(ToolInput):
+    message_id: MessageId
+    add: list[LabelName] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Labels to add, by name: a person's own, or `STARRED`, `IMPORTANT`, `UNREAD`, `INBOX`.",
+    )
+    remove: list[LabelName] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Labels to take, by name. Taking `UNREAD` marks as read, taking `INBOX` archives.",
+    )
+    account: Account = None
+
+    @model_validator(mode="after")
+    def _has_some(self) -> LabelInput:
+        if not self.add and not self.remove:
+            raise ValueError("name at least one label in `add` or `remove`")
+        return self
+
+
+class WriteInput(ToolInput):
+    to: list[Address] = Field(
+        default_factory=list,
+        max_length=MAX_RECIPIENTS,
+        description="Recipients. May be empty in a reply: it then goes to whoever the message is from.",
+    )
+    cc: list[Address] = Field(default_factory=list, max_length=MAX_RECIPIENTS)
+    bcc: list[Address] = Field(default_factory=list, max_length=MAX_RECIPIENTS)
+    subject: Subject | None = Field(
+        default=None, description="One line. Leave out in a reply: it keeps the thread's."
+    )
+    body: str = Field(min_length=1, max_length=MAX_BODY_CHARS, description="The text, plain.")
+    reply_to_message_id: MessageId | None = Field(
+        default=None, description="The `id` of the message that this answers, so that it stays in its thread."
+    )
+    account: Account = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> WriteInput:
+        if self.reply_to_message_id is None and not (self.to or self.cc or self.bcc):
+            raise ValueError("name at least one recipient in `to`")
+        if self.reply_to_message_id is None and self.subject is None:
+            raise ValueError("give a `subject`, or `reply_to_message_id` for a reply")
+        return self
+
+
+class Head(ToolOutput):
+    id: str
+    thread_id: str
+    sender: str
+    to: str
+    subject: str
+    date: str
+    snippet: str
+    labels: list[str] = Field(description="Label ids; `gmail_list_labels` gives their names.")
+
+    @classmethod
+    def of(cls, message: MailMessage) -> Head:
+        return cls(
+            id=message.id,
+            thread_id=message.thread_id,
+            sender=message.header("From"),
+            to=message.header("To"),
+            subject=message.header("Subject"),
+            date=message.header("Date"),
+            snippet=message.snippet,
+            labels=list(message.labels),
+        )
+
+
+class SearchOutput(ToolOutput):
+    account: str
+    messages: list[Head]
+    next_page: str | None
+
+
+class AttachmentOutput(ToolOutput):
+    name: str
+    mime_type: str
+    size_bytes: int
+
+
+class MessageOutput(ToolOutput):
+    id: str
+    thread_id: str
+    sender: str
+    to: str
+    cc: str
+    subject: str
+    date: str
+    message_id: str = Field(description="The Message-ID header.")
+    labels: list[str]
+    text: str
+    next_start: int | None = Field(description="Where the rest of the text begins; null when this is all.")
+    attachments: list[AttachmentOutput]
+
+    @classmethod
+    def of(cls, message: MailMessage, start: int = 0, most: int = MAX_TEXT_CHARS) -> MessageOutput:
+        text = message.text[start : start + most]
+        end = start + len(text)
+        return cls(
+            id=message.id,
+            thread_id=message.thread_id,
+            sender=message.header("From"),
+            to=message.header("To"),
+            cc=message.header("Cc"),
+            subject=message.header("Subject"),
+            date=message.header("Date"),
+            message_id=message.header("Message-ID"),
+            labels=list(message.labels),
+            text=text,
+            next_start=end if end < len(message.text) else None,
+            attachments=[
+                AttachmentOutput(name=each.name, mime_type=each.mime_type, size_bytes=each.size_bytes)
+                for each in message.attachments[:100]
+            ],
+        )
+
+
+class ThreadOutput(ToolOutput):
+    thread_id: str
+    messages: list[MessageOutput]
+    left_out: int = Field(description="How many older messages of the thread are not shown.")
+
+
+class LabelOutput(ToolOutput):
+    id: str
+    name: str
+    is_system: bool
+
+
+class LabelsOutput(ToolOutput):
+    labels: list[LabelOutput]
+
+
+class Labelled(ToolOutput):
+    message_id: str
+    labels: list[str] = Field(description="The names of the labels that the message has now.")
+
+
+class Drafted(ToolOutput):
+    draft_id: str
+    message_id: str
+    thread_id: str
+
+
+class Sent(ToolOutput):
+    message_id: str
+    thread_id: str
+    to: list[str]

@@ -1,0 +1,84 @@
+"""The pages about accounts: added, authorized in the browser, scoped, switched off, disconnected."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+
+from services.domain.integrations.models import Integration
+from services.domain.tenancy.transaction import tenant_transaction
+from tests.dashboard.conftest import at_browser, sign_in
+from tests.fakes.gmail_server import ADDRESS, GmailServer
+from tests.fakes.mcp_upstream import give_consent
+from tests.gateway.account_cast import use_google
+
+
+@pytest.fixture
+def mailbox(monkeypatch) -> Iterator[GmailServer]:
+    """Run a mailbox on loopback."""
+    with GmailServer() as server:
+        use_google(monkeypatch, server)
+        yield server
+
+
+def only(acme) -> Integration:
+    with tenant_transaction(acme.organisation.id):
+        return Integration.objects.get()
+
+
+def begin(person, row: Integration) -> str:
+    """Press the button; returns where the page's link leads."""
+    page = person.post(f"/accounts/{row.id}/connect").content.decode()
+    found = re.search(r'href="(http://127[^"]+/auth[^"]+)"', page)
+    assert found, page
+    return html.unescape(found[1])
+
+
+def test_an_account_is_added_authorized_scoped_and_disconnected(alice, acme, mailbox):
+    answer = alice.post(
+        "/accounts/new/gmail", {"name": "work", "settings_may_send": "on", "is_for_all": "on"}
+    )
+    row = only(acme)
+    assert answer.headers["Location"] == f"/accounts/{row.id}"
+    assert (row.agent_ids, row.owner_id, row.settings["may_send"]) == (None, acme.users["alice"].pk, True)
+    assert "is not connected" in alice.get(f"/accounts/{row.id}").content.decode()
+    back = f"/integrations/accounts/callback?{urlencode(give_consent(begin(alice, row)))}"
+    # Neither somebody else nor another browser of the same person can end it.
+    assert at_browser(acme, "bob").get(back).status_code == 302
+    sign_in(acme.users["alice"].email).get(back)
+    assert only(acme).status == "unauthorised"
+    assert alice.get(back).headers["Location"] == f"/accounts/{row.id}"
+    assert only(acme).status == "ok"
+    assert ADDRESS in alice.get("/accounts").content.decode()
+    alice.post(f"/accounts/{row.id}", {"name": "mail", "agents": str(acme.agent.id)})
+    assert (only(acme).name, only(acme).agent_ids) == ("mail", [acme.agent.id])
+    alice.post(f"/accounts/{row.id}/switch", {"is_enabled": "false"})
+    assert only(acme).is_enabled is False
+    alice.post(f"/accounts/{row.id}/delete")
+    assert not mailbox.oauth.is_granted
+    assert "No account is connected" in alice.get("/accounts").content.decode()
+
+
+def test_what_is_wrong_stands_beside_its_field(alice, acme, mailbox):
+    answer = alice.post("/accounts/new/gmail", {"name": "work", "settings_client_id": "two words"})
+    assert answer.status_code == 400
+    assert 'id="id_settings_client_id_error"' in answer.content.decode()
+
+
+def test_a_refused_or_invented_return_changes_nothing(alice, mailbox):
+    for query in ("error=access_denied", "code=x&state=y", "", "code=%00&state=%00"):
+        answer = alice.get(f"/integrations/accounts/callback?{query}")
+        assert (answer.status_code, answer.headers["Location"]) == (302, "/accounts")
+
+
+def test_a_member_sees_the_organisations_account_and_no_buttons(alice, bob, acme, mailbox):
+    alice.post("/accounts/new/gmail", {"name": "shared", "is_shared": "on"})
+    page = bob.get(f"/accounts/{only(acme).id}").content.decode()
+    assert "shared" in page
+    assert "Disconnect" not in page
+    bob.post(f"/accounts/{only(acme).id}/delete")
+    assert only(acme).name == "shared"
