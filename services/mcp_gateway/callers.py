@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -25,6 +26,21 @@ class Caller:
     def actor(self) -> Actor:
         """Return the agent as an actor, with the narrow rights of an agent."""
         return agent_actor(self.task)
+
+    @property
+    def agent_id(self) -> uuid.UUID:
+        """Return the agent in whose namespace the call works."""
+        return self.task.agent_id
+
+    @property
+    def task_id(self) -> uuid.UUID | None:
+        """Return the task that is under way, if one is."""
+        return self.task.id
+
+    @property
+    def workspace_id(self) -> uuid.UUID | None:
+        """Return the workspace of the task that is under way, if one is."""
+        return self.task.workspace_id
 
 
 def bearer_token(headers: Headers) -> str:

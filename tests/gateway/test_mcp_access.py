@@ -41,7 +41,8 @@ def test_a_client_of_either_revision_lists_and_calls_tools(gateway, working, mod
 
     tools, written = asyncio.run(converse())
     assert [tool.name for tool in tools] == [
-        "memory_write", "memory_append", "memory_read", "memory_search", "memory_list", "memory_delete",
+        "memory_write", "memory_append", "memory_forget", "memory_forget_many",
+        "memory_read", "memory_search", "memory_list",
     ]  # fmt: skip
     assert not written.is_error
     assert written.structured_content["size_bytes"] == 1

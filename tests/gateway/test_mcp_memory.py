@@ -28,9 +28,9 @@ def test_a_note_that_was_written_can_be_read_replaced_and_deleted(memory):
     assert memory("memory_read", name="plan")["body"] == "Grüße"
     memory("memory_write", name="plan", body="new")
     assert memory("memory_read", name="plan")["body"] == "new"
-    assert memory("memory_delete", name="plan") == {"name": "plan", "deleted": True}
+    assert memory("memory_forget", name="plan") == {"count": 1, "names": ["plan"]}
     assert memory.refused("memory_read", name="plan").startswith("memory_not_found:")
-    assert memory.refused("memory_delete", name="plan").startswith("memory_not_found:")
+    assert memory.refused("memory_forget", name="plan").startswith("memory_not_found:")
 
 
 def test_appending_begins_a_note_and_adds_lines(memory):
@@ -110,7 +110,7 @@ def test_a_wrong_call_is_told_what_the_tool_takes(memory):
     words = memory.refused("memory_write", nme="a", body="secret-value")
     assert "name: Field required" in words
     assert "nme: Extra inputs are not permitted" in words
-    assert "This tool takes: name, body" in words
+    assert "This tool takes: name, body, if_version" in words
     assert "secret-value" not in words
 
 
@@ -141,7 +141,7 @@ def test_another_user_another_agent_and_another_tenant_see_other_notes(
     for stranger in strangers:
         call = Caller(gateway, stranger, "memory")
         assert call.refused("memory_read", name="mine").startswith("memory_not_found:")
-        assert call.refused("memory_delete", name="mine").startswith("memory_not_found:")
+        assert call.refused("memory_forget", name="mine").startswith("memory_not_found:")
         assert names(call("memory_list")) == []
         assert names(call("memory_search", query="private words")) == []
         call("memory_write", name="mine", body="theirs")

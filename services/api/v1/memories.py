@@ -21,6 +21,7 @@ class MemoryShape(Shape):
     agent_id: uuid.UUID
     name: str
     body: str
+    version: int
     created_at: Moment
     updated_at: Moment
 

@@ -24,9 +24,10 @@ SEARCH_CONFIGS = ("english", "simple")
 MAX_WORDS = 24
 _SNIPPET_CHARS = 300
 _SHORTEST_PART = 3
-# Shorter words are like too many others. Half of a word's trigrams: "recieve" finds "receive".
+# Shorter words are like too many others. The part of a word's trigrams that must be found: "recieve" has 0.375 of
+# those of "receive", "elephant" 0.33 of those of "element".
 _SHORTEST_MISSPELT = 4
-_LIKENESS = 0.5
+_LIKENESS = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +138,21 @@ def _search(notes: QuerySet[Memory], query: str, limit: int) -> list[Found]:
     words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:MAX_WORDS]
     found: list[Memory] = []
     for matching in _passes(notes, query, words):
-        if len(found) < limit:
-            known = [note.id for note in found]
-            found.extend(matching.exclude(id__in=known)[: limit - len(found)])
+        _fill(found, matching, limit)
+    missed = [word for word in words if len(word) >= _SHORTEST_MISSPELT and not _is_in_any(word, found)]
+    if missed and len(found) < limit:
+        _fill(found, _nearly(notes, missed), limit)
     return [Found(note, _snippet(note.body, words)) for note in found]
+
+
+def _fill(found: list[Memory], matching: QuerySet[Memory], limit: int) -> None:
+    if len(found) < limit:
+        known = [note.id for note in found]
+        found.extend(matching.exclude(id__in=known)[: limit - len(found)])
+
+
+def _is_in_any(word: str, notes: Sequence[Memory]) -> bool:
+    return any(word in note.name.lower() or word in note.body.lower() for note in notes)
 
 
 def _passes(notes: QuerySet[Memory], query: str, words: Sequence[str]) -> list[QuerySet[Memory]]:
@@ -160,25 +172,21 @@ def _passes(notes: QuerySet[Memory], query: str, words: Sequence[str]) -> list[Q
             for wanted in (all_words, some_words)
         ),
         notes.filter(inside).order_by("-updated_at", "name"),
-        *_nearly(notes, words),
     ]
 
 
-def _nearly(notes: QuerySet[Memory], words: Sequence[str]) -> list[QuerySet[Memory]]:
+def _nearly(notes: QuerySet[Memory], words: Sequence[str]) -> QuerySet[Memory]:
     """Return the notes with words that are spelt nearly like those, those with the likest first."""
-    misspelt = [word for word in words if len(word) >= _SHORTEST_MISSPELT]
-    if not misspelt:
-        return []
     with connection.cursor() as cursor:
         # Of this transaction: the operator, and with it the index, reads its threshold from here.
         cursor.execute("SELECT set_config('pg_trgm.word_similarity_threshold', %s, true)", [str(_LIKENESS)])
     like = Q()
-    for word in misspelt:
+    for word in words:
         like |= Q(words__trigram_word_similar=word)
-    likeness: Any = TrigramWordSimilarity(misspelt[0], "words")
-    for word in misspelt[1:]:
+    likeness: Any = TrigramWordSimilarity(words[0], "words")
+    for word in words[1:]:
         likeness = likeness + TrigramWordSimilarity(word, "words")
-    return [notes.filter(like).annotate(likeness=likeness).order_by("-likeness", "name")]
+    return notes.filter(like).annotate(likeness=likeness).order_by("-likeness", "name")
 
 
 def _any_of(queries: Sequence[SearchQuery]) -> SearchQuery:

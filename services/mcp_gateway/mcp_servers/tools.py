@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from services.domain.errors import SlipwayError
 from services.mcp_gateway.callers import Caller
 from services.mcp_gateway.limits import Rate
+from services.mcp_gateway.mcp_servers.mending import hint_for
 
 log = logging.getLogger(__name__)
 
@@ -32,13 +33,14 @@ class ToolInput(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _is_storable(cls, value: Any) -> Any:
-        if isinstance(value, str) and _UNSTORABLE.search(value):
+        texts = value if isinstance(value, list) else [value]
+        if any(isinstance(text, str) and _UNSTORABLE.search(text) for text in texts):
             raise ValueError("must not hold NUL characters or lone surrogates")
         return value
 
 
 class ToolOutput(BaseModel):
-    """The base of every output."""
+    """The base of every output. Each field says what it is: the model reads the schema too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,7 +86,7 @@ class Tool(Generic[InputT]):
                 f"invalid: {_explain(error)} This tool takes: {', '.join(self.input.model_fields)}."
             )
         except SlipwayError as error:
-            return _failed(f"{error.code}: {error.message}{_fields(error)}")
+            return _failed(f"{error.code}: {error.message}{_fields(error)} {hint_for(error)}".rstrip())
         except OperationalError:
             log.warning("tool %s: the database did not answer", self.name, exc_info=True)
             return _failed("temporary: The platform is busy. Try again in a few seconds.")

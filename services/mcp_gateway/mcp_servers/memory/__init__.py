@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from services.mcp_gateway.mcp_servers.memory.tools import TOOLS
+from services.mcp_gateway.mcp_servers.memory.reading import READING_TOOLS
+from services.mcp_gateway.mcp_servers.memory.writing import WRITING_TOOLS
 from services.mcp_gateway.mcp_servers.tools import ToolServer
 
 SERVER = ToolServer(
@@ -12,5 +13,5 @@ SERVER = ToolServer(
         "Your notes, kept between tasks and private to you and the person you work for. Search before you ask what you "
         "may have been told already; write down what will matter next time."
     ),
-    tools=TOOLS,
+    tools=(*WRITING_TOOLS, *READING_TOOLS),
 )
