@@ -42,6 +42,8 @@ DOMAIN_APPS = [
     "services.domain.upstreams",
     "services.domain.llm",
     "services.domain.integrations",
+    "services.domain.contacts",
+    "services.domain.questions",
     "services.domain.outbox",
     "services.domain.tenancy",
     "services.domain.plane",

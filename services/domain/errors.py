@@ -160,6 +160,18 @@ class IntegrationMissing(Missing):
     code = "integration_not_found"
 
 
+class DestinationMissing(Missing):
+    code = "destination_not_found"
+
+
+class DeliveryMissing(Missing):
+    code = "delivery_not_found"
+
+
+class QuestionMissing(Missing):
+    code = "question_not_found"
+
+
 # --- Conflict ----------------------------------------------------------------------------------------
 
 
@@ -217,6 +229,24 @@ class MemoryChanged(Conflict):
     """The note is not the version that was read."""
 
     code = "memory_changed"
+
+
+class QuestionClosed(Conflict):
+    """It was answered before, nobody answered it in time, or the work that asked it is over."""
+
+    code = "question_closed"
+
+
+class MessageGone(Conflict):
+    """The message was never sent, or is deleted."""
+
+    code = "message_gone"
+
+
+class AbilityMissing(Conflict):
+    """The platform of this chat cannot do this."""
+
+    code = "not_on_this_platform"
 
 
 class NobodyToNotify(Conflict):

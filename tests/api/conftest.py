@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from conftest import Tenant
 from services.api import sandbox_files
 from services.api.linking import checked_config
+from services.domain.actors import Actor
 from services.domain.agents.actions import update_agent
 from services.domain.approvals.actions import Question, request_approval
 from services.domain.approvals.models import Approval
@@ -23,6 +24,8 @@ from services.domain.chats.actions import WiringFields, create_link, create_wiri
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery
 from services.domain.commands.actions import start_command
+from services.domain.contacts.destinations import DestinationFields, create_destination
+from services.domain.contacts.models import PlatformAccount
 from services.domain.identity.actions import create_token
 from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.memory.actions import write_memory
@@ -119,6 +122,8 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "chat_id": chat.id,
         "wiring_id": wiring.id,
         "delivery_id": delivery.id,
+        "destination_id": create_destination(owner, DestinationFields(name="team", chat_id=chat.id)).id,
+        "account_id": _link_account(owner, chat).id,
         "command_id": start_command(owner, task.workspace_id, "true", timeout_s=60).id,
         "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,
         "approval_id": _ask(task).id,
@@ -142,6 +147,17 @@ def _call_of(task: Task) -> CallRecord:
         started_at=now(),
         duration_ms=1.5,
     )
+
+
+def _link_account(owner: Actor, chat: Chat) -> PlatformAccount:
+    with tenant_transaction(owner.org_id):
+        return PlatformAccount.objects.create(
+            org_id=owner.org_id,
+            user_id=owner.user_id,
+            link_id=chat.link_id,
+            platform_user_id="501",
+            chat=chat,
+        )
 
 
 def _ask(task: Task) -> Approval:

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
+from tests.fakes.slack_extras import SlackExtras
 
 TEAM_ID = "T0001ACME"
 BOT_ID = "B0001SLIP"
@@ -64,6 +65,7 @@ class FakeSlack:
         self.subscription: tuple[str, str] | None = None
         self._messages: dict[tuple[str, str], JSON] = {}
         self._numbers = itertools.count(1)
+        self.extras = SlackExtras(self, _Refused)
         self._server = LocalServer(self._app(), port)
         self.url = self._server.url
         self.api_base = f"{self.url}/api/"
@@ -98,7 +100,9 @@ class FakeSlack:
             "team": TEAM_ID,
             "client_msg_id": f"c0ffee00-0000-4000-8000-{next(self._numbers):012d}",
         }
-        return self.envelope(event | fields)
+        event |= fields
+        self._messages[channel, str(event["ts"])] = event
+        return self.envelope(event)
 
     def envelope(self, event: JSON) -> JSON:
         """Wrap an event as the Events API does."""
@@ -122,14 +126,16 @@ class FakeSlack:
 
     def deliver(self, envelope: JSON, retry: int = 0) -> httpx.Response:
         """Post an event, signed, to the subscribed address."""
+        again = {"x-slack-retry-num": str(retry), "x-slack-retry-reason": "http_timeout"} if retry else {}
+        return self.post_signed(json.dumps(envelope).encode(), "application/json", **again)
+
+    def post_signed(self, body: bytes, content_type: str, **headers: str) -> httpx.Response:
+        """Post a body, signed, to the subscribed address."""
         if self.subscription is None:
             raise LookupError("nothing is subscribed")
         url, secret = self.subscription
-        body = json.dumps(envelope).encode()
-        headers = sign(body, secret, int(time.time()))
-        if retry:
-            headers |= {"x-slack-retry-num": str(retry), "x-slack-retry-reason": "http_timeout"}
-        return httpx.post(url, content=body, headers=headers, timeout=10)
+        signed = sign(body, secret, int(time.time())) | {"content-type": content_type} | headers
+        return httpx.post(url, content=body, headers=signed, timeout=10)
 
     # --- The Web API -------------------------------------------------------------------------------------
 
@@ -137,6 +143,7 @@ class FakeSlack:
         return Starlette(
             routes=[
                 Route("/api/{method}", self._answer, methods=["GET", "POST"]),
+                Route("/upload/{file_id}", self.extras.upload, methods=["POST"]),
                 Route("/__control/{what}", self._control, methods=["GET", "POST"]),
             ]
         )
@@ -169,6 +176,7 @@ class FakeSlack:
             "chat.update": self._update,
             "conversations.info": self._conversation,
             "assistant.threads.setStatus": self._set_status,
+            **self.extras.methods(),
         }
         if name not in methods:
             raise _Refused("unknown_method")
@@ -186,7 +194,8 @@ class FakeSlack:
         }
 
     def _post_message(self, params: JSON) -> JSON:
-        channel, text = self._channel(params), _text(params)
+        channel, text = self.channel_of(params), _text(params)
+        blocks, metadata = self.extras.read_blocks(params), params.get("metadata")
         message: JSON = {
             "type": "message",
             "user": BOT_USER_ID,
@@ -201,38 +210,64 @@ class FakeSlack:
             if not _TS.fullmatch(str(thread_ts)):
                 raise _Refused("invalid_thread_ts")
             message["thread_ts"] = thread_ts
+        if blocks:
+            message["blocks"] = blocks
+        if metadata:
+            message["metadata"] = json.loads(metadata) if isinstance(metadata, str) else metadata
         self._messages[channel, message["ts"]] = message
         self.sent.add({"channel": channel, "params": params, "message": message})
         return {"channel": channel, "ts": message["ts"], "message": message}
 
     def _update(self, params: JSON) -> JSON:
-        channel, ts = self._channel(params), str(params.get("ts", ""))
-        message = self._messages.get((channel, ts))
-        if message is None:
-            raise _Refused("message_not_found")
+        channel, message = self.channel_of(params), self.message_of(params)
+        if message["user"] != BOT_USER_ID:
+            raise _Refused("cant_update_message")
+        blocks = self.extras.read_blocks(params)
         message["text"] = _text(params)
-        return {"channel": channel, "ts": ts, "text": message["text"], "message": message}
+        if blocks is not None:
+            message["blocks"] = blocks
+        return {"channel": channel, "ts": message["ts"], "text": message["text"], "message": message}
 
     def _conversation(self, params: JSON) -> JSON:
-        channel = self._channel(params)
+        channel = self.channel_of(params)
         is_direct = channel.startswith("D")
         known: JSON = {"id": channel, "is_im": is_direct, "is_channel": not is_direct, "is_archived": False}
         return {"channel": known | ({"user": PERSON_ID} if is_direct else {"name": channel.lower()})}
 
     def _set_status(self, params: JSON) -> JSON:
-        self._channel(params, "channel_id")
+        self.channel_of(params, "channel_id")
         if not _TS.fullmatch(str(params.get("thread_ts", ""))):
             raise _Refused("invalid_thread_ts")
         if "status" not in params:
             raise _Refused("invalid_arguments")
         return {}
 
-    def _channel(self, params: JSON, name: str = "channel") -> str:
+    def channel_of(self, params: JSON, name: str = "channel") -> str:
+        """Return the channel that a call names."""
         channel = str(params.get(name, ""))
         is_known = channel in self.channels if self.channels is not None else _CHANNEL.fullmatch(channel)
         if not is_known:
             raise _Refused("channel_not_found")
         return channel
+
+    def message_of(self, params: JSON) -> JSON:
+        """Return the message that a call names."""
+        message = self._messages.get((self.channel_of(params), str(params.get("ts", ""))))
+        if message is None:
+            raise _Refused("message_not_found")
+        return message
+
+    def messages_in(self, channel: str) -> list[JSON]:
+        """List a channel's messages, the oldest first."""
+        return [message for (place, _), message in self._messages.items() if place == channel]
+
+    def forget_message(self, channel: str, message: JSON) -> None:
+        """Take a message away."""
+        del self._messages[channel, message["ts"]]
+
+    def next_number(self) -> int:
+        """Return a number that was not used yet."""
+        return next(self._numbers)
 
     def _next_ts(self) -> str:
         return f"{int(time.time())}.{next(self._numbers):06d}"

@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
+from tests.fakes.telegram_extras import TelegramExtras
 from tests.fakes.telegram_html import CannotParse, read_html, utf16_units
 
 _TOKEN = re.compile(r"([0-9]{1,20}):[A-Za-z0-9_-]+")
@@ -68,7 +69,8 @@ class FakeTelegram:
         self.webhooks: dict[str, JSON] = {}
         self._messages: dict[tuple[int, int], JSON] = {}
         self._message_ids = itertools.count(1)
-        self._update_ids = itertools.count(100_000_001)
+        self.update_ids = itertools.count(100_000_001)
+        self.extras = TelegramExtras(self, _bad)
         self._server = LocalServer(self._app(), port)
         self.url = self._server.url
 
@@ -100,7 +102,7 @@ class FakeTelegram:
         if not message["entities"]:
             del message["entities"]
         self._messages[chat_id, message["message_id"]] = message
-        return {"update_id": next(self._update_ids), "message": message}
+        return {"update_id": next(self.update_ids), "message": message}
 
     def deliver(self, update: JSON, token: str | None = None) -> httpx.Response:
         """Post an update to the bot's webhook with its secret; without a token, to the only one there is."""
@@ -123,7 +125,8 @@ class FakeTelegram:
     async def _answer(self, request: Request) -> Response:
         token, method = request.path_params["token"], request.path_params["method"].lower()
         params = await _params(request)
-        self.calls.add({"token": token, "method": method, "params": params})
+        shown = {key: value for key, value in params.items() if not isinstance(value, dict)}
+        self.calls.add({"token": token, "method": method, "params": shown})
         try:
             bot = self._bot(token)
             fault = self.faults.take(method)
@@ -145,6 +148,7 @@ class FakeTelegram:
             "sendmessage": self._send_message,
             "editmessagetext": self._edit_message_text,
             "sendchataction": self._send_chat_action,
+            **self.extras.methods(),
         }
         if name not in methods:
             raise _Refused(404, "Not Found: method not found")
@@ -192,47 +196,77 @@ class FakeTelegram:
         return shown | {"has_custom_certificate": False, "pending_update_count": 0}
 
     def _send_message(self, bot: JSON, params: JSON) -> JSON:
-        chat = self._known_chat(params)
+        chat = self.known_chat(params)
         text, entities = _read_text(params)
+        keyboard = self.extras.keyboard(params)
+        message = self.new_message(bot, chat, params) | {"text": text}
+        if entities:
+            message["entities"] = entities
+        if keyboard:
+            message["reply_markup"] = keyboard
+        self.remember(chat, message)
+        self.sent.add({"token": bot["token"], "params": params, "message": message})
+        return message
+
+    def new_message(self, bot: JSON, chat: JSON, params: JSON) -> JSON:
+        """Make a message of the bot's, without what it says."""
         message: JSON = {
             "message_id": next(self._message_ids),
             "from": _public(bot),
             "chat": chat,
             "date": int(time.time()),
-            "text": text,
         }
-        if entities:
-            message["entities"] = entities
         thread_id = _read_thread(chat, params)
         if thread_id is not None:
             message |= {"message_thread_id": thread_id, "is_topic_message": True}
         answered = self._answered(chat, params)
         if answered is not None:
             message["reply_to_message"] = {k: v for k, v in answered.items() if k != "reply_to_message"}
-        self._messages[chat["id"], message["message_id"]] = message
-        self.sent.add({"token": bot["token"], "params": params, "message": message})
         return message
 
+    def remember(self, chat: JSON, message: JSON) -> None:
+        """Keep a message, so that it can be found."""
+        self._messages[chat["id"], message["message_id"]] = message
+
+    def find_message(self, chat: JSON, params: JSON) -> JSON | None:
+        """Return the message that a call names."""
+        return self._messages.get((chat["id"], _whole(params, "message_id") or 0))
+
+    def forget_message(self, chat: JSON, message: JSON) -> None:
+        """Take a message away."""
+        del self._messages[chat["id"], message["message_id"]]
+
     def _edit_message_text(self, bot: JSON, params: JSON) -> JSON:
-        chat = self._known_chat(params)
-        message = self._messages.get((chat["id"], _whole(params, "message_id") or 0))
+        message = self.find_message(self.known_chat(params), params)
         if message is None:
             raise _bad("message to edit not found")
+        if message["from"]["id"] != bot["id"]:
+            raise _bad("message can't be edited")
         text, entities = _read_text(params)
-        if (message["text"], message.get("entities", [])) == (text, entities):
+        keyboard = self.extras.keyboard(params)
+        before = (message["text"], message.get("entities", []), message.get("reply_markup"))
+        if before == (text, entities, keyboard):
             raise _bad(
                 "message is not modified: specified new message content and reply markup are exactly the same"
             )
         message |= {"text": text, "entities": entities, "edit_date": int(time.time())}
+        message.pop("reply_markup", None)
+        if keyboard:
+            message["reply_markup"] = keyboard
         return message
 
     def _send_chat_action(self, bot: JSON, params: JSON) -> bool:
-        _read_thread(self._known_chat(params), params)
+        _read_thread(self.known_chat(params), params)
         if params.get("action") not in _ACTIONS:
             raise _bad("wrong parameter action in request")
         return True
 
-    def _known_chat(self, params: JSON) -> JSON:
+    def read_json(self, value: Any, default: Any) -> Any:
+        """Read a parameter that is JSON in a form."""
+        return _json(value, default)
+
+    def known_chat(self, params: JSON) -> JSON:
+        """Return the chat that a call names."""
         chat_id = _whole(params, "chat_id")
         if chat_id is None:
             raise _bad("chat_id is empty")
@@ -376,8 +410,11 @@ async def _params(request: Request) -> JSON:
     if request.headers.get("content-type", "").startswith("application/json"):
         body: JSON = await request.json()
         return params | body
-    async with request.form() as form:
-        return params | {name: str(value) for name, value in form.items()}
+    async with request.form(max_part_size=60_000_000) as form:
+        return params | {
+            name: value if isinstance(value, str) else {"name": value.filename, "data": await value.read()}
+            for name, value in form.items()
+        }
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from services.domain.errors import ConfigInvalid
 from services.domain.ports.storage import ObjectStorage
+from services.kit.environment import Environment
 
 KINDS = ("folder", "s3")
 
@@ -40,3 +41,18 @@ def make_storage(
             )
         )
     raise ConfigInvalid(f"There is no object storage {kind!r}; there are {', '.join(KINDS)}.")
+
+
+def storage_of(env: Environment) -> ObjectStorage:
+    """Return the object storage that an installation's settings name."""
+    key_id, key = env.s3_access_key_id, env.s3_secret_access_key
+    return make_storage(
+        env.storage,
+        folder=env.storage_dir or env.data_dir / "objects",
+        bucket=env.s3_bucket,
+        endpoint=env.s3_endpoint,
+        region=env.s3_region,
+        access_key_id=key_id.get_secret_value() if key_id else None,
+        secret_access_key=key.get_secret_value() if key else None,
+        is_path_style=env.s3_path_style,
+    )

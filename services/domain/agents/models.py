@@ -9,7 +9,7 @@ from services.domain.identity.models import User
 from services.domain.tenancy.models import TenantModel
 from services.kit.clock import now
 
-DEFAULT_MCP_SERVERS = ["memory", "notify", "platform"]
+DEFAULT_MCP_SERVERS = ["memory", "notify", "chat", "platform"]
 
 
 def default_mcp_servers() -> list[str]:

@@ -13,6 +13,7 @@ from services.domain.actors import Actor
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.models import Chat, Conversation, InboundMessage, Link, SessionMode, Wiring
 from services.domain.chats.routing import Rule, Verdict, conversation_scope, judge
+from services.domain.contacts.claiming import TAKEN, take_message
 from services.domain.errors import SlipwayError
 from services.domain.outbox.jobs import RouteMessage, enqueue
 from services.domain.ports.chat import ChatKind
@@ -93,6 +94,11 @@ def route_message(org_id: uuid.UUID, message_id: uuid.UUID) -> list[Verdict]:
             .first()
         )
         if message is None:
+            return []
+        taken = take_message(message)
+        if taken is not None:
+            message.routed_at, message.outcome = now(), taken
+            message.save(update_fields=["routed_at", "outcome"])
             return []
         verdicts = judge(_rules(message.chat), text=message.text, is_mention=message.is_mention)
         outcomes = [_engage(message, verdict) for verdict in verdicts if verdict.is_engaged]
@@ -187,6 +193,7 @@ def _prompt(message: InboundMessage) -> str:
     before = (
         InboundMessage.objects.filter(chat_id=message.chat_id, thread_id=message.thread_id, id__lt=message.id)
         .exclude(outcome__startswith="task:")
+        .exclude(outcome__in=TAKEN)
         .exclude(text="")
         .filter(routed_at__isnull=False)
         .order_by("-id")

@@ -118,10 +118,23 @@ class DeliveryStatus(models.TextChoices):
     FAILED = "failed"
 
 
+class DeliveryKind(models.TextChoices):
+    """What is done on the platform: something is sent, or something that was sent is changed."""
+
+    TEXT = "text"
+    CARD = "card"
+    FILE = "file"
+    EDIT = "edit"
+    DELETE = "delete"
+    REACT = "react"
+
+
 class Delivery(TenantModel):
     """One part of an answer for one destination, with a visible state.
 
     `batch` groups the parts that must go out in order; `part` counts within it. A part is leased while it is sent.
+    `target` is the earlier delivery that an edit, a deletion or a reaction is about; `payload` has what its kind needs:
+    a card's buttons, a file's place in object storage, a reaction's emoji and message.
     """
 
     link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="deliveries")
@@ -131,7 +144,12 @@ class Delivery(TenantModel):
     reply_to = models.CharField(max_length=120, blank=True)
     batch = models.CharField(max_length=120)
     part = models.PositiveSmallIntegerField()
+    kind = models.CharField(
+        max_length=6, choices=DeliveryKind.choices, default=DeliveryKind.TEXT, db_default=DeliveryKind.TEXT
+    )
+    target = models.ForeignKey("self", on_delete=models.CASCADE, null=True, related_name="changes")
     text = models.TextField()
+    payload = models.JSONField(null=True, blank=True)
     status = models.CharField(max_length=8, choices=DeliveryStatus.choices, default=DeliveryStatus.QUEUED)
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(default=now)

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.domain.chats.actions import read_link_config
-from services.domain.chats.models import Chat, Delivery, DeliveryStatus
+from services.domain.chats.models import Chat, Delivery, DeliveryKind, DeliveryStatus
 from services.domain.chats.places import DeliverTo
 from services.domain.events.log import record_event
 from services.domain.events.types import DeliveryChanged
@@ -20,6 +20,7 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
 SEND_LEASE = timedelta(seconds=60)
+CHANGE_PAUSE = timedelta(seconds=1)
 MAX_ATTEMPTS = 12
 LONGEST_BACKOFF_S = 900
 
@@ -45,6 +46,11 @@ class PartDue:
     text: str
     reply_to: str | None
     attempts: int
+    what: DeliveryKind
+    payload: dict[str, Any]
+    target_message_id: str
+    key: str
+    """The same for every attempt, for a platform that can tell a repeat by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,7 @@ def queue_answer(org_id: uuid.UUID, task_id: uuid.UUID, parts: Sequence[str]) ->
         Delivery.objects.bulk_create(rows, ignore_conflicts=True)
         enqueue(SendDelivery(org_id=org_id, batch=batch))
         for row in rows:
-            _emit(row)
+            emit_changed(row)
 
 
 def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
@@ -105,7 +111,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
     with tenant_transaction(org_id):
         row = (
             Delivery.objects.select_for_update(of=("self",))
-            .select_related("link", "chat")
+            .select_related("link", "chat", "target")
             .filter(batch=batch)
             .exclude(status=DeliveryStatus.SENT)
             .order_by("part")
@@ -115,6 +121,8 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
         if row is None or row.status == DeliveryStatus.FAILED or row.next_attempt_at > moment:
             return None
         if row.status == DeliveryStatus.SENDING and row.lease_until and row.lease_until > moment:
+            return None
+        if row.target is not None and not _may_change(row, row.target):
             return None
         row.status = DeliveryStatus.SENDING
         row.attempts += 1
@@ -131,7 +139,28 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
             row.text,
             row.reply_to or None,
             row.attempts,
+            DeliveryKind(row.kind),
+            row.payload or {},
+            row.target.platform_message_id if row.target else str((row.payload or {}).get("message_id", "")),
+            f"{row.batch}/{row.part}",
         )
+
+
+def _may_change(row: Delivery, target: Delivery) -> bool:
+    """Say whether a change can go out now. It waits for what it changes and for changes before it, or fails with it."""
+    if target.status == DeliveryStatus.FAILED:
+        row.status, row.error = DeliveryStatus.FAILED, "What this changes was never sent."
+        row.save(update_fields=["status", "error"])
+        emit_changed(row)
+        return False
+    waiting = (DeliveryStatus.QUEUED, DeliveryStatus.SENDING)
+    is_behind = target.changes.filter(id__lt=row.id, status__in=waiting).exclude(id=row.id).exists()
+    if target.status == DeliveryStatus.SENT and not is_behind:
+        return True
+    row.next_attempt_at = now() + CHANGE_PAUSE
+    row.save(update_fields=["next_attempt_at"])
+    enqueue(SendDelivery(org_id=row.org_id, batch=row.batch), not_before=row.next_attempt_at)
+    return False
 
 
 def note_part_sent(org_id: uuid.UUID, part: PartDue, message_id: str) -> None:
@@ -209,10 +238,11 @@ def _settle(org_id: uuid.UUID, part: PartDue, **values: Any) -> None:
     with tenant_transaction(org_id):
         held = Delivery.objects.filter(id=part.delivery_id, lease_token=part.lease_token)
         if held.update(lease_token=None, lease_until=None, **values):
-            _emit(Delivery.objects.select_related("task").get(id=part.delivery_id))
+            emit_changed(Delivery.objects.select_related("task").get(id=part.delivery_id))
 
 
-def _emit(row: Delivery) -> None:
+def emit_changed(row: Delivery) -> None:
+    """Tell those who follow the task's workspace how far a delivery is, inside the tenant's transaction."""
     if row.task is not None:
         data = DeliveryChanged(delivery_id=str(row.id), status=row.status, error=row.error)
         record_event(f"workspace:{row.task.workspace_id}", data, task_id=row.task.id, turn=row.task.turn)

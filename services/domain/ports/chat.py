@@ -90,13 +90,30 @@ class InboundMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class InboundPress:
+    """Somebody pressed a button below one of the bot's messages. `value` is the button's own, whoever made it.
+
+    `press_ref` is what the platform wants back when the press is answered.
+    """
+
+    dedupe_key: str
+    place: Place
+    sender: Sender
+    message_id: str
+    value: str
+    press_ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Parsed:
-    """The outcome of parsing a hook: messages to keep, and a reply if the platform wants a certain one.
+    """The outcome of parsing a hook: what to keep, and a reply if the platform wants a certain one.
 
     `ignored` says in a word why nothing is kept (`own_message`, `unknown_type`, `no_text`); it is counted.
+    What platforms can do beyond this port is in `chat_abilities`.
     """
 
     messages: tuple[InboundMessage, ...] = ()
+    presses: tuple[InboundPress, ...] = ()
     reply: HookReply | None = None
     ignored: str | None = None
 

@@ -12,12 +12,14 @@ from services.domain.errors import Invalid, Permanent, SlipwayError, Temporary
 from services.domain.outbox.jobs import DeliverAnswer, RouteMessage, SendDelivery, ShowTyping
 from services.domain.ports.chat import ChatAdapter
 from services.kit.environment import environment
+from services.worker.jobs.sending import forget_file, perform
 
 log = logging.getLogger(__name__)
 
 
 @functools.cache
-def _adapters() -> dict[str, ChatAdapter]:
+def adapters() -> dict[str, ChatAdapter]:
+    """Return this process's adapters by kind, each with the address that the settings give its platform."""
     return build_adapters(environment().platform_endpoints())
 
 
@@ -30,16 +32,15 @@ def deliver_answer(job: DeliverAnswer) -> None:
     """Render a finished task's answer for its platform and write the parts down."""
     answer = outbound.find_answer(job.org_id, job.task_id)
     if answer is not None:
-        outbound.queue_answer(job.org_id, job.task_id, _adapters()[answer.kind].render(answer.text))
+        outbound.queue_answer(job.org_id, job.task_id, adapters()[answer.kind].render(answer.text))
 
 
 def send_batch(job: SendDelivery) -> None:
     """Send the parts of a batch that are due, in order, each under its lease, until one has to wait."""
     while (part := outbound.take_next_part(job.org_id, job.batch)) is not None:
-        adapter = _adapters()[part.kind]
+        adapter = adapters()[part.kind]
         try:
-            config = adapter.config_model.model_validate(part.config)
-            receipt = adapter.send(config, part.place, part.text, reply_to=part.reply_to)
+            message_id = perform(adapter, part)
         except Temporary as error:
             outbound.note_part_delayed(
                 job.org_id, part, error=f"{error.code}: {error.message}", retry_after_s=error.retry_after_s
@@ -48,7 +49,8 @@ def send_batch(job: SendDelivery) -> None:
         except (Permanent, Invalid, ValueError) as error:
             outbound.note_part_failed(job.org_id, part, error=str(error))
             return
-        outbound.note_part_sent(job.org_id, part, receipt.message_id)
+        outbound.note_part_sent(job.org_id, part, message_id)
+        forget_file(part)
 
 
 def show_typing(job: ShowTyping) -> None:
@@ -56,7 +58,7 @@ def show_typing(job: ShowTyping) -> None:
     place = outbound.find_typing_place(job.org_id, job.task_id)
     if place is None:
         return
-    adapter = _adapters()[place.kind]
+    adapter = adapters()[place.kind]
     try:
         adapter.show_typing(adapter.config_model.model_validate(place.config), place.place)
     except SlipwayError as error:

@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, cast
 
 import zstandard
 
-from services.adapters.storage.registry import make_storage
+from services.adapters.storage.registry import storage_of
 from services.domain.errors import (
     CopiesBusy,
     LeaseLost,
@@ -48,18 +48,7 @@ _copying = threading.Lock()
 @functools.cache
 def storage() -> ObjectStorage:
     """Return this installation's object storage."""
-    env = environment()
-    key_id, key = env.s3_access_key_id, env.s3_secret_access_key
-    return make_storage(
-        env.storage,
-        folder=env.storage_dir or env.data_dir / "objects",
-        bucket=env.s3_bucket,
-        endpoint=env.s3_endpoint,
-        region=env.s3_region,
-        access_key_id=key_id.get_secret_value() if key_id else None,
-        secret_access_key=key.get_secret_value() if key else None,
-        is_path_style=env.s3_path_style,
-    )
+    return storage_of(environment())
 
 
 def snapshot_folder(org_id: uuid.UUID, workspace_id: uuid.UUID) -> str:

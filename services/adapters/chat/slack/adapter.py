@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel
 
-from services.adapters.chat.slack import inbound, linking, outbound, render
+from services.adapters.chat.slack import abilities, inbound, linking, outbound, render
 from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.manifest import MANIFEST
 from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
+from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
 
 
 class SlackAdapter:
@@ -19,6 +21,9 @@ class SlackAdapter:
     config_model: type[BaseModel] = SlackConfig
     base_setting: ClassVar[str] = "SLACK_API_BASE"
     default_base: ClassVar[str] = "https://slack.com/api/"
+    max_file_bytes: int = abilities.MAX_FILE_BYTES
+    max_caption: int = abilities.MAX_CAPTION
+    button_limits: ButtonLimits = abilities.BUTTON_LIMITS
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
@@ -49,6 +54,74 @@ class SlackAdapter:
     def show_typing(self, config: SlackConfig, place: Place) -> None:
         """Show that the agent is at work, where there is a thread."""
         outbound.show_typing(self._base_url, config, place)
+
+    def send_with_key(self, config: SlackConfig, place: Place, part: str, key: str) -> Receipt:
+        """Send one part under a key."""
+        return abilities.send_with_key(self._base_url, config, place, part, key)
+
+    def find_sent(self, config: SlackConfig, place: Place, key: str) -> Receipt | None:
+        """Look for what was sent under a key."""
+        return abilities.find_sent(self._base_url, config, place, key)
+
+    def edit(self, config: SlackConfig, place: Place, message_id: str, part: str) -> None:
+        """Replace a message's text."""
+        abilities.edit(self._base_url, config, place, message_id, part)
+
+    def delete(self, config: SlackConfig, place: Place, message_id: str) -> None:
+        """Delete a message."""
+        abilities.delete(self._base_url, config, place, message_id)
+
+    def find_emoji(self, emoji: str) -> str | None:
+        """Return Slack's name of an emoji."""
+        return abilities.find_emoji(emoji)
+
+    def react(self, config: SlackConfig, place: Place, message_id: str, emoji: str) -> None:
+        """Add a reaction."""
+        abilities.react(self._base_url, config, place, message_id, emoji)
+
+    def send_file(
+        self,
+        config: SlackConfig,
+        place: Place,
+        file: OutgoingFile,
+        caption: str,
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Upload a file."""
+        return abilities.send_file(self._base_url, config, place, file, caption)
+
+    def send_card(
+        self,
+        config: SlackConfig,
+        place: Place,
+        part: str,
+        buttons: Sequence[Button],
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Send a message with buttons."""
+        return abilities.send_card(self._base_url, config, place, part, buttons)
+
+    def send_card_with_key(
+        self, config: SlackConfig, place: Place, part: str, buttons: Sequence[Button], key: str
+    ) -> Receipt:
+        """Send a message with buttons under a key."""
+        return abilities.send_card(self._base_url, config, place, part, buttons, key)
+
+    def answer_press(
+        self,
+        config: SlackConfig,
+        place: Place,
+        press_ref: str,
+        person_id: str,
+        text: str,
+        *,
+        is_refusal: bool,
+    ) -> None:
+        """Tell whoever pressed that it was refused; what came of it otherwise is seen on the card."""
+        if is_refusal:
+            abilities.answer_press(self._base_url, config, place, person_id, text)
 
 
 ADAPTER = SlackAdapter

@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 from slack_sdk.signature import Clock, SignatureVerifier
 
+from services.adapters.chat.slack import presses
 from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.text import readable, without_mention
 from services.adapters.chat.wire import read_object
@@ -108,10 +109,10 @@ def verify(config: SlackConfig, request: HookRequest) -> None:
 
 
 def parse(config: SlackConfig, request: HookRequest) -> Parsed:
-    """Read one call of the Events API. Raises: MalformedBody."""
-    # Buttons and slash commands come as forms; they are of no use to us yet.
+    """Read one call of the Events API, or a press of a button. Raises: MalformedBody."""
+    # Buttons come as forms with one field, slash commands as forms without it.
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
-        return Parsed(ignored="unknown_type")
+        return presses.parse(request.body)
     raw = read_object(request.body)
     try:
         call = _Call.model_validate(raw)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
+
+from slack_sdk.models.metadata import Metadata
 
 from services.adapters.chat.slack.client import call
 from services.adapters.chat.slack.config import SlackConfig
@@ -14,6 +18,19 @@ TYPING_STATUS = "is thinking…"
 
 def send(base_url: str, config: SlackConfig, place: Place, part: str) -> Receipt:
     """Post one part of mrkdwn, in the thread if there is one."""
+    return post(base_url, config, place, part)
+
+
+def post(
+    base_url: str,
+    config: SlackConfig,
+    place: Place,
+    part: str,
+    *,
+    blocks: Sequence[dict[str, Any]] | None = None,
+    metadata: Metadata | None = None,
+) -> Receipt:
+    """Post a message, with blocks and metadata if it has them."""
     answer = call(
         base_url,
         config,
@@ -22,6 +39,8 @@ def send(base_url: str, config: SlackConfig, place: Place, part: str) -> Receipt
             text=part,
             thread_ts=place.thread_id,
             mrkdwn=True,
+            blocks=blocks,
+            metadata=metadata,
             unfurl_links=False,
             unfurl_media=False,
         ),

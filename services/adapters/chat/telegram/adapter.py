@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import BaseModel
 
-from services.adapters.chat.telegram import inbound, linking, outbound, render
+from services.adapters.chat.telegram import abilities, inbound, linking, outbound, render
 from services.adapters.chat.telegram.config import TelegramConfig
 from services.adapters.chat.telegram.manifest import MANIFEST
 from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
+from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
 
 
 class TelegramAdapter:
@@ -19,6 +21,9 @@ class TelegramAdapter:
     config_model: type[BaseModel] = TelegramConfig
     base_setting: ClassVar[str] = "TELEGRAM_API_BASE"
     default_base: ClassVar[str] = "https://api.telegram.org"
+    max_file_bytes: int = abilities.MAX_FILE_BYTES
+    max_caption: int = abilities.MAX_CAPTION
+    button_limits: ButtonLimits = abilities.BUTTON_LIMITS
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
@@ -52,6 +57,59 @@ class TelegramAdapter:
     def show_typing(self, config: TelegramConfig, place: Place) -> None:
         """Show that the agent is at work."""
         outbound.show_typing(self._base_url, config, place)
+
+    def edit(self, config: TelegramConfig, place: Place, message_id: str, part: str) -> None:
+        """Replace a message's text."""
+        abilities.edit(self._base_url, config, place, message_id, part)
+
+    def delete(self, config: TelegramConfig, place: Place, message_id: str) -> None:
+        """Delete a message."""
+        abilities.delete(self._base_url, config, place, message_id)
+
+    def find_emoji(self, emoji: str) -> str | None:
+        """Return the emoji if bots may react with it."""
+        return abilities.find_emoji(emoji)
+
+    def react(self, config: TelegramConfig, place: Place, message_id: str, emoji: str) -> None:
+        """Set the bot's reaction."""
+        abilities.react(self._base_url, config, place, message_id, emoji)
+
+    def send_file(
+        self,
+        config: TelegramConfig,
+        place: Place,
+        file: OutgoingFile,
+        caption: str,
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Upload a file."""
+        return abilities.send_file(self._base_url, config, place, file, caption, reply_to=reply_to)
+
+    def send_card(
+        self,
+        config: TelegramConfig,
+        place: Place,
+        part: str,
+        buttons: Sequence[Button],
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Send a message with buttons."""
+        return abilities.send_card(self._base_url, config, place, part, buttons, reply_to=reply_to)
+
+    def answer_press(
+        self,
+        config: TelegramConfig,
+        place: Place,
+        press_ref: str,
+        person_id: str,
+        text: str,
+        *,
+        is_refusal: bool,
+    ) -> None:
+        """Show a note to whoever pressed."""
+        abilities.answer_press(self._base_url, config, press_ref, text, is_refusal=is_refusal)
 
 
 ADAPTER = TelegramAdapter

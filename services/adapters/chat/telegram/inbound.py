@@ -7,12 +7,20 @@ import re
 from collections.abc import Iterable
 from datetime import datetime
 
-from telegram import Chat, Message, MessageEntity, Update, User
+from telegram import CallbackQuery, Chat, Message, MessageEntity, Update, User
 
 from services.adapters.chat.telegram.config import TelegramConfig
 from services.adapters.chat.wire import read_object
 from services.domain.errors import HookUnverified, MalformedBody
-from services.domain.ports.chat import ChatKind, HookRequest, InboundMessage, Parsed, Place, Sender
+from services.domain.ports.chat import (
+    ChatKind,
+    HookRequest,
+    InboundMessage,
+    InboundPress,
+    Parsed,
+    Place,
+    Sender,
+)
 
 SECRET_HEADER = "x-telegram-bot-api-secret-token"  # noqa: S105 - the header's name, not a secret
 
@@ -55,6 +63,8 @@ def parse(config: TelegramConfig, request: HookRequest) -> Parsed:
     try:
         update = Update.de_json(raw, None)
         update_id = _whole(update.update_id)
+        if update.callback_query is not None:
+            return _read_press(update_id, update.callback_query)
         message = update.message or update.channel_post
         if message is None:
             is_edit = update.edited_message is not None or update.edited_channel_post is not None
@@ -92,6 +102,27 @@ def _read_message(config: TelegramConfig, update_id: int, message: Message, raw:
                 message_id=str(message_id),
                 sent_at=_time(message.date),
                 raw=raw,
+            ),
+        )
+    )
+
+
+def _read_press(update_id: int, query: CallbackQuery) -> Parsed:
+    """Read a press of a button. Below a message that Telegram has forgotten there is no place to read."""
+    message = query.message
+    if message is None or query.data is None:
+        return Parsed(ignored="unknown_type")
+    thread_id = _thread_id(message) if isinstance(message, Message) else None
+    person = query.from_user
+    return Parsed(
+        presses=(
+            InboundPress(
+                dedupe_key=f"press:{update_id}:{_text(query.id)}",
+                place=Place(str(_whole(message.chat.id)), thread_id),
+                sender=Sender(str(_whole(person.id)), _user_name(person), bool(person.is_bot)),
+                message_id=str(_whole(message.message_id)),
+                value=_text(query.data),
+                press_ref=_text(query.id),
             ),
         )
     )

@@ -9,7 +9,7 @@ from services.adapters.chat.telegram.config import TelegramConfig
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import LinkIdentity
 
-ALLOWED_UPDATES = ("message", "channel_post")
+ALLOWED_UPDATES = ("message", "channel_post", "callback_query")
 
 
 def connect(base_url: str, config: TelegramConfig, hook_url: str) -> LinkIdentity:

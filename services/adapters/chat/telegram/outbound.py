@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from telegram import Bot, LinkPreviewOptions, Message, ReplyParameters
+from telegram import Bot, InlineKeyboardMarkup, LinkPreviewOptions, Message, ReplyParameters
 from telegram.constants import ChatAction, ParseMode
 from telegram.error import BadRequest
 
@@ -18,7 +18,20 @@ def send(
     base_url: str, config: TelegramConfig, place: Place, part: str, *, reply_to: str | None = None
 ) -> Receipt:
     """Send one part as HTML; if Telegram cannot read it, send its text."""
-    chat_id, thread_id, answered = _number(place.chat_id), _number(place.thread_id), _number(reply_to)
+    return post_text(base_url, config, place, part, reply_to=reply_to)
+
+
+def post_text(
+    base_url: str,
+    config: TelegramConfig,
+    place: Place,
+    part: str,
+    *,
+    reply_to: str | None,
+    keyboard: InlineKeyboardMarkup | None = None,
+) -> Receipt:
+    """Send one part, with a keyboard below it if there is one."""
+    chat_id, thread_id, answered = number(place.chat_id), number(place.thread_id), number(reply_to)
     if chat_id is None:
         raise PlatformRefused("The chat has no id.")
 
@@ -28,7 +41,8 @@ def send(
             text,
             parse_mode=parse_mode,
             message_thread_id=thread_id,
-            reply_parameters=_reply(answered),
+            reply_parameters=reply_parameters(answered),
+            reply_markup=keyboard,
             link_preview_options=LinkPreviewOptions(is_disabled=True),
         )
 
@@ -46,7 +60,7 @@ def send(
 
 def show_typing(base_url: str, config: TelegramConfig, place: Place) -> None:
     """Show "typing" for five seconds, in the topic if there is one."""
-    chat_id, thread_id = _number(place.chat_id), _number(place.thread_id)
+    chat_id, thread_id = number(place.chat_id), number(place.thread_id)
     if chat_id is None:
         raise PlatformRefused("The chat has no id.")
     call(
@@ -56,7 +70,8 @@ def show_typing(base_url: str, config: TelegramConfig, place: Place) -> None:
     )
 
 
-def _number(value: str | None) -> int | None:
+def number(value: str | None) -> int | None:
+    """Return one of Telegram's ids as the number that it is. Raises: PlatformRefused."""
     if value is None:
         return None
     try:
@@ -65,8 +80,8 @@ def _number(value: str | None) -> int | None:
         raise PlatformRefused("Telegram's ids are whole numbers.") from error
 
 
-def _reply(message_id: int | None) -> ReplyParameters | None:
-    """The answer is sent also when the message that it answers was deleted meanwhile."""
+def reply_parameters(message_id: int | None) -> ReplyParameters | None:
+    """Say what is answered; the answer is sent also when that was deleted meanwhile."""
     if message_id is None:
         return None
     return ReplyParameters(message_id=message_id, allow_sending_without_reply=True)

@@ -24,6 +24,7 @@ _PROVIDERS = {
 _MCP_SERVERS = {
     "memory": "Memory: remembers notes between tasks",
     "notify": "Notify: sends a notice to people",
+    "chat": "Chat: writes to its destinations, and asks questions",
     "platform": "Platform: submits tasks to other agents and waits for them",
     "gmail": "Gmail: reads, labels and sends mail of a connected account",
 }

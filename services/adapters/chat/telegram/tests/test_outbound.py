@@ -39,7 +39,7 @@ def test_connecting_sets_the_webhook_with_its_secret(adapter: TelegramAdapter, s
     assert server.webhooks[TOKEN] == {
         "url": "https://slipway.example/hooks/telegram/1",
         "secret_token": SECRET,
-        "allowed_updates": ["message", "channel_post"],
+        "allowed_updates": ["message", "channel_post", "callback_query"],
     }
     adapter.disconnect(CONFIG)
     assert server.webhooks == {}

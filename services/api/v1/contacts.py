@@ -1,0 +1,166 @@
+"""Destinations, and a person's own accounts and quiet hours, over REST."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Self
+
+from pydantic import Field
+
+from services.api.http.operations import Call, Endpoint, operation
+from services.api.http.paging import PageQuery, page_of
+from services.api.http.shapes import Changes, Moment, Page, Shape
+from services.domain.contacts.accounts import (
+    issue_account_code,
+    list_accounts,
+    unlink_account,
+)
+from services.domain.contacts.destinations import (
+    DestinationFields,
+    create_destination,
+    delete_destination,
+    get_destination,
+    list_destinations,
+    update_destination,
+)
+from services.domain.contacts.models import Destination, PlatformAccount
+from services.domain.errors import (
+    AgentMissing,
+    ChatMissing,
+    ConfigInvalid,
+    DestinationMissing,
+    Missing,
+    NameTaken,
+    NotPermitted,
+    RateLimited,
+)
+
+
+class DestinationChanges(Changes):
+    """The fields to change; whose a destination is stays."""
+
+    name: str = Field(default="", min_length=1, max_length=60)
+    description: str = Field(default="", max_length=200)
+    chat_id: uuid.UUID | None = None
+    thread_id: str = Field(default="", max_length=120)
+    person_id: uuid.UUID | None = None
+    agent_ids: list[uuid.UUID] = Field(default_factory=list, max_length=50)
+
+
+class DestinationShape(Shape):
+    """A name that agents may send to. `owner_id` null is shared by the organisation; no `agent_ids` means all."""
+
+    id: uuid.UUID
+    name: str
+    description: str
+    owner_id: uuid.UUID | None
+    chat_id: uuid.UUID | None
+    thread_id: str
+    person_id: uuid.UUID | None
+    agent_ids: list[uuid.UUID]
+    created_at: Moment
+
+    @classmethod
+    def of(cls, row: Destination) -> Self:
+        """Show a row."""
+        return cls.model_validate(row)
+
+
+class Destinations(Endpoint):
+    """All destinations."""
+
+    tag = "destinations"
+
+    @operation()
+    def get(self, call: Call, query: PageQuery) -> Page[DestinationShape]:
+        """List the shared destinations and one's own, newest first."""
+        return page_of(list_destinations(call.actor), query, DestinationShape.of)
+
+    @operation(status=201, errors=(ChatMissing, Missing, AgentMissing, NameTaken, ConfigInvalid))
+    def post(self, call: Call, body: DestinationFields) -> DestinationShape:
+        """Let agents send to a chat or a person, by a name."""
+        return DestinationShape.of(create_destination(call.actor, body))
+
+
+class OneDestination(Endpoint):
+    """One destination."""
+
+    tag = "destinations"
+
+    @operation(errors=(DestinationMissing,))
+    def get(self, call: Call, destination_id: uuid.UUID) -> DestinationShape:
+        """Show a destination."""
+        return DestinationShape.of(get_destination(call.actor, destination_id))
+
+    @operation(errors=(DestinationMissing, ChatMissing, Missing, AgentMissing, NameTaken, ConfigInvalid))
+    def patch(self, call: Call, destination_id: uuid.UUID, body: DestinationChanges) -> DestinationShape:
+        """Change a destination."""
+        changes = body.model_dump(exclude_unset=True)
+        return DestinationShape.of(update_destination(call.actor, destination_id, changes))
+
+    @operation(errors=(DestinationMissing,))
+    def delete(self, call: Call, destination_id: uuid.UUID) -> None:
+        """Remove a destination; no agent can send there by it any more."""
+        delete_destination(call.actor, destination_id)
+
+
+class AccountShape(Shape):
+    """An account on a platform that is the caller's."""
+
+    id: uuid.UUID
+    link_id: uuid.UUID
+    platform: str
+    display_name: str
+    created_at: Moment
+
+    @classmethod
+    def of(cls, row: PlatformAccount) -> Self:
+        """Show a row."""
+        return cls(
+            id=row.id,
+            link_id=row.link_id,
+            platform=row.link.kind,
+            display_name=row.display_name,
+            created_at=row.created_at,
+        )
+
+
+class CodeShape(Shape):
+    """A code to send to a bot in a direct chat, as `/link <code>`. It is shown this once and good once."""
+
+    code: str
+    expires_at: Moment
+
+
+class Accounts(Endpoint):
+    """The caller's accounts on chat platforms."""
+
+    tag = "me"
+
+    @operation()
+    def get(self, call: Call, query: PageQuery) -> Page[AccountShape]:
+        """List the caller's linked accounts, newest first."""
+        return page_of(list_accounts(call.actor), query, AccountShape.of)
+
+
+class AccountCodes(Endpoint):
+    """Codes that link an account."""
+
+    tag = "me"
+
+    @operation(status=201, errors=(NotPermitted, RateLimited))
+    def post(self, call: Call) -> CodeShape:
+        """Make a code; whoever sends it to a bot of the organisation in a direct chat is the caller from then on."""
+        issued = issue_account_code(call.actor)
+        return CodeShape(code=issued.code, expires_at=issued.expires_at)
+
+
+class OneAccount(Endpoint):
+    """One of the caller's accounts."""
+
+    tag = "me"
+
+    @operation(errors=(Missing,))
+    def delete(self, call: Call, account_id: uuid.UUID) -> None:
+        """Unlink an account."""
+        unlink_account(call.actor, account_id)

@@ -1,0 +1,133 @@
+"""Whose an account on a platform is: proved by a code that its holder sends to the bot in a direct chat."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
+
+from services.domain.actors import Actor, require
+from services.domain.chats.models import Chat, InboundMessage
+from services.domain.contacts.models import AccountCode, PlatformAccount
+from services.domain.errors import Missing, NotPermitted, RateLimited
+from services.domain.identity.models import Membership, User
+from services.domain.ports.chat import ChatKind
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.clock import now
+from services.kit.tokens import hash_token
+
+CODE_LIFE = timedelta(minutes=15)
+MAX_CODES = 5
+# Without letters and digits that are read for one another.
+_ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+_CODE_CHARS = 10
+# `/start` is what Telegram sends when somebody opens a link to the bot that carries the code.
+_CLAIM = re.compile(r"/?(?:link|start)\s+([A-Z0-9]{10})", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedCode:
+    """A code, shown this once."""
+
+    code: str
+    expires_at: datetime
+
+
+def issue_account_code(actor: Actor) -> IssuedCode:
+    """Make a code by which the acting person links an account on any of the organisation's bots.
+
+    Raises: NotPermitted for who is no person, RateLimited when five are open.
+    """
+    require(actor, "chats:write")
+    if actor.user_id is None or actor.kind == "agent":
+        raise NotPermitted("Accounts belong to people.")
+    code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_CHARS))
+    with tenant_transaction(actor.org_id):
+        AccountCode.objects.filter(expires_at__lte=now()).delete()
+        if AccountCode.objects.filter(user=actor.user_id).count() >= MAX_CODES:
+            raise RateLimited("There are enough codes open.", retry_after_s=CODE_LIFE.total_seconds())
+        row = AccountCode.objects.create(
+            org_id=actor.org_id,
+            user_id=actor.user_id,
+            code_hash=hash_token(code),
+            expires_at=now() + CODE_LIFE,
+        )
+    return IssuedCode(code, row.expires_at)
+
+
+def claim_account(message: InboundMessage) -> str | None:
+    """Link the sender of a direct message that is a code; returns what to say, None for any other message.
+
+    Inside the tenant's transaction. A code is good once, whoever sends it first.
+    """
+    found = _CLAIM.fullmatch(message.text.strip())
+    if found is None or message.chat.kind != ChatKind.DIRECT:
+        return None
+    code = AccountCode.objects.select_for_update().filter(code_hash=hash_token(found[1].upper())).first()
+    if code is None or code.expires_at <= now() or not _is_member(code.user_id):
+        return "This code is not valid, or its time is over. Get a new one in the settings."
+    user_id = code.user_id
+    code.delete()
+    values = {"user_id": user_id, "display_name": message.sender_name, "chat": message.chat}
+    PlatformAccount.objects.update_or_create(
+        link_id=message.link_id,
+        platform_user_id=message.sender_id,
+        defaults=values,
+        create_defaults={**values, "org_id": message.org_id},
+    )
+    email = User.objects.values_list("email", flat=True).get(id=user_id)
+    return f"This account is linked to {email}."
+
+
+def list_accounts(actor: Actor) -> QuerySet[PlatformAccount]:
+    """Return the acting person's accounts; to be read in the tenant's transaction."""
+    require(actor, "chats:read")
+    rows = PlatformAccount.objects.select_related("link").defer("link__sealed_config")
+    return rows.filter(user=actor.user_id) if actor.user_id else rows.none()
+
+
+def unlink_account(actor: Actor, account_id: uuid.UUID) -> None:
+    """Forget that an account is the acting person's. Raises: Missing."""
+    require(actor, "chats:write")
+    with tenant_transaction(actor.org_id):
+        deleted, _ = PlatformAccount.objects.filter(id=account_id, user=actor.user_id).delete()
+        if not deleted:
+            raise Missing("There is no such account.")
+
+
+def find_person(link_id: uuid.UUID, platform_user_id: str) -> Actor | None:
+    """Return the member behind an account on a platform as an actor, or None for a stranger; in the transaction."""
+    account = PlatformAccount.objects.filter(link_id=link_id, platform_user_id=platform_user_id).first()
+    member = (
+        Membership.objects.select_related("user")
+        .filter(user_id=account.user_id, user__is_active=True)
+        .first()
+        if account is not None
+        else None
+    )
+    if member is None:
+        return None
+    return Actor(org_id=member.org_id, kind="user", role=member.role, user_id=member.user_id)
+
+
+def find_own_chat(user_id: uuid.UUID) -> Chat | None:
+    """Return the direct chat in which a member is reached: the one linked last. In the tenant's transaction."""
+    chats = list_own_chats(user_id)
+    return chats[0] if chats else None
+
+
+def list_own_chats(user_id: uuid.UUID) -> Sequence[Chat]:
+    """List a member's linked direct chats, the last linked first. In the tenant's transaction."""
+    if not _is_member(user_id):
+        return []
+    rows = PlatformAccount.objects.select_related("chat__link").filter(user_id=user_id).order_by("-id")
+    return list({row.chat_id: row.chat for row in rows}.values())
+
+
+def _is_member(user_id: uuid.UUID) -> bool:
+    return Membership.objects.filter(user_id=user_id, user__is_active=True).exists()

@@ -1,0 +1,155 @@
+"""What some chat platforms can do beyond sending text: mixins of the port, from which the list of abilities is made.
+
+An adapter has an ability if it has its methods; nothing is declared twice. Like the port's own calls, these raise
+PlatformThrottled, PlatformAway and PlatformRefused.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from services.domain.ports.chat import Place, Receipt
+
+
+class Ability(enum.StrEnum):
+    """The names under which agents and people see them."""
+
+    EDIT = "edit"
+    DELETE = "delete"
+    REACT = "react"
+    FILES = "files"
+    BUTTONS = "buttons"
+
+
+@dataclass(frozen=True, slots=True)
+class Button:
+    """A button below a message. A press brings `value` back; one with a `url` opens that and brings nothing."""
+
+    label: str
+    value: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingFile:
+    """A file with its bytes, so that no platform ever has to fetch one."""
+
+    name: str
+    content_type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ButtonLimits:
+    """What a platform takes. `value_bytes` is how much a press brings back."""
+
+    buttons: int
+    label_chars: int
+    value_bytes: int
+    source: str
+
+
+@runtime_checkable
+class Edits(Protocol):
+    """Messages of the bot can be changed."""
+
+    def edit(self, config: Any, place: Place, message_id: str, part: str) -> None:
+        """Replace a message's text by a rendered part. The same text again is no error. Buttons go away."""
+        ...
+
+
+@runtime_checkable
+class Deletes(Protocol):
+    """Messages of the bot can be taken back."""
+
+    def delete(self, config: Any, place: Place, message_id: str) -> None:
+        """Delete a message. One that is gone already is no error."""
+        ...
+
+
+@runtime_checkable
+class Reacts(Protocol):
+    """The bot can react to any message."""
+
+    def find_emoji(self, emoji: str) -> str | None:
+        """Return the platform's own name of an emoji, or None for one that it does not take. Pure."""
+        ...
+
+    def react(self, config: Any, place: Place, message_id: str, emoji: str) -> None:
+        """Add a reaction, in the platform's own name of it. The same again is no error."""
+        ...
+
+
+@runtime_checkable
+class SendsFiles(Protocol):
+    """The bot can send files."""
+
+    max_file_bytes: int
+    max_caption: int
+
+    def send_file(
+        self, config: Any, place: Place, file: OutgoingFile, caption: str, *, reply_to: str | None = None
+    ) -> Receipt:
+        """Upload a file with a rendered caption of at most `max_caption` units."""
+        ...
+
+
+@runtime_checkable
+class HasButtons(Protocol):
+    """Messages can have buttons, and a press can be answered."""
+
+    button_limits: ButtonLimits
+
+    def send_card(
+        self,
+        config: Any,
+        place: Place,
+        part: str,
+        buttons: Sequence[Button],
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Send one rendered part with buttons below it."""
+        ...
+
+    def answer_press(
+        self, config: Any, place: Place, press_ref: str, person_id: str, text: str, *, is_refusal: bool
+    ) -> None:
+        """Show the person who pressed what came of it; a refusal must be seen. A press that is too old is no error."""
+        ...
+
+
+@runtime_checkable
+class FindsSent(Protocol):
+    """The platform keeps a key of ours with a message, so that a repeat after a crash can be told from a first."""
+
+    def send_with_key(self, config: Any, place: Place, part: str, key: str) -> Receipt:
+        """Send one rendered part under a key."""
+        ...
+
+    def send_card_with_key(
+        self, config: Any, place: Place, part: str, buttons: Sequence[Button], key: str
+    ) -> Receipt:
+        """Send one rendered part with buttons under a key."""
+        ...
+
+    def find_sent(self, config: Any, place: Place, key: str) -> Receipt | None:
+        """Look for a message that was sent under a key not long ago."""
+        ...
+
+
+_MIXINS: dict[Ability, type] = {
+    Ability.EDIT: Edits,
+    Ability.DELETE: Deletes,
+    Ability.REACT: Reacts,
+    Ability.FILES: SendsFiles,
+    Ability.BUTTONS: HasButtons,
+}
+
+
+def abilities_of(adapter: object) -> frozenset[Ability]:
+    """Return what an adapter can do, from the methods that it has."""
+    return frozenset(name for name, mixin in _MIXINS.items() if isinstance(adapter, mixin))
