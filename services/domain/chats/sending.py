@@ -148,7 +148,7 @@ def find_batch(batch: str) -> list[Delivery]:
 def get_own_delivery(task: Task, delivery_id: uuid.UUID) -> Delivery:
     """Return a message that this task's agent sent, inside the tenant's transaction. Raises: DeliveryMissing.
 
-    An agent's own are those of its tasks for the same person: what another person had it send is theirs.
+    An agent's own are those of its tasks for the same person, without one those of its workspace.
     """
     sendable = (DeliveryKind.TEXT, DeliveryKind.CARD, DeliveryKind.FILE)
     row = (
@@ -156,7 +156,11 @@ def get_own_delivery(task: Task, delivery_id: uuid.UUID) -> Delivery:
         .filter(id=delivery_id, kind__in=sendable, task__agent_id=task.agent_id)
         .first()
     )
-    if row is None or row.task is None or row.task.user_id != task.user_id:
+    sender = row.task if row is not None else None
+    is_theirs = sender is not None and (
+        sender.user_id == task.user_id if task.user_id else sender.workspace_id == task.workspace_id
+    )
+    if row is None or not is_theirs:
         raise DeliveryMissing("You sent no such message. Give the message_id that sending it returned.")
     return row
 
