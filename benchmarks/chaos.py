@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.plane import Leftovers, find_leftovers
 from benchmarks.rows import Row, row
 from benchmarks.stacks import running_stack
+from deploy.local.images import BASE_TAG
+from tests.stack.own_engine import OwnEngine
 from tests.stack.running import RunningStack, until
 
 TASKS = int(os.environ.get("BENCH_CHAOS_TASKS", "1000"))
 WORKSPACES = 40
 KILL_EVERY_S = 4.0
+ENGINE_AWAY_S = 1.5
+VICTIMS = ("worker", "gateway", "relay", "runner", "runner", "engine")
 SEED = 20_261_121
 EXPLAINED = frozenset(
     {"sandbox_lost", "sandbox_killed", "sandbox_silent", "engine_unavailable", "sandbox_stopped"}
 )
 
 
-class Saboteur:
-    """Kills one thing at a time, at random, from a thread. The engine is killed only where this stack started it."""
+@contextlib.contextmanager
+def engine_to_kill() -> Iterator[OwnEngine]:
+    """Run an engine that only this benchmark uses, with the shell agent's image under every name that is looked for."""
+    engine = OwnEngine()
+    try:
+        engine.create()
+        image = os.environ["SLIPWAY_AGENT_IMAGE"]
+        engine.bring_image(image, image)
+        for name, tag in os.environ.items():
+            if name.startswith("SLIPWAY_AGENT_IMAGE_"):
+                engine.docker("tag", image, tag)
+        # The agent images' tags depend on it.
+        engine.copy_image(os.environ.get("SLIPWAY_BASE_IMAGE", BASE_TAG))
+        before = os.environ.get("DOCKER_HOST")
+        os.environ["DOCKER_HOST"] = engine.url
+        try:
+            yield engine
+        finally:
+            del os.environ["DOCKER_HOST"]
+            if before is not None:
+                os.environ["DOCKER_HOST"] = before
+    finally:
+        engine.remove()
 
-    def __init__(self, stack: RunningStack) -> None:
+
+class Saboteur:
+    """Kills one thing at a time, at random, from a thread; the engine comes back a moment later."""
+
+    def __init__(self, stack: RunningStack, engine: OwnEngine) -> None:
         self._stack = stack
+        self._engine = engine
         self._random = random.Random(SEED)
         self._stopping = threading.Event()
         self.kills: dict[str, int] = {}
@@ -42,13 +74,23 @@ class Saboteur:
 
     def _run(self) -> None:
         while not self._stopping.wait(KILL_EVERY_S):
-            victim = self._random.choice(["worker", "gateway", "relay", "runner", "runner"])
+            victim = self._random.choice(VICTIMS)
             try:
-                self._kill_runner() if victim == "runner" else self._stack.kill(victim)
+                self._kill(victim)
             except (AssertionError, OSError, subprocess.CalledProcessError) as error:
                 print(f"not killed: {victim}: {error}", file=sys.stderr)
                 continue
             self.kills[victim] = self.kills.get(victim, 0) + 1
+
+    def _kill(self, victim: str) -> None:
+        if victim == "engine":
+            self._engine.kill()
+            time.sleep(ENGINE_AWAY_S)
+            self._engine.start()
+        elif victim == "runner":
+            self._kill_runner()
+        else:
+            self._stack.kill(victim)
 
     def _kill_runner(self) -> None:
         label = f"label=slipway.installation={self._stack.env['SLIPWAY_INSTALLATION']}"
@@ -71,9 +113,12 @@ def _submit_all(stack: RunningStack) -> list[str]:
 
 def run() -> list[Row]:
     """Submit all, kill meanwhile, wait for all ends, delete all workspaces, and count what is still there."""
-    with running_stack(driver="docker", slots=8, warm_min=1, warm_max=2) as stack:
+    with (
+        engine_to_kill() as engine,
+        running_stack(driver="docker", slots=8, warm_min=1, warm_max=2) as stack,
+    ):
         stack.run("true")
-        saboteur, started = Saboteur(stack), time.perf_counter()
+        saboteur, started = Saboteur(stack, engine), time.perf_counter()
         ids = _submit_all(stack)
         ended = [stack.wait(task_id, within_s=1_800) for task_id in ids]
         saboteur.stop()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -20,36 +19,15 @@ from deploy.local.control import inherited_environment
 from deploy.local.layout import REPOSITORY
 from deploy.local.ports import pick_port
 from deploy.local.services import PROVISIONING_ONLY
+from tests.stack.own_engine import OwnEngine
 from tests.stack.running import RunningStack, until
 
 NAME = "other"
 SLOTS = 4
-NEEDLESS = (
-    "*.a",
-    "*san.so*",
-    "./usr/bin/*-linux-gnu-*",
-    "./usr/include",
-    "./usr/lib/*/gconv",
-    "./usr/lib/*/perl",
-    "./usr/lib/file",
-    "./usr/lib/gcc",
-    "./usr/lib/git-core",
-    "./usr/lib/node_modules",
-    "./usr/lib/python3",
-    "./usr/share",
-    "./var/cache",
-    "./var/lib",
-    "libicu*",
-    "libnode.so*",
-)
 
 
 class SecondHost:
-    """Starts, kills and revives a host called `other`. Its engine holds one image.
-
-    The engine has a bridge of its own and touches no packet filter: the first engine's network stays as it is. Its
-    containers outlive it, so that whoever comes back finds them running.
-    """
+    """Starts, kills and revives a host called `other`. Its engine holds one image."""
 
     def __init__(self, stack: RunningStack) -> None:
         self._stack = stack
@@ -57,7 +35,7 @@ class SecondHost:
         # Under a name that the first host does not have: only who asks for it is placed here.
         self._image = f"slipway-two-hosts:{mark}"
         self._names: list[str] = []
-        self._bridge = f"swbr{mark}"
+        self._engine = OwnEngine()
         self._folder = Path(tempfile.mkdtemp(prefix="slipway-other-"))
         self._run = Path(f"/run/slipway-other-{mark}")
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -69,32 +47,26 @@ class SecondHost:
     def start(self) -> None:
         """Bring the host up, with the image of the shell agent in its engine."""
         self._run.mkdir(mode=0o711)
-        (self._folder / "daemon.json").write_text(json.dumps({"live-restore": True}))
-        subprocess.run(["ip", "link", "add", "name", self._bridge, "type", "bridge"], check=True)
-        self.start_engine()
-        self._bring_image()
+        self._engine.create()
+        self._engine.bring_image(self._stack.env["SLIPWAY_AGENT_IMAGE"], self._image)
         self.start_services()
 
     def kill(self) -> None:
         """Kill everything of the host at once but its containers."""
-        for name in ("worker", "gateway", "dockerd"):
+        for name in ("worker", "gateway"):
             process = self._processes.pop(name)
             process.kill()
             process.wait(20)
+        self._engine.kill()
 
     def stop(self) -> None:
         """End the host and remove all that there was of it."""
         for name in ("worker", "gateway"):
             self._end(name)
-        if "dockerd" in self._processes:
-            containers = self.docker("ps", "--all", "--quiet").split()
-            if containers:
-                self.docker("rm", "--force", *containers)
-            self._end("dockerd")
+        self._engine.remove()
         if self.row():
             self.age_beat()
         self._unmount()
-        subprocess.run(["ip", "link", "delete", self._bridge], capture_output=True, check=False)
         if self._names:
             subprocess.run(["docker", "rmi", *self._names], capture_output=True, check=False)
         for folder in (self._run, self._folder):
@@ -109,7 +81,7 @@ class SecondHost:
             "SLIPWAY_DATA_DIR": str(self._folder / "files"),
             "SLIPWAY_STORAGE_DIR": f"{self._stack.env['SLIPWAY_DATA_DIR']}/objects",
             "SLIPWAY_GATEWAY_PORT": str(self._gateway_port),
-            "SLIPWAY_DOCKER_HOST": f"unix://{self._socket}",
+            "SLIPWAY_DOCKER_HOST": self._engine.url,
             "SLIPWAY_SANDBOX_SLOTS": str(SLOTS),
             "SLIPWAY_WARM_MIN": "0",
             "SLIPWAY_WARM_MAX": "0",
@@ -130,8 +102,7 @@ class SecondHost:
 
     def docker(self, *arguments: str) -> str:
         """Ask its engine's client, and return what it said."""
-        command = ["docker", "--host", f"unix://{self._socket}", *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        return self._engine.docker(*arguments)
 
     def name_image(self) -> str:
         """Give its image a new name, and return it once everybody knows that it is here."""
@@ -172,68 +143,11 @@ class SecondHost:
             "UPDATE host SET last_beat_at = now() - interval '1 hour' WHERE name = %s RETURNING name", [NAME]
         )
 
-    @property
-    def _socket(self) -> Path:
-        return self._run / "docker.sock"
-
     # --- Its processes -------------------------------------------------------------------------------
 
     def start_engine(self) -> None:
-        """Start its engine, for the first time or after it was killed."""
-        # What a killed one left: a pid that another process may have by now.
-        (self._run / "docker.pid").unlink(missing_ok=True)
-        (self._run / "x" / "containerd" / "containerd.pid").unlink(missing_ok=True)
-        self._spawn(
-            "dockerd",
-            [
-                "dockerd",
-                f"--config-file={self._folder}/daemon.json",
-                f"--data-root={self._folder}/engine",
-                f"--exec-root={self._run}/x",
-                f"--pidfile={self._run}/docker.pid",
-                f"--host=unix://{self._socket}",
-                # Never `none`: it removes the first engine's own bridge.
-                f"--bridge={self._bridge}",
-                "--iptables=false",
-                "--ip6tables=false",
-                "--ip-forward=false",
-                "--ip-masq=false",
-            ],
-            {},
-        )
-        until(self._does_engine_answer, within_s=60, what="the second engine answers")
-
-    def _does_engine_answer(self) -> bool:
-        command = ["docker", "--host", f"unix://{self._socket}", "version"]
-        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
-
-    def _bring_image(self) -> None:
-        """Copy the shell agent's image as one layer, without what no runner needs: a fifth of its size."""
-        image = self._stack.env["SLIPWAY_AGENT_IMAGE"]
-        asked = ["docker", "image", "inspect", "--format", "{{json .Config}}", image]
-        config = json.loads(subprocess.run(asked, capture_output=True, check=True).stdout)
-        changes = [f"ENV {setting}" for setting in config["Env"]]
-        changes += [f"USER {config['User']}", f"WORKDIR {config['WorkingDir']}"]
-        changes += [f"ENTRYPOINT {json.dumps(config['Entrypoint'])}"]
-        tar = [
-            "--create",
-            "--one-file-system",
-            "--directory=/",
-            *(f"--exclude={path}" for path in NEEDLESS),
-            ".",
-        ]
-        pack = ["docker", "run", "--rm", "--network=none", "--user=0:0", "--entrypoint=tar", image, *tar]
-        unpack = ["docker", "--host", f"unix://{self._socket}", "import"]
-        unpack += [f"--change={change}" for change in changes]
-        with subprocess.Popen(pack, stdout=subprocess.PIPE) as packing:
-            subprocess.run(
-                [*unpack, "-", self._image],
-                stdin=packing.stdout,
-                capture_output=True,
-                check=True,
-                timeout=240,
-            )
-        assert packing.returncode == 0
+        """Start its engine after it was killed."""
+        self._engine.start()
 
     def _spawn(self, name: str, command: list[str], settings: dict[str, str]) -> None:
         with (self._folder / f"{name}.log").open("ab") as log:
@@ -259,7 +173,7 @@ class SecondHost:
             process.wait(20)
 
     def _unmount(self) -> None:
-        """Unmount what the engine and the workspaces' volumes have in the host's folder, the innermost first."""
+        """Unmount what the workspaces' volumes have in the host's folder, the innermost first."""
         places = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
         for place in reversed(
             [place for place in places if place.startswith((f"{self._folder}/", f"{self._run}/"))]
