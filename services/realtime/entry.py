@@ -14,12 +14,22 @@ class Entry:
     """A text on its way to clients.
 
     `seq` is set for a durable event. `after` and `part` are set for a live one. A reply has none of them.
+    `envelope` is what the text says, for an event or a live entry that came in.
     """
 
-    __slots__ = ("_sse", "after", "part", "seq", "size", "text")
+    __slots__ = ("_sse", "after", "envelope", "part", "seq", "size", "text")
 
-    def __init__(self, text: str, *, seq: int | None = None, after: int | None = None, part: int = 0) -> None:
+    def __init__(
+        self,
+        text: str,
+        *,
+        seq: int | None = None,
+        after: int | None = None,
+        part: int = 0,
+        envelope: Mapping[str, Any] | None = None,
+    ) -> None:
         self.text = text
+        self.envelope = envelope
         self.seq = seq
         self.after = after
         self.part = part
@@ -42,7 +52,7 @@ def serialise(body: Mapping[str, Any]) -> str:
 
 def stored_entry(envelope: Mapping[str, Any]) -> Entry:
     """Return the entry of a durable envelope that was read from the database."""
-    return Entry(serialise(envelope), seq=envelope["seq"])
+    return Entry(serialise(envelope), seq=envelope["seq"], envelope=envelope)
 
 
 def reply(op: str, **fields: Any) -> Entry:
@@ -61,8 +71,9 @@ def parse_live_log(raw: bytes) -> Entry | None:
         text = raw.decode()
         envelope = json.loads(text)
         if "seq" in envelope:
-            return Entry(text, seq=_number(envelope["seq"]))
-        return Entry(text, after=_number(envelope["after"]), part=_number(envelope["part"]))
+            return Entry(text, seq=_number(envelope["seq"]), envelope=envelope)
+        after, part = _number(envelope["after"]), _number(envelope["part"])
+        return Entry(text, after=after, part=part, envelope=envelope)
     except (ValueError, KeyError, TypeError):
         log.warning("an entry of a live log is no envelope: %.200r", raw)
         return None

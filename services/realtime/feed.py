@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from services.realtime.entry import Entry, resync
+from services.realtime.livetail import LiveTail
 from services.realtime.outlet import Outlet
 
 _RECENT_ENTRIES = 512
@@ -55,6 +56,7 @@ class Feed:
         self._recent_bytes = 0
         self._held: deque[Entry] = deque(maxlen=_HELD_ENTRIES)
         self._last_part = (0, 0)
+        self._tail = LiveTail()
         # A person's stream has the same name in each of their organisations, and Redis entries name none:
         # there they are only a hint, and the text comes from the database, under row-level security.
         self._trusts_live_log = not stream.startswith("user:")
@@ -99,9 +101,22 @@ class Feed:
         """Return the durable entries at hand above a number, in order."""
         return [entry for entry in self._recent if entry.seq is not None and entry.seq > seq]
 
+    def remember(self, entries: Iterable[Entry]) -> None:
+        """Take in what the live log held before this feed began, so that a text at work is known from its start."""
+        if not self._trusts_live_log:
+            return
+        for entry in entries:
+            if entry.envelope is not None and (entry.seq is not None or (entry.after or 0) <= self.seq):
+                self._tail.take(entry.envelope)
+            if entry.after == self.seq:
+                self._last_part = (self.seq, entry.part)
+
     def attach(self, subscription: Subscription) -> None:
-        """Give the subscription every entry from now on."""
+        """Give the subscription the texts that are being said, whole so far, and every entry from now on."""
         self._live.add(subscription)
+        after, part = self._last_part
+        for entry in self._tail.texts(after=self.seq, part=part if after == self.seq else 0):
+            subscription.offer(entry)
 
     def drop(self, subscription: Subscription) -> None:
         """Forget a subscription."""
@@ -117,6 +132,8 @@ class Feed:
         if after < self.seq or (self._last_part >= (after, entry.part) and entry.part > 1):
             return
         self._last_part = (after, entry.part)
+        if entry.envelope is not None:
+            self._tail.take(entry.envelope)
         self._give(entry)
 
     def _advance(self, entry: Entry) -> None:
@@ -124,6 +141,9 @@ class Feed:
             return
         self.seq = entry.seq
         self.wanted = max(self.wanted, entry.seq)
+        if entry.envelope is not None:
+            self._tail.take(entry.envelope)
+            entry.envelope = None  # its text is enough from here on
         self._recent.append(entry)
         self._recent_bytes += entry.size
         while len(self._recent) > _RECENT_ENTRIES or self._recent_bytes > _RECENT_BYTES:

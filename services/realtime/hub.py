@@ -65,7 +65,10 @@ class Hub:
         """
         key = (actor.org_id, stream)
         is_followed = key in self._feeds
-        position = "" if is_followed else await self._live_log.tail(stream)
+        position, earlier = "", []
+        if not is_followed:
+            position = await self._live_log.tail(stream)
+            earlier = await self._live_log.before(stream, position)
         kept = await self._rows.look(actor, stream)
         feed = self._feeds.get(key)
         if feed is None:
@@ -73,6 +76,7 @@ class Hub:
                 # The last other subscription ended meanwhile, and the place in Redis with it.
                 return await self.open(actor, stream, outlet)
             feed = Feed(stream, actor.org_id, seq=kept.head, position=position)
+            feed.remember(entry for raw in earlier if (entry := parse_live_log(raw)) is not None)
             self._feeds[key] = feed
             self._wake_reader()
         subscription = Subscription(feed, outlet)

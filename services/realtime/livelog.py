@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from services.kit.redisbus import stream_key
+from services.kit.redisbus import STREAM_LENGTH, stream_key
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,9 @@ BLOCK_MS = 5_000
 ENTRIES_AT_ONCE = 256
 LIVE_LOG_ERRORS = (RedisError, OSError, TimeoutError)
 _QUICK_S = 2.0
+_PAGE = 64
+# Texts of before these are settled. A text that says so too ends the search too early: then it begins in its middle.
+_BEGINNINGS = (b'"type":"turn.started"', b'"type":"turn.done"', b'"type":"task.finished"')
 _CONTROL_TTL_S = 3_600
 
 
@@ -72,6 +75,24 @@ class LiveLog:
         except LIVE_LOG_ERRORS:
             return FROM_THE_START
         return _text(last[0][0]) if last else FROM_THE_START
+
+    async def before(self, stream: str, position: str) -> list[bytes]:
+        """Return a stream's entries up to a position, in order, from where its last turn began; [] without Redis."""
+        found: list[bytes] = []
+        end = position
+        try:
+            while len(found) < STREAM_LENGTH:
+                page = await self._quick.xrevrange(stream_key(stream), max=end, count=_PAGE)
+                for entry_id, fields in page:
+                    end = f"({_text(entry_id)}"
+                    found.append(fields.get(b"e", b""))
+                    if any(mark in found[-1] for mark in _BEGINNINGS):
+                        return found[::-1]
+                if len(page) < _PAGE:
+                    break
+        except LIVE_LOG_ERRORS:
+            return []
+        return found[::-1]
 
     async def now_ms(self) -> int:
         """Return the server's clock, from which it makes ids. Raises: RedisError, OSError."""

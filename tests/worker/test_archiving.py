@@ -22,7 +22,7 @@ from services.domain.errors import (
     StorageAway,
 )
 from services.domain.outbox.jobs import ArchiveVolume, DrainHost, SnapshotVolume
-from services.domain.plane.actions import change_state, hold_sandboxes
+from services.domain.plane.actions import change_state, hold_sandboxes, take_sandbox
 from services.domain.plane.fencing import fence_host
 from services.domain.plane.hosts import choose_host, drain_host, register_host
 from services.domain.plane.models import Host, Sandbox, SandboxState, Volume
@@ -228,6 +228,27 @@ def test_what_nobody_used_for_long_is_archived_by_the_sweep(volume, engine, stor
     archiving.sweep_volumes()
     assert row_of(volume).host_id is None
     assert engine.volumes == {}
+
+
+def test_a_volume_that_no_start_ever_filled_is_not_looked_for_again(acme, engine, storage):
+    taken = take_sandbox(HERE, wish(submit(acme)))
+    assert taken is not None
+    change_state(taken.sandbox.id, SandboxState.FAILED, error="engine_away: no answer")
+    Volume.objects.update(changed_at=get_database_time() - timedelta(hours=2))
+    archiving.sweep_volumes()
+    row = Volume.objects.get(name=taken.sandbox.volume)
+    assert (row.host_id, row.snapshot_key) == (None, "")
+
+
+def test_a_volume_that_was_used_and_is_away_is_kept_for_an_operator(volume, engine, storage):
+    Sandbox.objects.update(link_until=get_database_time())
+    files = engine.volumes.pop(volume.name)
+    Volume.objects.update(changed_at=get_database_time() - timedelta(hours=2))
+    archiving.sweep_volumes()
+    assert row_of(volume).host_id == HERE
+    engine.volumes[volume.name] = files
+    archiving.sweep_volumes()
+    assert row_of(volume).snapshot_key != ""
 
 
 def test_files_that_were_used_since_the_order_stay(volume, engine, storage):

@@ -134,8 +134,11 @@ class DockerDriver:
         deadline = time.monotonic() + SETTLE_S
         while True:
             try:
-                self._create_if_missing(spec, workspace, name)
-                self._run(name)
+                if self._create(spec, workspace, name):
+                    with mapped_failures("starting a sandbox"):
+                        self._api().start(name)
+                else:
+                    self._run(name)
             except (ContainerGone, EngineConflict) as exc:
                 # Somebody else creates, starts or removes it at this moment: while the engine creates it, the
                 # name is taken and yet nothing is there. Look again.
@@ -321,27 +324,29 @@ class DockerDriver:
             return None
         return state
 
-    def _create_if_missing(self, spec: SandboxSpec, workspace: Path | None, name: str) -> None:
-        """Create the container unless one of this name exists. Raises: EngineConflict in a race."""
-        if self._find_state(name) is not None:
-            return
+    def _create(self, spec: SandboxSpec, workspace: Path | None, name: str) -> bool:
+        """Create the container; False when one of this name exists. Raises: ImageMissing, SandboxRefused, EngineAway."""
         api = self._api()
         labels = {INSTALLATION_LABEL: self._installation, SANDBOX_LABEL: str(spec.sandbox_id)}
         if spec.volume is not None:
             labels[VOLUME_LABEL] = spec.volume
         # By its content: a tag may be moved between here and the start.
         image = spec.image if spec.image.startswith("sha256:") else self.resolve_image(spec.image)
-        with mapped_failures("creating a sandbox"):
-            answer = api.create_container(
-                image=image,
-                name=name,
-                hostname="sandbox",
-                user=f"{AGENT_UID}:{AGENT_UID}",
-                working_dir=WORKSPACE,
-                labels=labels,
-                host_config=api.create_host_config(**host_options(spec, workspace)),
-            )
+        try:
+            with mapped_failures("creating a sandbox"):
+                answer = api.create_container(
+                    image=image,
+                    name=name,
+                    hostname="sandbox",
+                    user=f"{AGENT_UID}:{AGENT_UID}",
+                    working_dir=WORKSPACE,
+                    labels=labels,
+                    host_config=api.create_host_config(**host_options(spec, workspace)),
+                )
+        except EngineConflict:
+            return False
         self._refuse_weakened(answer)
+        return True
 
     def _refuse_weakened(self, answer: dict[str, Any]) -> None:
         """Remove a container that the engine created without a limit that was asked for."""

@@ -175,6 +175,11 @@ def is_stored(volume: Volume) -> bool:
     return not Sandbox.objects.filter(workspace_id=volume.workspace_id, state_at__gt=edge).exists()
 
 
+def was_used(volume: Volume) -> bool:
+    """Say whether any sandbox with this volume ever ran: only then are there files."""
+    return Sandbox.objects.filter(volume=volume.name).exclude(link_until=None).exists()
+
+
 def list_to_snapshot(host: str, *, after_s: float, limit: int = 20) -> list[Volume]:
     """List a host's volumes that changed since their snapshot and have been left alone for a while, oldest first."""
     changed = Q(snapshot_at=None) | Q(changed_at__gt=F("snapshot_at"))

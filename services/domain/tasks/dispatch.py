@@ -78,8 +78,8 @@ def all_tenants_get_candidate(task_id: uuid.UUID) -> Candidate | None:
 
 
 def all_tenants_find_queued(task_id: uuid.UUID) -> Task | None:
-    """Return a queued task with its agent and workspace, or None."""
-    rows = Task.objects.using("operator").select_related("agent", "workspace")
+    """Return a queued task with its workspace and that one's agent, or None."""
+    rows = Task.objects.using("operator").select_related("workspace__agent")
     return rows.filter(id=task_id, status=TaskStatus.QUEUED).first()
 
 

@@ -1,12 +1,15 @@
 """The backend: a connection that died in the pool is passed over without a pause.
 
 The pool's own check waits between two failures, twice as long each time, so that after a restart of the server a
-request would run into its time limit before it had passed over all that the restart broke.
+request would run into its time limit before it had passed over all that the restart broke. It also asks the server
+each time: a fifth of all trips. A server that has gone closes its connections, and a closed one can be read from,
+while nobody has anything to say to one that is at rest; so the server is asked only when there is something to read.
 Source: psycopg_pool, `ConnectionPool.getconn` with `check`.
 """
 
 from __future__ import annotations
 
+import select
 from typing import Any
 
 import psycopg
@@ -24,6 +27,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return super().get_new_connection(conn_params)
         for _ in range(pool.max_size):
             connection = super().get_new_connection(conn_params)
+            if not _has_something_to_say(connection):
+                return connection
             try:
                 ConnectionPool.check_connection(connection)
             except psycopg.OperationalError:
@@ -31,3 +36,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
             else:
                 return connection
         return super().get_new_connection(conn_params)
+
+
+def _has_something_to_say(connection: psycopg.Connection[Any]) -> bool:
+    """Say whether a connection at rest can be read from, as one can that the other side has closed."""
+    poll = select.poll()
+    try:
+        poll.register(connection.fileno(), select.POLLIN)
+    except psycopg.OperationalError:
+        return True
+    return bool(poll.poll(0))

@@ -24,6 +24,7 @@ from services.domain.plane.volumes import (
     list_to_snapshot,
     list_volumes_on,
     release_volume,
+    was_used,
 )
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import mirror_sandbox_state
@@ -98,7 +99,14 @@ def sweep_volumes() -> None:
 
 
 def _snapshot(volume: Volume) -> None:
-    store_snapshot(volume, sandboxes.driver(), storage())
+    try:
+        store_snapshot(volume, sandboxes.driver(), storage())
+    except VolumeMissing:
+        # Every start of its sandbox failed before there were files. One that was used is an operator's matter: its
+        # disk may only be away.
+        if find_sandbox_of(volume.workspace_id) is not None or was_used(volume):
+            raise
+        give_up_volume(volume)
 
 
 def _archive(volume: Volume, *, reason: str) -> None:

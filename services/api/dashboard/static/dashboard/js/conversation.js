@@ -39,7 +39,9 @@ export class Conversation {
   }
 
   take(envelope) {
-    if (LIVE_TYPES.has(envelope.type)) {
+    if (envelope.is_whole) {
+      this.#lastLive = { after: envelope.after, part: envelope.part };
+    } else if (LIVE_TYPES.has(envelope.type)) {
       if (!this.#isNews(envelope) || this.#joinsLast(envelope)) return;
     }
     this.#waiting.push(envelope);
@@ -103,10 +105,10 @@ export class Conversation {
     if (type === "task.started") turn.start(Date.parse(at));
     else if (type === "task.waiting") turn.show("waiting");
     else if (type === "message.created") turn.addMessage(data.role, data.text, seq);
-    else if (type === "text.delta") turn.addLiveText(data.text, envelope.after ?? Infinity);
-    else if (type === "reasoning.delta") turn.addReasoning(data.text);
+    else if (type === "text.delta") turn.addLiveText(data.text, envelope.after ?? Infinity, envelope.is_whole);
+    else if (type === "reasoning.delta") turn.addReasoning(data.text, envelope.is_whole);
     else if (type === "tool.called") turn.callTool(data.call_id, data.name, data.input);
-    else if (type === "tool.output") turn.addToolOutput(data.call_id, data.text);
+    else if (type === "tool.output") turn.addToolOutput(data.call_id, data.text, envelope.is_whole);
     else if (type === "tool.returned") turn.returnTool(data);
     else if (type === "egress.refused") turn.refuse(data, this.#decisions.get(data.approval_id) ?? "pending");
     else if (type === "turn.done") turn.settle(seq);

@@ -83,8 +83,13 @@ export class Turn {
     this.items.append(message);
   }
 
-  addLiveText(text, after) {
+  // `isWhole`: the text from its beginning, for a page that joined in its middle or comes back.
+  addLiveText(text, after, isWhole) {
     if (this.isFinished || after < this.#settledAt) return;
+    if (isWhole && this.#live) {
+      this.#live.text = "";
+      slot(this.#live.element, "text").textContent = "";
+    }
     if (!this.#live) {
       const element = cloneOf("message");
       element.classList.add("assistant", "is-streaming");
@@ -98,12 +103,13 @@ export class Turn {
     else place.append(text);
   }
 
-  addReasoning(text) {
+  addReasoning(text, isWhole) {
     if (this.isFinished) return;
     if (!this.#reasoning) {
       this.#reasoning = cloneOf("reasoning");
       this.items.append(this.#reasoning);
     }
+    if (isWhole) slot(this.#reasoning, "text").textContent = "";
     slot(this.#reasoning, "text").append(text);
   }
 
@@ -125,10 +131,14 @@ export class Turn {
     return card;
   }
 
-  addToolOutput(callId, text) {
+  addToolOutput(callId, text, isWhole) {
     const card = this.#calls.get(callId);
     if (!card || card.dataset.state !== "running") return;
     const output = slot(card, "output");
+    if (isWhole) {
+      output.textContent = "";
+      card.shownChars = 0;
+    }
     const isAtEnd = output.scrollHeight - output.scrollTop - output.clientHeight < 40;
     output.append(text);
     output.hidden = false;
