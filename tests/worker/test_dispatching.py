@@ -13,6 +13,7 @@ from services.domain.tasks import dispatch
 from services.domain.tasks.models import Task, TaskStatus
 from services.kit.clock import now
 from services.worker import leases
+from services.worker.engine_rest import FIRST_PAUSE_S, EngineRest
 from services.worker.jobs import dispatching
 from services.worker.rounds import Rounds
 from tests.domain.cast import fresh, submit
@@ -97,3 +98,30 @@ def test_a_start_that_takes_its_time_keeps_its_lease(acme, engine: FakeDriver, m
     engine.on_start = start_slowly
     dispatching.dispatch_task(DispatchTask())
     assert is_renewed()
+
+
+def test_an_engine_that_does_not_answer_is_left_alone_and_costs_one_try(acme, engine: FakeDriver):
+    task, rest = submit(acme), dispatching._rest
+    engine.failure = EngineAway("No engine.")
+    dispatching.dispatch_task(DispatchTask())
+    assert (fresh(task).status, fresh(task).attempt) == (TaskStatus.QUEUED, 1)
+    assert 0 < rest.left_s <= FIRST_PAUSE_S
+    engine.failure = None
+    dispatching.dispatch_task(DispatchTask())
+    assert (fresh(task).status, fresh(task).attempt) == (TaskStatus.QUEUED, 1)
+    rest.note_answer()
+    dispatching.dispatch_task(DispatchTask())
+    assert fresh(task).status == TaskStatus.STARTING
+
+
+def test_an_engine_is_left_alone_for_longer_each_time_it_fails_again(monkeypatch):
+    moment = [100.0]
+    monkeypatch.setattr("services.worker.engine_rest.time.monotonic", lambda: moment[0])
+    rest, pauses = EngineRest(), []
+    for _ in range(6):
+        pauses.append(rest.note_away())
+        assert rest.note_away() == pauses[-1]
+        moment[0] += pauses[-1]
+    assert pauses == [1, 2, 4, 8, 15, 15]
+    rest.note_answer()
+    assert rest.note_away() == FIRST_PAUSE_S

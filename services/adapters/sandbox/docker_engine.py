@@ -325,7 +325,7 @@ class DockerDriver:
         return state
 
     def _create(self, spec: SandboxSpec, workspace: Path | None, name: str) -> bool:
-        """Create the container; False when one of this name exists. Raises: ImageMissing, SandboxRefused, EngineAway."""
+        """Create the container; False when one of this name exists."""
         api = self._api()
         labels = {INSTALLATION_LABEL: self._installation, SANDBOX_LABEL: str(spec.sandbox_id)}
         if spec.volume is not None:

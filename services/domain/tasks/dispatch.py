@@ -18,7 +18,8 @@ from services.domain.workspaces.actions import mirror_sandbox_state
 from services.kit.clock import now
 
 START_LEASE = timedelta(seconds=20)
-MAX_START_ATTEMPTS = 5
+# With the pauses that an engine is left alone for, an engine that is away for a minute costs no task.
+MAX_START_ATTEMPTS = 8
 
 # One row for each organisation that has something runnable: its oldest task whose workspace is free. Among these, the
 # organisation with the least at work goes first, then the one that was served longest ago: nobody's long queue

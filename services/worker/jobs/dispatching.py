@@ -13,7 +13,15 @@ from django.db import connections, transaction
 
 from services.domain.agents.images import image_of_agent
 from services.domain.agents.models import Agent
-from services.domain.errors import Conflict, ImageMissing, LeaseLost, NoRoom, SlipwayError, Temporary
+from services.domain.errors import (
+    Conflict,
+    EngineAway,
+    ImageMissing,
+    LeaseLost,
+    NoRoom,
+    SlipwayError,
+    Temporary,
+)
 from services.domain.identity.models import Organisation
 from services.domain.outbox.jobs import (
     DispatchTask,
@@ -35,7 +43,7 @@ from services.domain.plane.actions import (
 )
 from services.domain.plane.hosts import choose_host
 from services.domain.plane.models import Sandbox, SandboxState
-from services.domain.plane.queries import find_sandbox, has_room
+from services.domain.plane.queries import find_live_sandbox, find_sandbox, has_room
 from services.domain.plane.volumes import find_volume, touch_volume
 from services.domain.tasks.dispatch import (
     Candidate,
@@ -54,6 +62,7 @@ from services.domain.workspaces.models import Workspace
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.kit.redisbus import nudge
+from services.worker.engine_rest import EngineRest
 from services.worker.jobs.images import bring_image
 from services.worker.jobs.sandboxes import (
     IN_HAND,
@@ -73,7 +82,9 @@ log = logging.getLogger(__name__)
 _MOST_SKIPPED = 50
 _STARTS_AT_ONCE = 12
 _REFILL_DELAY = timedelta(seconds=0.5)
+_RETRY_S = 2.0
 _rounds = Rounds()
+_rest = EngineRest()
 _leases = LeaseKeeper()
 
 
@@ -137,7 +148,12 @@ def dispatch_at_once() -> None:
 
 
 def start_task(job: StartTask) -> None:
-    """Give one task a sandbox on this host, which another host's dispatcher chose; it is not passed on again."""
+    """Give one task a sandbox on this host, which another host's dispatcher chose; it is not passed on again.
+
+    Raises: EngineAway, while the engine is left alone.
+    """
+    if _rest.left_s:
+        raise EngineAway("The container engine does not answer.", retry_after_s=_rest.left_s)
     candidate = all_tenants_get_candidate(job.task_id)
     task = all_tenants_find_queued(job.task_id)
     if candidate is None or task is None:
@@ -257,6 +273,8 @@ def _serve(candidate: Candidate, work: _Round) -> bool:
     host = choose_host(wanted)
     if host is None:
         return False
+    if host == environment().host_name and _rest.left_s and find_live_sandbox(wanted.workspace_id) is None:
+        return False
     if host != environment().host_name:
         with tenant_transaction(candidate.org_id):
             enqueue(StartTask(task_id=task.id), queue=host_queue(host))
@@ -298,13 +316,14 @@ def _bring_up_for_task(taken: Taken, task: Task) -> None:
     try:
         _bring_up(taken)
     except (Temporary, Conflict) as error:
+        retry_after_s = _rest.note_away() if isinstance(error, EngineAway) else _RETRY_S
         _give_up(taken.sandbox, error)
         give_back_task(
             task.org_id,
             task.id,
             lease_token=task.lease_token,
             reason=(error.code, error.message),
-            retry_after_s=2.0,
+            retry_after_s=retry_after_s,
         )
     except SlipwayError as error:
         _give_up(taken.sandbox, error)
@@ -313,6 +332,8 @@ def _bring_up_for_task(taken: Taken, task: Task) -> None:
         # The lease runs out and another start follows; nobody may be waiting for this one's result.
         log.exception("sandbox %s was not brought up", taken.sandbox.id)
         raise
+    else:
+        _rest.note_answer()
     finally:
         IN_HAND.discard(taken.sandbox.id)
         _leases.drop(task)
