@@ -10,25 +10,28 @@ import psycopg
 
 from tests.stack.running import RunningStack, until
 
+USUAL_MEMORY_BYTES = 1024**3  # of an agent whose owner has set nothing else
 
-def count_sandboxes(stack: RunningStack, state: str, *, is_linked: bool = False) -> int:
-    """Count the plane's rows in a state; `is_linked` counts those whose runner's link is open."""
-    linked = "AND link_until > now()" if is_linked else ""
+
+def count_sandboxes(stack: RunningStack, state: str) -> int:
+    """Count the plane's rows in a state."""
     with psycopg.connect(stack.env["SLIPWAY_PLANE_DATABASE_URL"]) as connection:
-        found = connection.execute(
-            f"SELECT count(*) FROM sandbox WHERE state = %s {linked}",  # noqa: S608 (a constant)
-            [state],
-        ).fetchone()
+        found = connection.execute("SELECT count(*) FROM sandbox WHERE state = %s", [state]).fetchone()
     return int(found[0]) if found else 0
 
 
 def wait_for_warm(stack: RunningStack, count: int = 1) -> None:
-    """Wait until so many warm sandboxes have said hello."""
-    until(
-        lambda: count_sandboxes(stack, "warm", is_linked=True) >= count,
-        within_s=60,
-        what=f"{count} warm sandboxes wait",
-    )
+    """Wait until so many warm sandboxes that fit the shell agent have said hello; others may wait beside them."""
+    until(lambda: _count_fitting(stack) >= count, within_s=60, what=f"{count} warm sandboxes wait")
+
+
+def _count_fitting(stack: RunningStack) -> int:
+    with psycopg.connect(stack.env["SLIPWAY_PLANE_DATABASE_URL"]) as connection:
+        found = connection.execute(
+            "SELECT count(*) FROM sandbox WHERE state = 'warm' AND link_until > now() AND memory_bytes = %s",
+            [USUAL_MEMORY_BYTES],
+        ).fetchone()
+    return int(found[0]) if found else 0
 
 
 def wait_for_state(stack: RunningStack, workspace_id: str, state: str) -> None:

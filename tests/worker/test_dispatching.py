@@ -6,6 +6,7 @@ import threading
 from datetime import timedelta
 
 from conftest import recorded
+from services.domain.errors import EngineAway
 from services.domain.outbox.jobs import DispatchTask, StartTask
 from services.domain.plane.hosts import register_host
 from services.domain.plane.models import Sandbox, Volume
