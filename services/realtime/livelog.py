@@ -82,7 +82,7 @@ class LiveLog:
         end = position
         try:
             while len(found) < STREAM_LENGTH:
-                page = await self._quick.xrevrange(stream_key(stream), max=end, count=_PAGE)
+                page: Any = await self._quick.xrevrange(stream_key(stream), max=end, count=_PAGE)
                 for entry_id, fields in page:
                     end = f"({_text(entry_id)}"
                     found.append(fields.get(b"e", b""))
