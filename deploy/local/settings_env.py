@@ -128,6 +128,7 @@ def process_settings(layout: Layout, kept: Mapping[str, str], extra: Mapping[str
         **server_urls(kept),
         "SLIPWAY_PUBLIC_URL": f"http://127.0.0.1:{kept['SLIPWAY_API_PORT']}",
         "SLIPWAY_REALTIME_PUBLIC_URL": f"ws://127.0.0.1:{kept['SLIPWAY_REALTIME_PORT']}",
+        "SLIPWAY_GATEWAY_PUBLIC_URL": f"http://127.0.0.1:{kept['SLIPWAY_GATEWAY_PORT']}",
         "SLIPWAY_HOST_NAME": f"host-{kept['SLIPWAY_INSTALLATION']}",
         "SLIPWAY_RUN_DIR": str(runtime_folder(kept["SLIPWAY_INSTALLATION"])),
         "SLIPWAY_DATA_DIR": str(layout.files),

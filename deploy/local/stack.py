@@ -156,7 +156,7 @@ class Stack:
         return {
             "api": settings["SLIPWAY_PUBLIC_URL"],
             "realtime": settings["SLIPWAY_REALTIME_PUBLIC_URL"],
-            "gateway": f"http://127.0.0.1:{settings['SLIPWAY_GATEWAY_PORT']}",
+            "gateway": settings["SLIPWAY_GATEWAY_PUBLIC_URL"],
             "database_url": settings["SLIPWAY_OPERATOR_DATABASE_URL"],
             "redis_url": settings["SLIPWAY_REDIS_URL"],
             "broker_url": settings["SLIPWAY_BROKER_URL"],

@@ -52,6 +52,13 @@ _STRICT = {
     "frame_ancestors": "'none'",
 }
 PAGES_POLICY = _policy(**_STRICT)
+
+
+def policy_with_form_target(source: str) -> str:
+    """Return the policy of a page whose form's answer may lead to one address elsewhere."""
+    return _policy(**{**_STRICT, "form_action": f"'self' {source}"})
+
+
 # The admin's own scripts evaluate the expressions in its attributes and set styles inline; only operators open it.
 ADMIN_POLICY = _policy(
     **{

@@ -13,6 +13,7 @@ urlpatterns = [
     path("metrics", metrics),
     path("v1", no_such_route),
     path("v1/", include("services.api.v1.urls")),
+    path("", include("services.api.oauth.urls")),
     path("hooks/", include("services.api.hooks.urls")),
     path("admin/", admin.site.urls),
     path("", include("services.api.dashboard.urls")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import dataclass
 from typing import Literal
@@ -29,6 +30,8 @@ SCOPES = frozenset(
     )
     for verb in ("read", "write")
 ) | {"usage:read", "terminals:write"}
+# A program with such a token may use one MCP server of the gateway, or read there. Never given without being asked for.
+_MCP_SCOPE = re.compile(r"mcp:[a-z0-9][a-z0-9_-]{0,29}(:read)?")
 _RANK = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}
 
 
@@ -58,6 +61,11 @@ class Actor:
 def system_actor(org_id: uuid.UUID) -> Actor:
     """Return the platform itself, acting in one organisation."""
     return Actor(org_id=org_id, kind="system", role="owner")
+
+
+def is_scope(text: str) -> bool:
+    """Say whether an API token can carry a scope of this name."""
+    return text in SCOPES or _MCP_SCOPE.fullmatch(text) is not None
 
 
 def may(actor: Actor, scope: str) -> bool:

@@ -44,6 +44,7 @@ DOMAIN_APPS = [
     "services.domain.integrations",
     "services.domain.contacts",
     "services.domain.questions",
+    "services.domain.oauth",
     "services.domain.outbox",
     "services.domain.tenancy",
     "services.domain.plane",

@@ -172,6 +172,14 @@ class QuestionMissing(Missing):
     code = "question_not_found"
 
 
+class ConnectedAppMissing(Missing):
+    code = "connected_app_not_found"
+
+
+class OAuthClientMissing(Missing):
+    code = "oauth_client_not_found"
+
+
 # --- Conflict ----------------------------------------------------------------------------------------
 
 
@@ -407,6 +415,16 @@ class PatternTooCostly(Invalid):
 
 class ArgumentPathInvalid(Invalid):
     code = "argument_path_invalid"
+
+
+class OAuthRefused(Invalid):
+    """A client's request was refused; `error` is the word for it. Source: RFC 6749, sections 4.1.2.1 and 5.2."""
+
+    code = "oauth_refused"
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error
 
 
 class CursorInvalid(Invalid):

@@ -58,6 +58,8 @@ class Environment(BaseSettings):
     volume_backend: Literal["auto", "loop", "folder"] = "auto"
     accepted_gaps: str = ""
     gateway_url: str | None = None
+    gateway_public_url: str | None = None
+    gateway_allowed_origins: str = ""
     image_build_timeout_s: float = Field(default=600.0, ge=1, le=7200)
     max_upload_bytes: int = Field(default=512 * 1024**2, ge=0)
     host_beat_s: float = Field(default=5.0, gt=0, le=60)
@@ -123,6 +125,10 @@ class Environment(BaseSettings):
         """Return the hosts of the operator's own network that registered MCP servers may be at, by http too."""
         names = (name.strip().lower() for name in self.upstream_internal_hosts.split(","))
         return frozenset(filter(None, names))
+
+    def browser_origins(self) -> tuple[str, ...]:
+        """Return the origins of web pages that may call the gateway and the token endpoint as MCP clients."""
+        return tuple(filter(None, (origin.strip() for origin in self.gateway_allowed_origins.split(","))))
 
     def platform_endpoints(self) -> dict[str, str]:
         """Return the base URL of each chat platform, by the name of its setting."""

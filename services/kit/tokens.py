@@ -7,6 +7,10 @@ import secrets
 
 API_TOKEN_PREFIX = "sw_"  # noqa: S105  # a public prefix, by which leaked tokens can be found
 TASK_TOKEN_PREFIX = "swt_"  # noqa: S105
+ACCESS_TOKEN_PREFIX = "swo_"  # noqa: S105
+REFRESH_TOKEN_PREFIX = "swr_"  # noqa: S105
+AUTHORIZATION_CODE_PREFIX = "swc_"
+CLIENT_SECRET_PREFIX = "sws_"  # noqa: S105
 
 
 def make_token(prefix: str) -> str:

@@ -27,7 +27,7 @@ from services.kit.environment import environment
 from services.kit.tokens import hash_token
 
 if TYPE_CHECKING:
-    from services.mcp_gateway.callers import Caller
+    from services.mcp_gateway.callers import AgentCaller
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    caller: Caller
+    caller: AgentCaller
     good_until: float
 
 
@@ -77,7 +77,7 @@ class CallerCache(Collector):
         found.add_metric(["database"], self.misses)
         yield found
 
-    def find(self, token: str, audience: str) -> Caller | None:
+    def find(self, token: str, audience: str) -> AgentCaller | None:
         """Return the caller if the token was found good within the last TTL_S."""
         entry = self._entries.get((hash_token(token), audience))
         if entry is None or entry.good_until <= time.monotonic():
@@ -96,7 +96,7 @@ class CallerCache(Collector):
         finally:
             del self._under_way[id(looking)]
 
-    def keep(self, looking: Lookup, caller: Caller, expires_at: datetime) -> None:
+    def keep(self, looking: Lookup, caller: AgentCaller, expires_at: datetime) -> None:
         """Remember what a lookup found, unless it may have died since it was read."""
         task_id = caller.task.id
         if not self._hearing or looking.epoch != self._epoch or task_id in looking.dropped:

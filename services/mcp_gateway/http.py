@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from starlette.routing import BaseRoute, Route
 
@@ -29,8 +29,11 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 class AgentHttp:
     """Everything behind one set of routes, and what must run while they are served."""
 
-    def __init__(self, anthropic: Vendor, openai: Vendor | None = None) -> None:
-        self._endpoints = [McpEndpoint(server) for server in TOOL_SERVERS]
+    def __init__(
+        self, anthropic: Vendor, openai: Vendor | None = None, *, more: Sequence[McpEndpoint] = ()
+    ) -> None:
+        self._all = McpEndpoint.of_all(TOOL_SERVERS)
+        self._endpoints = [*(McpEndpoint.of(server) for server in TOOL_SERVERS), self._all, *more]
         self._upstreams = UpstreamEndpoint(Network(internal_hosts=environment().internal_hosts()))
         # One count of open calls for both: a task is as greedy as all its calls together.
         reservations = Reservations()
@@ -41,9 +44,11 @@ class AgentHttp:
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
         return [
-            *(Route(endpoint.tool_server.path, endpoint) for endpoint in self._endpoints),
+            *(Route(endpoint.path, endpoint) for endpoint in self._endpoints),
             # Beside the servers and not below them: that is where clients are told to look.
             *(Route(endpoint.metadata_path, endpoint.describe) for endpoint in self._endpoints),
+            # Where a client looks last, whatever it was given.
+            Route(METADATA_PATH, self._all.describe),
             # After the platform's own servers, whose names no other has.
             Route("/mcp/{name}", self._upstreams),
             Route(f"{METADATA_PATH}/mcp/{{name}}", self._upstreams.describe),

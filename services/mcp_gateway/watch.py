@@ -6,7 +6,9 @@ import contextlib
 import math
 import re
 import time
+import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from mcp_types import CallToolResult, TextContent
 from starlette.responses import JSONResponse, Response
@@ -31,19 +33,35 @@ _WORDS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Who:
+    """On whose account a call goes: `key` is what it is limited by, a task or a person's own program."""
+
+    org_id: uuid.UUID
+    key: uuid.UUID
+    task_id: uuid.UUID | None
+    agent_id: uuid.UUID | None
+    user_id: uuid.UUID | None
+
+
+def who_of(task: Task) -> Who:
+    """Return the account of an agent at work."""
+    return Who(task.org_id, task.id, task.id, task.agent_id, task.user_id)
+
+
 class Watch:
     """One call under way, and what is known of how it went."""
 
-    __slots__ = ("code", "result_bytes", "server", "task", "tool")
+    __slots__ = ("code", "result_bytes", "server", "tool", "who")
 
-    def __init__(self, task: Task, server: str) -> None:
-        self.task, self.server, self.tool = task, server, UNKNOWN
+    def __init__(self, who: Who, server: str) -> None:
+        self.who, self.server, self.tool = who, server, UNKNOWN
         self.code = ""
         self.result_bytes = 0
 
     async def admitted(self, rate: Rate | None = None) -> CallToolResult | None:
         """Return None when the limits let the call through, else the result that says when to come back."""
-        limits = limits_of_call(self.task.org_id, self.task.id, self.server, self.tool, rate)
+        limits = limits_of_call(self.who.org_id, self.who.key, self.server, self.tool, rate)
         exceeded = await LIMITS.admit(limits)
         if exceeded is None:
             return None
@@ -68,9 +86,9 @@ class Watch:
 
 
 @contextlib.contextmanager
-def watched(task: Task, kind: CallKind, server: str, scope: Scope) -> Iterator[Watch]:
+def watched(who: Who, kind: CallKind, server: str, scope: Scope) -> Iterator[Watch]:
     """Frame one call of a tool: whatever becomes of it is counted and put on record."""
-    watch = Watch(task, server)
+    watch = Watch(who, server)
     started_at, began = now(), time.perf_counter()
     try:
         yield watch
@@ -84,14 +102,14 @@ def watched(task: Task, kind: CallKind, server: str, scope: Scope) -> Iterator[W
     finally:
         CALL_LOG.note(
             CallRecord(
-                org_id=task.org_id,
+                org_id=who.org_id,
                 kind=kind,
                 server=server,
                 tool=watch.tool,
                 code=watch.code,
-                task_id=task.id,
-                agent_id=task.agent_id,
-                user_id=task.user_id,
+                task_id=who.task_id,
+                agent_id=who.agent_id,
+                user_id=who.user_id,
                 started_at=started_at,
                 duration_ms=elapsed_ms(began),
                 request_bytes=_length_of(scope),
@@ -102,7 +120,12 @@ def watched(task: Task, kind: CallKind, server: str, scope: Scope) -> Iterator[W
 
 def too_many(task: Task) -> Response | None:
     """Return the answer to a task that floods this gateway with requests of any kind; None for any other."""
-    exceeded = LIMITS.admit_here(flood_limit(str(task.id)))
+    return flooded(str(task.id))
+
+
+def flooded(key: str) -> Response | None:
+    """Return the answer to a caller of any kind that floods this gateway; None for any other."""
+    exceeded = LIMITS.admit_here(flood_limit(key))
     if exceeded is None:
         return None
     CALL_LOG.turned_away["flood"] += 1

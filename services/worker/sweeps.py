@@ -15,6 +15,7 @@ from services.domain.chats.outbound import all_tenants_due_batches, all_tenants_
 from services.domain.errors import SlipwayError
 from services.domain.llm.spending import all_tenants_settle_abandoned
 from services.domain.metering.actions import all_tenants_forget_meters
+from services.domain.oauth.sweeping import all_tenants_sweep_oauth
 from services.domain.outbox.jobs import DispatchTask, FillPool, SendDelivery, ShowTyping, StopSandbox, enqueue
 from services.domain.plane.actions import enqueue_on_host
 from services.domain.plane.queries import find_sandbox
@@ -107,6 +108,7 @@ def sweep_records() -> None:
     all_tenants_settle_abandoned(older_than=ABANDONED_CALL)
     all_tenants_forget_old_tokens()
     all_tenants_forget_calls()
+    all_tenants_sweep_oauth()
     all_tenants_expire_approvals()
     all_tenants_notice_expiring()
     all_tenants_forget_old_versions()

@@ -29,6 +29,7 @@ from services.domain.contacts.models import PlatformAccount
 from services.domain.identity.actions import create_token
 from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.memory.actions import write_memory
+from services.domain.oauth.clients import create_client
 from services.domain.playbooks.actions import PlaybookFields, create_playbook
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
 from services.domain.tasks.finish import Outcome, finish_locked_task
@@ -41,6 +42,7 @@ from services.domain.vault.fields import NewSecret
 from services.kit.clock import now
 from services.kit.environment import environment
 from tests.api.client import Api
+from tests.fakes.oauth_client import connect
 
 BOT_TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
 HOOK_SECRET = "a-secret_that-telegram-sends"
@@ -128,6 +130,10 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,
         "approval_id": _ask(task).id,
         "rule_id": create_rule(owner, RuleFields(effect="hold", tool="weather.*")).id,
+        "app_id": connect(owner).id,
+        "oauth_client_id": create_client(
+            owner, name="acme's editor", redirect_uris=["http://127.0.0.1/"], is_confidential=True
+        )[0].id,
         "token_id": create_token(owner, name="spare")[0].id,
         "user_id": acme.users["bob"].pk,
     }

@@ -42,6 +42,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "destinations"): {"name": "n", "chat_id": "chat_id"},
     ("patch", "destinations/<uuid:destination_id>"): {"name": "stolen"},
     ("post", "tokens"): {"name": "n"},
+    ("post", "oauth_clients"): {"name": "n", "redirect_uris": ["https://mallory.example/cb"]},
     ("post", "mcp_servers"): {"name": "hers", "url": "http://127.0.0.1:9/mcp"},
     ("patch", "mcp_servers/<uuid:server_id>"): {"timeout_s": 9},
     ("post", "mcp_servers/<uuid:server_id>/approve_tools"): {"tools_digest": ""},
@@ -52,7 +53,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", "approval_rules/<uuid:rule_id>"): {"effect": "allow"},
 }  # fmt: skip
 # These create something of mallory's own, and name nothing of acme's.
-OF_HER_OWN = {("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers")}
+OF_HER_OWN = {
+    ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
+}  # fmt: skip
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
 
 
@@ -88,6 +91,7 @@ def snapshot(acme) -> dict[str, Any]:
                 "images",
                 "integrations",
                 "metering",
+                "oauth",
                 "playbooks",
                 "questions",
                 "tasks",

@@ -26,6 +26,7 @@ from services.domain.identity.models import ApiToken
 from services.domain.identity.queries import list_tokens
 from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.integrations.models import Integration
+from services.domain.oauth.models import ConnectedApp
 from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
 from services.domain.playbooks.models import Playbook
 from services.domain.tasks.finish import Outcome, finish_locked_task
@@ -38,6 +39,7 @@ from services.domain.upstreams.models import UpstreamAuth, UpstreamServer
 from services.domain.vault.actions import create_secret
 from services.domain.vault.fields import NewSecret
 from services.domain.vault.models import Secret
+from tests.fakes.oauth_client import connect
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Everything:
     approval: Approval
     server: UpstreamServer
     account: Integration
+    app: ConnectedApp
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -132,8 +135,9 @@ def make_everything(tenant: Tenant) -> Everything:
         NewIntegration(kind="gmail", name="Acme mail", credentials={"client_secret": "sealed-value"}),
     )
     return Everything(
-        task, playbook, link, chat, wiring, delivery, secret, token, approval, make_server(tenant), account
-    )
+        task, playbook, link, chat, wiring, delivery, secret, token, approval, make_server(tenant), account,
+        connect(actor),
+    )  # fmt: skip
 
 
 def make_server(tenant: Tenant) -> UpstreamServer:

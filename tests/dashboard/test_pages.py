@@ -15,7 +15,7 @@ LISTS = (
     "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
     "/links/new/slack", "/approvals", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
     "/accounts", "/accounts/new/gmail",
-    "/settings/tokens", "/settings/members",
+    "/settings/tokens", "/settings/members", "/settings/connected-apps",
 )  # fmt: skip
 
 
@@ -49,6 +49,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/agents/{made.task.agent_id}/build", f"{playbook}/run", f"{playbook}/switch",
         f"{playbook}/delete", f"{link}/connect", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
+        f"/settings/connected-apps/{made.app.id}/disconnect",
         f"/settings/tokens/{made.token.id}/revoke", f"/approvals/{made.approval.id}/decide",
         *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),
         f"/secrets/{made.secret.id}/value", f"/secrets/{made.secret.id}/rollback",
@@ -147,7 +148,7 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
     made = make_everything(acme)
     walked = {
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
-        "/organisation", "/sign-in", "/integrations/mcp/callback", "/integrations/accounts/callback",
+        "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback", "/integrations/accounts/callback",
         f"/settings/members/{acme.users['bob'].pk}/remove",
     }  # fmt: skip
     for pattern in urlpatterns:

@@ -22,7 +22,7 @@ from services.kit.clock import now
 from services.kit.redisbus import client as redis_client
 from services.mcp_gateway import callers
 from services.mcp_gateway.caller_cache import CALLERS, TTL_S, CallerCache
-from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.callers import AgentCaller
 from tests.gateway.serving import Working, at_work, eventually, rpc
 
 TOKEN, AUDIENCE = "swt_token", "mcp:memory"

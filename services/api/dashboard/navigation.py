@@ -33,6 +33,7 @@ _MAIN = (
 )
 _SETTINGS = (
     ("API tokens", "token", "dashboard:tokens", ("/settings/tokens",)),
+    ("Connected apps", "mcp", "dashboard:connected-apps", ("/settings/connected-apps",)),
     ("Members", "members", "dashboard:members", ("/settings/members",)),
 )
 

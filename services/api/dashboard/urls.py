@@ -9,6 +9,8 @@ from services.api.dashboard.views import (
     agents,
     approvals,
     chats,
+    connected_apps,
+    consent,
     home,
     mcp_servers,
     playbooks,
@@ -78,6 +80,11 @@ urlpatterns = [
     path("integrations/accounts/callback", accounts.come_back, name="account-callback"),
     path("settings/tokens", settings.tokens, name="tokens"),
     path("settings/tokens/<uuid:token_id>/revoke", settings.remove_token, name="token-revoke"),
+    path("settings/connected-apps", connected_apps.connected_apps, name="connected-apps"),
+    path(
+        "settings/connected-apps/<uuid:app_id>/disconnect", connected_apps.disconnect, name="app-disconnect"
+    ),
+    path("oauth/authorize", consent.authorize, name="authorize"),
     path("settings/members", settings.members, name="members"),
     path("settings/members/<uuid:user_id>/remove", settings.remove, name="member-remove"),
 ]

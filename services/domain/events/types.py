@@ -246,6 +246,25 @@ class LlmKeyChanged(EventData):
     user_id: str | None = None
 
 
+class AppConnected(EventData):
+    """A program of this person's was connected: it may now use the MCP servers named by `scopes`."""
+
+    type: ClassVar[str] = "app.connected"
+    app_id: str
+    name: str
+    resource: str
+    scopes: list[str]
+
+
+class AppDisconnected(EventData):
+    """A connected program's tokens are all dead. `reuse`: one that was spent was shown again, so it may be stolen."""
+
+    type: ClassVar[str] = "app.disconnected"
+    app_id: str
+    name: str
+    reason: Literal["person", "client", "reuse"]
+
+
 FROM_RUNNER: dict[str, type[EventData]] = {
     cls.type: cls for cls in (MessageCreated, MessageConsumed, ToolCalled, ToolReturned)
 }

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
-from services.domain.actors import SCOPES, Actor, require
+from services.domain.actors import SCOPES, Actor, is_scope, require
 from services.domain.errors import Invalid, Missing, NameTaken, NotPermitted
 from services.domain.identity.models import ApiToken, Membership, Organisation, Role, User
 from services.domain.tenancy.transaction import tenant_transaction
@@ -40,7 +40,7 @@ def create_token(
     """
     require(actor, "tokens:write")
     wanted = sorted(set(scopes if scopes is not None else SCOPES))
-    unknown = [scope for scope in wanted if scope not in SCOPES]
+    unknown = [scope for scope in wanted if not is_scope(scope)]
     if unknown:
         raise Invalid("Unknown scopes.", fields={"scopes": f"unknown: {', '.join(unknown)}"})
     if actor.scopes is not None and not set(wanted) <= actor.scopes:

@@ -1,12 +1,16 @@
-"""Serves a tool server over streamable HTTP, stateless, in both revisions of the protocol, behind its tasks' tokens."""
+"""Serves tool servers over streamable HTTP in both revisions of the protocol: agents by their tasks' tokens, without
+sessions, and people's own programs where a server takes them."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mcp.server import Server, ServerRequestContext
+from mcp.server.streamable_http import EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
@@ -16,141 +20,338 @@ from mcp_types import (
     CallToolResult,
     ListToolsResult,
     PaginatedRequestParams,
+    TextContent,
 )
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from services.domain.calls.models import CallKind
-from services.domain.errors import TokenInvalid
+from services.domain.errors import SlipwayError, TokenInvalid
+from services.domain.oauth.resources import ALL_PATH, gateway_host, gateway_url
+from services.domain.oauth.servers import PEOPLE_SERVERS, PeopleServer
+from services.kit.clock import now
+from services.kit.environment import environment
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import Caller, authenticate, bearer_token
-from services.mcp_gateway.mcp_servers.tools import ToolServer
-from services.mcp_gateway.watch import too_many, watched
+from services.mcp_gateway.mcp_servers.bodies import peek
+from services.mcp_gateway.mcp_servers.door import (
+    Door,
+    Visitor,
+    called_tool,
+    is_public_host,
+    preflight,
+    readable,
+    refusal_of,
+)
+from services.mcp_gateway.mcp_servers.tools import Tool, ToolServer
+from services.mcp_gateway.watch import Who, flooded, too_many, watched, who_of
 
 HOSTS = ("gateway", "gw", "127.0.0.1", "localhost")
-"""The names under which the gateway is called. Any other is a page that pretends to be us (DNS rebinding)."""
+"""The names under which the gateway is called, besides its public one. Any other is a page that pretends to be us
+(DNS rebinding)."""
 METADATA_PATH = "/.well-known/oauth-protected-resource"
 MAX_REQUEST_BYTES = 1024**2
+MAX_SESSIONS = 1_000
+SESSION_IDLE_S = 1_800.0
+LONGEST_STREAM_S = 900.0
+# No task's token is for all servers together.
+_NO_AUDIENCE = "mcp"
 _CALLER = "slipway.caller"
+_VISITOR = "slipway.visitor"
+
+BuildServer = Callable[[], Server[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """How a server talks to people's programs of the older revisions: with sessions when it asks or tells on its own.
+
+    Without it every request stands for itself, and any process of the gateway answers it.
+    """
+
+    has_sessions: bool = False
+    event_store: Callable[[], EventStore] | None = None
 
 
 class McpEndpoint:
-    """The ASGI app of one tool server. `run` must be entered before it is called; it may be entered again later."""
+    """The ASGI app of tool servers at one path. `run` must be entered before it is called; it may be entered again."""
 
-    def __init__(self, tool_server: ToolServer) -> None:
-        self.tool_server = tool_server
-        self._tools = {tool.name: tool for tool in tool_server.tools}
-        self._listing = ListToolsResult(tools=[tool.listing() for tool in tool_server.tools])
-        self._manager: StreamableHTTPSessionManager | None = None
+    def __init__(
+        self,
+        path: str,
+        title: str,
+        tool_servers: Sequence[ToolServer],
+        *,
+        audience: str,
+        people: Mapping[str, PeopleServer],
+        build: BuildServer | None = None,
+        talk: Talk | None = None,
+    ) -> None:
+        self.path = path
+        self._title, self._servers, self._audience = title, tuple(tool_servers), audience
+        self._door = Door(path, title, people) if people else None
+        self._tools: dict[str, tuple[ToolServer, Tool[Any]]] = {}
+        for server in self._servers:
+            for tool in server.tools:
+                if self._tools.setdefault(tool.name, (server, tool))[0] is not server:
+                    raise ValueError(f"two servers behind {path} have a tool named {tool.name}")
+        self._listings = {server.name: [tool.listing() for tool in server.tools] for server in self._servers}
+        self._build = build or self._build_server
+        self._talk = talk or Talk()
+        self._for_agents: StreamableHTTPSessionManager | None = None
+        self._for_people: StreamableHTTPSessionManager | None = None
+
+    @classmethod
+    def of(cls, server: ToolServer) -> McpEndpoint:
+        """Return the endpoint of one server: for agents, and for people where the domain says so."""
+        people = {server.name: PEOPLE_SERVERS[server.name]} if server.name in PEOPLE_SERVERS else {}
+        return cls(server.path, server.title, [server], audience=server.audience, people=people)
+
+    @classmethod
+    def of_all(cls, servers: Sequence[ToolServer]) -> McpEndpoint:
+        """Return the endpoint of all servers for people together, at one address."""
+        served = [server for server in servers if server.name in PEOPLE_SERVERS]
+        people = {server.name: PEOPLE_SERVERS[server.name] for server in served}
+        return cls(ALL_PATH, "All MCP servers", served, audience=_NO_AUDIENCE, people=people)
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
-        """Make the server ready to be called."""
-        server: Server[Any] = Server(
-            f"slipway-{self.tool_server.name}",
-            version="1",
-            title=self.tool_server.title,
-            instructions=self.tool_server.instructions,
-            on_list_tools=self._list_tools,
-            on_call_tool=self._call_tool,
-            get_tool_input_schema=self._input_schema,
-        )
-        manager = StreamableHTTPSessionManager(
-            server,
-            json_response=True,
-            stateless=True,
-            security_settings=TransportSecuritySettings(
-                allowed_hosts=[*HOSTS, *(f"{host}:*" for host in HOSTS)]
-            ),
-            max_request_body_size=MAX_REQUEST_BYTES,
-        )
-        async with manager.run():
-            self._manager = manager
+        """Make the servers ready to be called."""
+        # Hosts were checked before; the library checks them once more.
+        hosts = (*HOSTS, gateway_host())
+        agents = _manager(self._build(), hosts, ())
+        people = _manager(self._build(), hosts, environment().browser_origins(), self._talk)
+        async with agents.run(), people.run():
+            self._for_agents, self._for_people = agents, people
             try:
                 yield
             finally:
-                self._manager = None
+                self._for_agents = self._for_people = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request: find out who calls, then let the protocol's own transport answer."""
-        refusal = await self._admit(scope)
+        headers = Headers(scope=scope)
+        token = bearer_token(headers)
+        if self._door is not None and self._is_at_door(self._door, scope, token):
+            await self._answer_person(self._door, scope, receive, readable(headers, send), token)
+            return
+        refusal = await self._admit(scope, token)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        if self._manager is None:
+        if self._for_agents is None:
             raise RuntimeError("the server's run() has not been entered")
-        await self._manager.handle_request(scope, receive, send)
+        await self._for_agents.handle_request(scope, receive, send)
 
     @property
     def metadata_path(self) -> str:
         """Return where the server says what it is."""
-        return f"{METADATA_PATH}{self.tool_server.path}"
+        return f"{METADATA_PATH}{self.path}"
 
     async def describe(self, request: Request) -> Response:
         """Tell a client what the server behind a 401 is. Source: RFC 9728, section 3.
 
-        Tokens are handed out with a turn, not by an authorization server that could be asked; the gateway's own
-        address stands where the specification wants one.
+        An agent's token is handed out with its turn, not by an authorization server that could be asked; the
+        gateway's own address stands where the specification wants one.
         """
         if not is_own_host(request.headers.get("host", "")):
             return PlainTextResponse("Invalid Host header", 421)
+        origin = request.headers.get("origin", "")
+        readers = {"Access-Control-Allow-Origin": origin} if origin in environment().browser_origins() else {}
+        if self._door is not None and is_public_host(request.headers):
+            return JSONResponse(self._door.metadata(), headers=readers)
         base = base_url(request.scope)
         return JSONResponse(
             {
-                "resource": f"{base}{self.tool_server.path}",
+                "resource": f"{base}{self.path}",
                 "authorization_servers": [base],
                 "bearer_methods_supported": ["header"],
-                "resource_name": self.tool_server.title,
+                "resource_name": self._title,
             }
         )
 
-    async def _admit(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
-        if not is_own_host(headers.get("host", "")):
+    # --- agents --------------------------------------------------------------------------------------
+
+    async def _admit(self, scope: Scope, token: str) -> Response | None:
+        if not is_own_host(Headers(scope=scope).get("host", "")):
             return PlainTextResponse("Invalid Host header", 421)
         if scope["method"] != "POST":
             # There are no sessions: nothing to listen to, nothing to end.
             return PlainTextResponse("Method Not Allowed", 405, {"Allow": "POST"})
         try:
-            caller = await authenticate(scope, bearer_token(headers), self.tool_server.audience)
+            scope[_CALLER] = await authenticate(scope, token, self._audience)
         except TokenInvalid as error:
-            CALL_LOG.turned_away["token"] += 1
-            return unauthorized(error, f"{base_url(scope)}{self.metadata_path}")
-        scope[_CALLER] = caller
-        return too_many(caller.task)
+            return self._unauthorized(scope, error)
+        return too_many(scope[_CALLER].task)
+
+    def _unauthorized(self, scope: Scope, error: TokenInvalid) -> Response:
+        """Refuse a token, in the same words whatever is wrong with it."""
+        CALL_LOG.turned_away["token"] += 1
+        if self._door is not None and is_public_host(Headers(scope=scope)):
+            return unauthorized(error, f"{gateway_url()}{self.metadata_path}", self._door.whole_scope)
+        return unauthorized(error, f"{base_url(scope)}{self.metadata_path}")
+
+    # --- people --------------------------------------------------------------------------------------
+
+    def _is_at_door(self, door: Door, scope: Scope, token: str) -> bool:
+        is_preflight = scope["method"] == "OPTIONS" and is_public_host(Headers(scope=scope))
+        return is_preflight or door.is_meant(scope, token)
+
+    async def _answer_person(
+        self, door: Door, scope: Scope, receive: Receive, send: Send, token: str
+    ) -> None:
+        methods = ("POST", "GET", "DELETE") if self._talk.has_sessions else ("POST",)
+        if scope["method"] == "OPTIONS":
+            allowed = preflight(Headers(scope=scope), ", ".join(methods))
+            await (allowed or PlainTextResponse("Forbidden", 403))(scope, receive, send)
+            return
+        try:
+            visitor = await door.admit(scope, token)
+        except TokenInvalid as error:
+            await self._unauthorized(scope, error)(scope, receive, send)
+            return
+        except SlipwayError as error:
+            await refusal_of(error)(scope, receive, send)
+            return
+        if scope["method"] not in methods:
+            refused = PlainTextResponse("Method Not Allowed", 405, {"Allow": ", ".join(methods)})
+            await refused(scope, receive, send)
+            return
+        if self._for_people is None:
+            raise RuntimeError("the server's run() has not been entered")
+        scope[_VISITOR], scope["user"] = visitor, visitor.user()
+        if scope["method"] == "GET":
+            await _while_token_lives(visitor, self._for_people, scope, receive, send)
+            return
+        body, replay = await peek(receive, MAX_REQUEST_BYTES)
+        refusal = flooded(str(visitor.person.token_id)) or self._beyond(door, visitor, called_tool(body))
+        if refusal is not None:
+            await refusal(scope, replay, send)
+            return
+        await self._for_people.handle_request(scope, replay, send)
+
+    def _beyond(self, door: Door, visitor: Visitor, name: str | None) -> Response | None:
+        """Refuse a tool that the token does not reach, by the status that lets a client ask for more."""
+        if name is None or name not in self._tools:
+            return None
+        server, tool = self._tools[name]
+        if _reaches(visitor, server, tool):
+            return None
+        return door.beyond(door.servers[server.name], f"{gateway_url()}{self.metadata_path}")
+
+    # --- tools ---------------------------------------------------------------------------------------
+
+    def _build_server(self) -> Server[Any]:
+        first = self._servers[0]
+        return Server(
+            f"slipway-{first.name}" if len(self._servers) == 1 else "slipway",
+            version="1",
+            title=self._title,
+            instructions="\n\n".join(server.instructions for server in self._servers),
+            on_list_tools=self._list_tools,
+            on_call_tool=self._call_tool,
+            get_tool_input_schema=self._input_schema,
+        )
 
     async def _list_tools(
         self, context: ServerRequestContext[Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        return self._listing
+        visitor: Visitor | None = _request_of(context).scope.get(_VISITOR)
+        names = self._listings if visitor is None else visitor.reach
+        return ListToolsResult(tools=[tool for name in names for tool in self._listings.get(name, ())])
 
     async def _call_tool(
         self, context: ServerRequestContext[Any], params: CallToolRequestParams
     ) -> CallToolResult:
-        if not isinstance(context.request, Request):
-            raise TypeError("a tool is called over HTTP only")
-        caller: Caller = context.request.scope[_CALLER]
-        tool = self._tools.get(params.name)
-        with watched(caller.task, CallKind.OWN, self.tool_server.name, context.request.scope) as watch:
-            if tool is None:
+        found = self._tools.get(params.name)
+        scope = _request_of(context).scope
+        visitor: Visitor | None = scope.get(_VISITOR)
+        who = who_of(scope[_CALLER].task) if visitor is None else _who(visitor)
+        server_name = self._servers[0].name if found is None else found[0].name
+        with watched(who, CallKind.OWN, server_name, scope) as watch:
+            if found is None:
                 watch.code = "unknown_tool"
                 known = ", ".join(self._tools)
                 raise MCPError(INVALID_PARAMS, f"Unknown tool: {params.name[:100]}. There are: {known}")
+            server, tool = found
             watch.tool = tool.name
+            if visitor is not None and not _reaches(visitor, server, tool):
+                # The status was decided by a first look at the body; what runs is decided here.
+                text = f"insufficient_scope: This needs the scope mcp:{server.name}."
+                return watch.own(CallToolResult(content=[TextContent(type="text", text=text)], is_error=True))
+            caller: Caller = (
+                scope[_CALLER] if visitor is None else visitor.caller(PEOPLE_SERVERS[server.name])
+            )
             refusal = await watch.admitted(tool.rate)
             return watch.own(refusal or await tool.call(caller, params.arguments or {}))
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
-        tool = self._tools.get(name)
-        return tool.input.model_json_schema() if tool else None
+        found = self._tools.get(name)
+        return found[1].input.model_json_schema() if found else None
+
+
+def _manager(
+    server: Server[Any], hosts: Sequence[str], origins: Sequence[str], talk: Talk | None = None
+) -> StreamableHTTPSessionManager:
+    talk = talk or Talk()
+    return StreamableHTTPSessionManager(
+        server,
+        event_store=talk.event_store() if talk.event_store else None,
+        json_response=not talk.has_sessions,
+        stateless=not talk.has_sessions,
+        security_settings=TransportSecuritySettings(
+            allowed_hosts=[*hosts, *(f"{host}:*" for host in hosts)], allowed_origins=list(origins)
+        ),
+        session_idle_timeout=SESSION_IDLE_S,
+        max_request_body_size=MAX_REQUEST_BYTES,
+        max_sessions=MAX_SESSIONS,
+    )
+
+
+def _who(visitor: Visitor) -> Who:
+    person = visitor.person
+    return Who(person.org_id, person.token_id or person.org_id, None, visitor.namespace, person.user_id)
+
+
+def _reaches(visitor: Visitor, server: ToolServer, tool: Tool[Any]) -> bool:
+    reach = visitor.reach.get(server.name)
+    return reach == "write" or (reach == "read" and tool.reads_only)
+
+
+async def _while_token_lives(
+    visitor: Visitor, manager: StreamableHTTPSessionManager, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Let a program listen, no longer than its token is good: then it comes again with the next one."""
+    left_s = LONGEST_STREAM_S
+    if visitor.expires_at is not None:
+        left_s = min(left_s, (visitor.expires_at - now()).total_seconds())
+    has_begun = False
+
+    async def note_begin(message: Message) -> None:
+        nonlocal has_begun
+        has_begun = True
+        await send(message)
+
+    try:
+        async with asyncio.timeout(left_s):
+            await manager.handle_request(scope, receive, note_begin)
+    except TimeoutError:
+        if has_begun:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _request_of(context: ServerRequestContext[Any]) -> Request:
+    if not isinstance(context.request, Request):
+        raise TypeError("a server is reached over HTTP only")
+    return context.request
 
 
 def is_own_host(host: str) -> bool:
     """Say whether a Host header names the gateway."""
     name, _, port = host.partition(":")
-    return name in HOSTS and (not port or port.isdigit())
+    return (name in HOSTS and (not port or port.isdigit())) or host == gateway_host()
 
 
 def base_url(scope: Scope) -> str:
@@ -158,9 +359,11 @@ def base_url(scope: Scope) -> str:
     return f"{scope.get('scheme', 'http')}://{Headers(scope=scope)['host']}"
 
 
-def unauthorized(error: TokenInvalid, metadata_url: str) -> Response:
+def unauthorized(error: TokenInvalid, metadata_url: str, wanted_scope: str = "") -> Response:
     """Answer a call without a good token, and say where to read what this is. Source: RFC 9728, section 5.1."""
     challenge = f'Bearer error="invalid_token", error_description="{error.message}", resource_metadata="{metadata_url}"'
+    if wanted_scope:
+        challenge += f', scope="{wanted_scope}"'
     return JSONResponse(
         {"error": {"code": error.code, "message": error.message}}, 401, {"WWW-Authenticate": challenge}
     )

@@ -28,7 +28,7 @@ from mcp_types import (
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from services.adapters.upstreams.client import OnProgress, connect
 from services.adapters.upstreams.network import Network
@@ -46,6 +46,7 @@ from services.domain.upstreams.models import UpstreamServer
 from services.domain.upstreams.tools import tool_states
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import authenticate, bearer_token
+from services.mcp_gateway.mcp_servers.bodies import peek
 from services.mcp_gateway.mcp_servers.transport import (
     HOSTS,
     MAX_REQUEST_BYTES,
@@ -57,7 +58,7 @@ from services.mcp_gateway.mcp_servers.transport import (
 from services.mcp_gateway.threads import run_in_thread
 from services.mcp_gateway.upstreams.directory import Listings, find_server, note_failure
 from services.mcp_gateway.upstreams.sessions import SessionKey, Sessions, ToolCall
-from services.mcp_gateway.watch import UNKNOWN, Watch, too_many, watched
+from services.mcp_gateway.watch import UNKNOWN, Watch, too_many, watched, who_of
 
 MAX_RESULT_BYTES = 4 * 1024**2
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -120,7 +121,7 @@ class UpstreamEndpoint:
             return
         if self._manager is None:
             raise RuntimeError("the endpoint's run() has not been entered")
-        body, replay = await _peek(receive)
+        body, replay = await peek(receive, MAX_REQUEST_BYTES)
         self._cancel_if_asked(scope[_USE], body)
         await self._manager.handle_request(scope, replay, send)
 
@@ -178,7 +179,7 @@ class UpstreamEndpoint:
     ) -> CallToolResult:
         use = _use_of(context)
         scope = context.request.scope if context.request is not None else {}
-        with watched(use.task, CallKind.UPSTREAM, use.server.name, scope) as watch:
+        with watched(who_of(use.task), CallKind.UPSTREAM, use.server.name, scope) as watch:
             return await self._call_watched(context, use, params, watch)
 
     async def _call_watched(
@@ -312,22 +313,3 @@ def _words(error: SlipwayError, name: str) -> str:
     if error.code == "mcp_server_timeout":
         return f"{text} It may have been done all the same: look before you call again."
     return text
-
-
-async def _peek(receive: Receive) -> tuple[bytes, Receive]:
-    """Return the beginning of a request's body, and a way to receive it that begins anew."""
-    messages: list[Message] = []
-    size = 0
-    while size <= MAX_REQUEST_BYTES:
-        message = await receive()
-        messages.append(message)
-        size += len(message.get("body", b""))
-        if message["type"] != "http.request" or not message.get("more_body", False):
-            break
-    body = b"".join(message.get("body", b"") for message in messages)
-    waiting = iter(messages)
-
-    async def replay() -> Message:
-        return next(waiting, None) or await receive()
-
-    return body, replay

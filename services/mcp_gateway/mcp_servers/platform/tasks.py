@@ -38,7 +38,7 @@ def _submit_now(caller: Caller, given: SubmitInput) -> Submitted:
             prompt=given.prompt,
             mode=TaskMode(given.mode),
         )
-        task = submit_task(actor, order, source="agent")
+        task = submit_task(actor, order, source="agent" if caller.task_id else "mcp")
         return Submitted(
             task_id=str(task.id),
             workspace_id=str(task.workspace_id),
@@ -49,7 +49,7 @@ def _submit_now(caller: Caller, given: SubmitInput) -> Submitted:
 
 def _agent_id(caller: Caller, given: SubmitInput) -> uuid.UUID | None:
     if given.agent is None:
-        return caller.task.agent_id if given.workspace_id is None else None
+        return caller.agent_id if given.workspace_id is None else None
     agents = list_agents(caller.actor)
     try:
         found: list[Agent] = list(agents.filter(id=uuid.UUID(given.agent)))
@@ -75,7 +75,7 @@ def _cancel_now(caller: Caller, task_id: uuid.UUID) -> TaskState:
     with tenant_transaction(actor.org_id):
         task = get_task(actor, task_id)
         is_own = actor.user_id is not None and task.user_id == actor.user_id
-        if not is_own and task.parent_id != caller.task.id:
+        if not is_own and (caller.task_id is None or task.parent_id != caller.task_id):
             raise NotPermitted(
                 "You may cancel tasks that you submitted, and those of the person you work for."
             )
@@ -97,7 +97,7 @@ async def _cancel(caller: Caller, given: TaskInput) -> TaskState:
 
 async def _wait(caller: Caller, given: WaitInput) -> TaskState:
     """Look again and again, holding neither a thread nor a connection in between."""
-    if given.task_id == caller.task.id:
+    if given.task_id == caller.task_id:
         raise Conflict("This is your own task: it ends when you answer, so do not wait for it.")
     deadline = time.monotonic() + given.timeout_s
     pause_s = _FIRST_PAUSE_S
@@ -106,7 +106,7 @@ async def _wait(caller: Caller, given: WaitInput) -> TaskState:
         left_s = deadline - time.monotonic()
         if task.status in FINAL or left_s <= 0:
             return TaskState.of(task)
-        if task.workspace_id == caller.task.workspace_id:
+        if task.workspace_id == caller.workspace_id:
             raise Conflict(
                 "This task is in your own workspace and starts only after you have ended. Do not wait."
             )

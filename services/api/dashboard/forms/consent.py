@@ -1,0 +1,68 @@
+"""What a person allows a program."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+
+from services.api.dashboard.forms.base import DomainForm
+from services.domain.agents.models import Agent
+from services.domain.oauth.consent import Choice, Wish
+from services.domain.oauth.servers import PeopleServer, Reach
+
+_NOTHING, _READ, _WRITE = ("none", "Nothing"), ("read", "Read only"), ("write", "Read and change")
+
+
+class ConsentForm(DomainForm):
+    """How far into each server, and whose notes; never more than the program asked for."""
+
+    def __init__(self, *args: Any, wish: Wish, agents: Sequence[Agent], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._wish = wish
+        servers = [wish.resource.servers[name] for name in wish.reach]
+        for server in servers:
+            self._add(self._name(server.name), self._reach_field(server))
+        if any(server.in_namespace for server in servers):
+            choices = [(str(agent.id), agent.name) for agent in agents]
+            if len(choices) != 1:
+                choices = [("", "Choose an agent"), *choices]
+            self._add(
+                "agent",
+                forms.TypedChoiceField(
+                    label="Whose notes",
+                    required=False,
+                    choices=choices,
+                    coerce=uuid.UUID,
+                    empty_value=None,
+                    help_text="The program sees the notes that this agent keeps for you, and no others.",
+                ),
+            )
+
+    def choice(self) -> Choice:
+        """Return what was chosen."""
+        given = self.cleaned_data
+        reach: dict[str, Reach] = {}
+        for name in self._wish.reach:
+            chosen = given.get(self._name(name))
+            if chosen in ("read", "write"):
+                reach[name] = "write" if chosen == "write" else "read"
+        return Choice(reach, given.get("agent"))
+
+    def _reach_field(self, server: PeopleServer) -> forms.ChoiceField:
+        choices = [_READ, _WRITE] if self._wish.reach[server.name] == "write" else [_READ]
+        if len(self._wish.reach) > 1:
+            choices = [_NOTHING, *choices]
+        return forms.ChoiceField(
+            label=server.title, choices=choices, initial=choices[-1][0], help_text=server.summary
+        )
+
+    def _add(self, name: str, field: forms.Field) -> None:
+        field.widget.attrs.setdefault("id", f"id_{name}")
+        self.fields[name] = field
+
+    @staticmethod
+    def _name(server: str) -> str:
+        return f"reach-{server}"

@@ -1,0 +1,14 @@
+"""The paths of the authorization server, but for the page at which people are asked."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from services.api.oauth import views
+
+urlpatterns = [
+    path(".well-known/oauth-authorization-server", views.metadata),
+    path(views.TOKEN_PATH.lstrip("/"), views.token),
+    path(views.REGISTER_PATH.lstrip("/"), views.register),
+    path(views.REVOKE_PATH.lstrip("/"), views.revoke),
+]
