@@ -140,8 +140,8 @@ def test_a_refusal_is_not_remembered(gateway, heard, working):
 # --- the cache by itself -------------------------------------------------------------------------------
 
 
-def caller() -> Caller:
-    return Caller(Task(id=uuid.uuid4()))
+def caller() -> AgentCaller:
+    return AgentCaller(Task(id=uuid.uuid4()))
 
 
 def kept(cache: CallerCache, known: Caller, *, lives_s: float = 60) -> None:
