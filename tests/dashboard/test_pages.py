@@ -148,7 +148,8 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
     made = make_everything(acme)
     walked = {
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
-        "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback", "/integrations/accounts/callback",
+        "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback",
+        "/integrations/accounts/callback",
         f"/settings/members/{acme.users['bob'].pk}/remove",
     }  # fmt: skip
     for pattern in urlpatterns:

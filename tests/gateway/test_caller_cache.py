@@ -144,7 +144,7 @@ def caller() -> AgentCaller:
     return AgentCaller(Task(id=uuid.uuid4()))
 
 
-def kept(cache: CallerCache, known: Caller, *, lives_s: float = 60) -> None:
+def kept(cache: CallerCache, known: AgentCaller, *, lives_s: float = 60) -> None:
     with cache.lookup(TOKEN, AUDIENCE) as looking:
         cache.keep(looking, known, now() + timedelta(seconds=lives_s))
 
