@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator, Sequence
 
 from starlette.routing import BaseRoute, Route
 
+from services.adapters.models.wire import ModelServers
 from services.adapters.upstreams.network import Network
 from services.kit.environment import environment
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.caller_cache import listening
 from services.mcp_gateway.limits import LIMITS
+from services.mcp_gateway.llm.admission import RulesKept
 from services.mcp_gateway.llm.anthropic import AnthropicProxy
 from services.mcp_gateway.llm.openai import OpenaiProxy
 from services.mcp_gateway.llm.proxy import ModelProxy
@@ -34,12 +36,16 @@ class AgentHttp:
     ) -> None:
         self._all = McpEndpoint.of_all(TOOL_SERVERS)
         self._endpoints = [*(McpEndpoint.of(server) for server in TOOL_SERVERS), self._all, *more]
-        self._upstreams = UpstreamEndpoint(Network(internal_hosts=environment().internal_hosts()))
+        network = Network(internal_hosts=environment().internal_hosts())
+        self._upstreams = UpstreamEndpoint(network)
         # One count of open calls for both: a task is as greedy as all its calls together.
-        reservations = Reservations()
-        self._proxies: dict[str, ModelProxy] = {"anthropic": AnthropicProxy(anthropic, reservations)}
+        reservations, rules = Reservations(), RulesKept()
+        self._model_servers = ModelServers(network)
+        self._proxies: dict[str, ModelProxy] = {
+            "anthropic": AnthropicProxy(anthropic, reservations, rules, self._model_servers)
+        }
         if openai is not None:
-            self._proxies["openai"] = OpenaiProxy(openai, reservations)
+            self._proxies["openai"] = OpenaiProxy(openai, reservations, rules, self._model_servers)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -67,8 +73,7 @@ class AgentHttp:
             for endpoint in self._endpoints:
                 await stack.enter_async_context(endpoint.run())
             await stack.enter_async_context(self._upstreams.run())
-            for proxy in self._proxies.values():
-                await stack.enter_async_context(proxy.run())
+            await stack.enter_async_context(self._model_servers)
             yield
 
 

@@ -13,6 +13,7 @@ from services.domain.approvals.actions import all_tenants_expire_approvals
 from services.domain.calls.records import all_tenants_forget_calls
 from services.domain.chats.outbound import all_tenants_due_batches, all_tenants_typing_tasks
 from services.domain.errors import SlipwayError
+from services.domain.llm.logs import all_tenants_forget_call_logs
 from services.domain.llm.spending import all_tenants_settle_abandoned
 from services.domain.metering.actions import all_tenants_forget_meters
 from services.domain.oauth.sweeping import all_tenants_sweep_oauth
@@ -106,6 +107,7 @@ def sweep_playbooks() -> None:
 def sweep_records() -> None:
     """Settle abandoned model calls, close unanswered questions, forget old rows, keep what the broker gave up on."""
     all_tenants_settle_abandoned(older_than=ABANDONED_CALL)
+    all_tenants_forget_call_logs()
     all_tenants_forget_old_tokens()
     all_tenants_forget_calls()
     all_tenants_sweep_oauth()

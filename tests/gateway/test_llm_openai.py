@@ -95,7 +95,7 @@ def test_the_real_key_goes_out_and_the_tasks_token_does_not(gateway, working, op
     assert sent["headers"]["authorization"] == f"Bearer {KEY}"
     assert set(sent["headers"]) == {
         "host", "authorization", "openai-beta", "content-type", "accept", "accept-encoding", "user-agent",
-        "connection", "content-length",
+        "content-length",
     }  # fmt: skip
     assert working.tokens["llm"] not in str(sent)
     assert KEY not in str(answer.headers) + answer.text

@@ -18,6 +18,7 @@ from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTak
 from services.domain.images.ordering import order_image
 from services.domain.images.packages import Packages
 from services.domain.integrations.names import ACCOUNT_SERVERS
+from services.domain.llm.actions import touch_policy
 from services.domain.llm.patterns import MAX_PATTERNS, ModelPattern
 from services.domain.llm.policy import refuse_agents_model
 from services.domain.tenancy.transaction import tenant_transaction
@@ -79,6 +80,8 @@ def create_agent(actor: Actor, fields: AgentFields) -> Agent:
     with tenant_transaction(actor.org_id):
         values = fields.checked(_known_servers(actor))
         refuse_agents_model(values)
+        if values["allowed_models"] is not None:
+            touch_policy(actor)
         _refuse_taken_slug(values["slug"], Agent.objects.all())
         agent = Agent.objects.create(org_id=actor.org_id, owner_id=actor.user_id, **values)
         order_image(agent)
@@ -105,6 +108,8 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
             _refuse_owners_fields(actor, agent, values)
         if any(values[name] != getattr(agent, name) for name in ("model", "provider", "allowed_models")):
             refuse_agents_model(values)
+        if values["allowed_models"] != agent.allowed_models:
+            touch_policy(actor)
         _refuse_taken_slug(values["slug"], Agent.objects.exclude(id=agent.id))
         has_other_provider = values["provider"] != agent.provider
         has_other_packages = values["packages"] != Packages.model_validate(agent.packages).model_dump()

@@ -183,10 +183,10 @@ def note_refused(org_id: uuid.UUID, key_id: uuid.UUID) -> None:
         return
 
 
-def note_used(org_id: uuid.UUID, key_ids: set[uuid.UUID]) -> None:
-    """Keep when keys were used last."""
+def note_used(org_id: uuid.UUID, key_id: uuid.UUID) -> None:
+    """Keep that a key was used now."""
     with tenant_transaction(org_id):
-        LlmKey.objects.filter(id__in=key_ids).update(last_used_at=now())
+        LlmKey.objects.filter(id=key_id).update(last_used_at=now())
 
 
 def open_key(key: LlmKey) -> SecretStr:

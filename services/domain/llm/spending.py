@@ -14,7 +14,7 @@ from typing import Any
 
 from django.db import connection
 
-from services.domain.errors import BudgetExceeded, TaskMissing, TokenInvalid
+from services.domain.errors import BudgetExceeded, Conflict, TaskMissing, TokenInvalid
 from services.domain.llm.notices import tell_refused, tell_shares
 from services.domain.llm.periods import day_of, month_of, renewal_of
 from services.domain.llm.prices import load_price_book
@@ -24,8 +24,14 @@ from services.kit.clock import now, rfc3339
 from services.kit.ids import uuid7
 
 _BATCH = 500
-_RESERVE = "SELECT llm_reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_RESERVE = "SELECT llm_reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _SETTLE = "SELECT llm_settle(%s, %s, %s, %s, %s, %s)"
+
+
+class RulesChanged(Conflict):
+    """The call was judged by rules that are not the newest any more; nothing is reserved."""
+
+    code = "rules_changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +53,14 @@ def reserve(
     most: Tokens,
     price: Price | None = None,
     llm_key_id: uuid.UUID | None = None,
+    versions: tuple[int, int] | None = None,
 ) -> Reserved:
     """Set money aside for the most that a call may cost, and return what settles it.
 
     Any number of calls may ask at once: rows are locked, so none sees room that another has taken.
     Locks: the task and those that it comes from, the oldest first, then the budgets' periods.
-    Raises: BudgetExceeded, TaskMissing, TokenInvalid when the task has ended meanwhile.
+    `versions` are those of the rules by which the call was judged, the organisation's and the platform's.
+    Raises: BudgetExceeded, TaskMissing, TokenInvalid when the task has ended meanwhile, RulesChanged.
     """
     moment = now()
     if price is None:
@@ -61,7 +69,7 @@ def reserve(
     found = _call(
         _RESERVE,
         org_id, task_id, record_id, kind, model[:100], llm_key_id, estimate, json.dumps(price.to_json()),
-        moment, day_of(moment), month_of(moment),
+        moment, day_of(moment), month_of(moment), *(versions or (None, None)),
     )  # fmt: skip
     match found["outcome"]:
         case "reserved":
@@ -70,6 +78,8 @@ def reserve(
             raise TaskMissing("There is no such task.")
         case "ended":
             raise TokenInvalid("The task has ended.")
+        case "stale":
+            raise RulesChanged("The rules have changed.")
     if found["period_id"] is not None:
         tell_refused(org_id, uuid.UUID(found["period_id"]))
     raise _exceeded(found, estimate)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
+from collections.abc import Mapping
 
-import httpx
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from services.adapters.models.wire import Answer, BrokenOff
+from services.mcp_gateway.llm.recording import Recording
 from services.mcp_gateway.llm.reservations import Reservation
 from services.mcp_gateway.llm.vendor import Meter
 
@@ -28,9 +29,9 @@ _PASSED_BACK = (
 _REDACTED = b"[redacted]"
 
 
-def headers_to_pass(upstream: httpx.Response) -> dict[str, str]:
+def headers_to_pass(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers of an answer that concern the caller: nothing of the vendor's account."""
-    return {name: upstream.headers[name] for name in _PASSED_BACK if name in upstream.headers}
+    return {name: headers[name] for name in _PASSED_BACK if name in headers}
 
 
 def without_key(body: bytes, key: str) -> bytes:
@@ -42,10 +43,19 @@ class ForwardedStream(Response):
     """Sends each piece on as it comes; settles when the stream ends, however it ends."""
 
     def __init__(
-        self, upstream: httpx.Response, reservation: Reservation, meter: Meter, *, broken: bytes
+        self,
+        upstream: Answer,
+        reservation: Reservation,
+        meter: Meter,
+        *,
+        headers: Mapping[str, str],
+        broken: bytes,
+        recording: Recording | None,
     ) -> None:
         super().__init__(
-            None, upstream.status_code, headers_to_pass(upstream) | {"cache-control": "no-cache"}
+            None,
+            upstream.status,
+            {**headers_to_pass(upstream.headers), **headers, "cache-control": "no-cache"},
         )
         # A body of unknown length: the empty one of the base class must not be announced.
         del self.headers["content-length"]
@@ -53,6 +63,7 @@ class ForwardedStream(Response):
         self._reservation = reservation
         self._meter = meter
         self._broken = broken
+        self._recording = recording
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the vendor has ended, the caller has gone, or the call is too old."""
@@ -65,26 +76,30 @@ class ForwardedStream(Response):
                 task.cancel()
             await asyncio.gather(passing, leaving, return_exceptions=True)
             await self._reservation.settle(self._meter.tokens)
+            if self._recording is not None:
+                await self._recording.keep()
         # What broke on the caller's side is the caller's; what broke in here must be seen.
         if not passing.cancelled() and (error := passing.exception()) and not isinstance(error, OSError):
             raise error
 
     async def _pass_on(self, send: Send) -> None:
+        feed, recording = self._meter.feed, self._recording
         try:
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )
             try:
-                async for chunk in self._upstream.aiter_bytes():
-                    self._meter.feed(chunk)
-                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            except httpx.HTTPError as error:
-                log.warning("the vendor's stream broke: %s", type(error).__name__)
+                async for piece in self._upstream.pieces():
+                    feed(piece)
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    if recording is not None:
+                        recording.add(piece)
+            except BrokenOff as error:
+                log.warning("the vendor's stream broke: %s", error)
                 await send({"type": "http.response.body", "body": self._broken, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            with contextlib.suppress(httpx.HTTPError):
-                await self._upstream.aclose()
+            self._upstream.close()
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from services.domain.tasks.models import Task
 from services.mcp_gateway.callers import bearer_token
-from services.mcp_gateway.llm.openai_requests import parse_chat_call, parse_responses_call
+from services.mcp_gateway.llm.openai_requests import parse_chat_call, parse_count_call, parse_responses_call
 from services.mcp_gateway.llm.openai_usage import OpenaiMeter, read_openai_usage
-from services.mcp_gateway.llm.proxy import ModelProxy
+from services.mcp_gateway.llm.proxy import ModelProxy, parsed
 from services.mcp_gateway.llm.replies import not_found, openai_response
 from services.mcp_gateway.llm.requests import read_limited
 from services.mcp_gateway.llm.vendor import Dialect
-from services.mcp_gateway.threads import run_in_thread
 
 _PAID = {"v1/responses": parse_responses_call, "v1/chat/completions": parse_chat_call}
 _ERROR = {
@@ -31,11 +30,15 @@ class OpenaiProxy(ModelProxy):
     """Knows which calls of the API are passed on, and what each may cost."""
 
     dialect = Dialect(
+        vendor="openai",
         headers_out=("openai-beta", "content-type", "accept"),
         queries_out=(),
         key_headers=lambda key: {"authorization": f"Bearer {key}"},
         respond=openai_response,
         broken_stream=_BROKEN,
+        failed_stream=b"event: error",
+        read_usage=read_openai_usage,
+        meter=OpenaiMeter,
     )
 
     def token_of(self, request: Request) -> str:
@@ -44,12 +47,17 @@ class OpenaiProxy(ModelProxy):
 
     async def route(self, request: Request, task: Task) -> Response:
         """Answer what is passed on."""
-        method, path = request.method, request.path_params["path"]
-        if method == "POST" and path in _PAID:
-            call = await run_in_thread(_PAID[path], await read_limited(request))
-            return await self.pass_paid_call(
-                request, task, call.body, call, meter=OpenaiMeter(call.most), read_usage=read_openai_usage
-            )
-        if (method, path) == ("GET", "v1/models"):
-            return await self.whole(await self.send(request, b""))
+        match request.method, request.path_params["path"]:
+            case "POST", "v1/responses" | "v1/chat/completions" as path:
+                call = await parsed(_PAID[path], await read_limited(request))
+                return await self.pass_paid_call(request, task, call)
+            case "POST", "v1/responses/input_tokens":
+                body = await read_limited(request)
+                call = await parsed(parse_count_call, body)
+                counted = await self.pass_free_call(request, task, body, model=call.model)
+                return counted or JSONResponse(
+                    {"object": "response.input_tokens", "input_tokens": call.most.input}
+                )
+            case "GET", "v1/models":
+                return await self.list_models(request, task)
         raise not_found()

@@ -12,7 +12,13 @@ from typing import Any
 
 from services.domain.llm.rates import Tokens, estimate_tokens
 from services.mcp_gateway.llm.replies import Refusal, invalid
-from services.mcp_gateway.llm.requests import MAX_MODEL_CHARS, MAX_OUTPUT_TOKENS, dicts_in, read_object
+from services.mcp_gateway.llm.requests import (
+    MAX_MODEL_CHARS,
+    MAX_OUTPUT_TOKENS,
+    dicts_in,
+    read_object,
+    with_model,
+)
 
 DEFAULT_OUTPUT_TOKENS = 32_000
 """The most that a call which names no limit may write: there must be one, for money is set aside for it."""
@@ -52,6 +58,10 @@ class OpenaiCall:
         """Return the most that the call is expected to use."""
         return estimate_tokens(self.size_bytes, self.max_tokens)
 
+    def body_for(self, model: str) -> bytes:
+        """Return the body that goes out."""
+        return self.body if model == self.model else with_model(self.body, model)
+
 
 def parse_responses_call(body: bytes) -> OpenaiCall:
     """Read a call of /v1/responses. It goes out with a limit, and so that the vendor keeps nothing. Raises: Refusal."""
@@ -61,6 +71,13 @@ def parse_responses_call(body: bytes) -> OpenaiCall:
         raise _not_passed_on(["store"])
     call["store"] = False
     return _finished(call, body, limits=("max_output_tokens",))
+
+
+def parse_count_call(body: bytes) -> OpenaiCall:
+    """Read a call of /v1/responses/input_tokens, which goes out as it came. Raises: Refusal."""
+    call = read_object(body)
+    _refuse_outward(call)
+    return OpenaiCall(_model_of(call), 0, len(body), body)
 
 
 def parse_chat_call(body: bytes) -> OpenaiCall:
@@ -76,11 +93,7 @@ def parse_chat_call(body: bytes) -> OpenaiCall:
 
 
 def _finished(call: dict[str, Any], body: bytes, *, limits: tuple[str, ...]) -> OpenaiCall:
-    model = call.get("model")
-    if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARS or "\x00" in model:
-        raise invalid("model: a name is needed.")
-    if any(part in model.lower() for part in _SEARCHING):
-        raise _not_passed_on([f"model {model}"])
+    model = _model_of(call)
     named = [name for name in limits if call.get(name) is not None]
     for name in named:
         if type(call[name]) is not int or not 0 < call[name] <= MAX_OUTPUT_TOKENS:
@@ -91,6 +104,15 @@ def _finished(call: dict[str, Any], body: bytes, *, limits: tuple[str, ...]) -> 
     return OpenaiCall(
         model, max_tokens, len(body), json.dumps(call, ensure_ascii=False).encode("utf-8", "replace")
     )
+
+
+def _model_of(call: Mapping[str, Any]) -> str:
+    model = call.get("model")
+    if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARS or "\x00" in model:
+        raise invalid("model: a name is needed.")
+    if any(part in model.lower() for part in _SEARCHING):
+        raise _not_passed_on([f"model {model}"])
+    return model
 
 
 def _refuse_outward(call: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,12 @@ from services.mcp_gateway.llm.usage import BYTES_PER_TOKEN, LineReader, is_count
 _INPUT, _OUTPUT = ("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")
 _DETAILS = ("input_tokens_details", "prompt_tokens_details")
 _LAST = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
-_DELTAS = (b'.delta"', b'"chat.completion.chunk"')
+# An answer's usage is an object; in every other event of the stream it is null.
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+# The texts of deltas as they are written in JSON, of either API; a text never reaches beyond its line.
+_DELTA_TEXT = re.compile(
+    rb'"(?:delta|content|reasoning_content|arguments)"\s*:\s*"([^"\\\n]*(?:\\.[^"\\\n]*)*)"'
+)
 
 
 def read_openai_usage(body: bytes) -> Tokens | None:
@@ -43,18 +49,17 @@ class OpenaiMeter(LineReader):
             return self._used
         return Tokens(fresh=self._estimate.input, output=math.ceil(self._delta_bytes / BYTES_PER_TOKEN))
 
-    def read_line(self, line: bytes) -> None:
-        """Take one line."""
-        if not line.startswith(b"data:"):
+    def read_lines(self, block: bytes) -> None:
+        """Take some whole lines."""
+        self._has_begun = self._has_begun or b"data:" in block
+        self._delta_bytes += sum(map(len, _DELTA_TEXT.findall(block)))
+        if _USAGE.search(block) is None:
             return
-        self._has_begun = True
-        if any(name in line for name in _LAST):
-            event = _parse(line[5:])
-            self._used = _tokens_in(event.get("response")) or self._used
-        elif any(name in line for name in _DELTAS):
-            event = _parse(line[5:])
-            self._used = _tokens_in(event) or self._used
-            self._delta_bytes += len(_written(event).encode("utf-8", "replace"))
+        for line in block.split(b"\n"):
+            if line.startswith(b"data:") and _USAGE.search(line) is not None:
+                event = _parse(line[5:])
+                is_last = any(name in line for name in _LAST)
+                self._used = _tokens_in(event.get("response") if is_last else event) or self._used
 
 
 def _parse(text: bytes) -> dict[str, Any]:
@@ -80,17 +85,3 @@ def _tokens_in(answer: Any) -> Tokens | None:
 
 def _count(holder: Mapping[str, Any], names: tuple[str, ...]) -> int | None:
     return next((holder[name] for name in names if is_count(holder.get(name))), None)
-
-
-def _written(event: Mapping[str, Any]) -> str:
-    """Return what a delta adds, text or arguments, of either API."""
-    if isinstance(event.get("delta"), str):
-        return str(event["delta"])
-    parts: list[str] = []
-    choices = event.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        delta = choice.get("delta") if isinstance(choice, dict) else None
-        if isinstance(delta, dict):
-            parts += [str(delta[name]) for name in ("content", "reasoning_content") if delta.get(name)]
-            parts += [json.dumps(call) for call in delta.get("tool_calls") or ()]
-    return "".join(parts)

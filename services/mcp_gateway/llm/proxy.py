@@ -3,32 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-import httpx
 from django.db import OperationalError
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
+from services.adapters.models.wire import Answer, BrokenOff, Call, ModelServers, NotSent
 from services.domain.errors import SlipwayError
-from services.domain.llm.rates import Tokens
+from services.domain.llm.keys import note_refused
+from services.domain.llm.rules import Rules
+from services.domain.llm.spending import RulesChanged
 from services.domain.tasks.models import Task
 from services.mcp_gateway.callers import authenticate
+from services.mcp_gateway.llm.admission import RulesKept
+from services.mcp_gateway.llm.attempts import REFUSES_KEY, Candidate, Plan, may_follow, pause
 from services.mcp_gateway.llm.forwarding import MAX_CALL_S, ForwardedStream, headers_to_pass, without_key
+from services.mcp_gateway.llm.recording import Recording
 from services.mcp_gateway.llm.replies import Refusal, busy, refusal_of
 from services.mcp_gateway.llm.reservations import NOTHING, Reservation, Reservations
-from services.mcp_gateway.llm.vendor import Dialect, Meter, ModelCall, Vendor
+from services.mcp_gateway.llm.vendor import Dialect, ModelCall, Target, Vendor, no_key
+from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT = httpx.Timeout(600.0, connect=10.0, pool=10.0)
-_LIMITS = httpx.Limits(max_connections=2_000, max_keepalive_connections=100)
 _STREAM = "text/event-stream"
-# The vendor did not get the call, so it cannot have cost anything.
-_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_MODEL_HEADER = "x-slipway-model"
+_INLINE_BYTES = 32_768
+_MOST_RENEWALS = 5
+_NO_OWN_KEY = "No key of the organisation's own is usable for this model. An admin can check them."
+
+
+class Failed(Exception):
+    """A try that was answered by a failure, or not at all, after which another may be made."""
+
+    def __init__(self, status: int, answer: Answer | None = None, *, is_free: bool = True) -> None:
+        super().__init__(status)
+        self.status, self.answer = status, answer
+        self.is_free = is_free
+        """Nothing can have been used. Otherwise nobody knows."""
 
 
 class ModelProxy(ABC):
@@ -36,20 +52,13 @@ class ModelProxy(ABC):
 
     dialect: Dialect
 
-    def __init__(self, vendor: Vendor, reservations: Reservations) -> None:
+    def __init__(
+        self, vendor: Vendor, reservations: Reservations, rules: RulesKept, servers: ModelServers
+    ) -> None:
         self.vendor = vendor
-        self._client: httpx.AsyncClient | None = None
         self._reservations = reservations
-
-    @contextlib.asynccontextmanager
-    async def run(self) -> AsyncIterator[None]:
-        """Hold the connections to the vendor."""
-        async with httpx.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, follow_redirects=False) as client:
-            self._client = client
-            try:
-                yield
-            finally:
-                self._client = None
+        self._rules = rules
+        self._servers = servers
 
     @abstractmethod
     async def route(self, request: Request, task: Task) -> Response:
@@ -68,91 +77,249 @@ class ModelProxy(ABC):
             return self.dialect.respond(refusal)
         except SlipwayError as error:
             return self.dialect.respond(refusal_of(error))
-        except (OperationalError, httpx.PoolTimeout):
+        except OperationalError:
             log.warning("a model call could not be served", exc_info=True)
             return self.dialect.respond(busy("The platform is busy."))
         except ClientDisconnect:
             return Response(status_code=499)
 
-    async def pass_paid_call(
+    # --- calls that cost money ---------------------------------------------------------------------------
+
+    async def pass_paid_call(self, request: Request, task: Task, call: ModelCall) -> Response:
+        """Reserve, send, and settle at what the answer says, be it a stream or not. Raises: Refusal, SlipwayError."""
+        rules = await self._rules.find(task.org_id)
+        if not rules.allows(call.model, task.agent_id) or not rules.keys_for(self.dialect.vendor):
+            # What is kept may be older than what would let the call through.
+            rules = await self._rules.newest(task.org_id)
+        for _ in range(_MOST_RENEWALS):
+            try:
+                return await self._try_all(request, task, call, rules)
+            except RulesChanged:
+                rules = await self._rules.renew(task.org_id)
+        raise busy("The rules for models are changing.")
+
+    async def _try_all(self, request: Request, task: Task, call: ModelCall, rules: Rules) -> Response:
+        """Ask one candidate after the other. Raises: RulesChanged before the first, Refusal, SlipwayError."""
+        rules.refuse(call.model, task.agent_id)
+        plan = Plan.of(rules, rules.models_for(call.model, task.agent_id), self.dialect.vendor)
+        if plan.is_empty:
+            raise no_key(_NO_OWN_KEY)
+        failure: Failed | None = None
+        for candidate in plan:
+            target = self.vendor.target(candidate.own)
+            try:
+                reservation = await self._reservations.make(
+                    task, candidate.model, call.most, rules, target.llm_key_id
+                )
+                return await self._try_once(request, task, call, rules, candidate, target, reservation, plan)
+            except RulesChanged:
+                if failure is None:
+                    raise
+                rules = await self._rules.renew(task.org_id)
+                delay = 0.0 if _stands(candidate, rules, task) else plan.skip()
+            except Failed as failed:
+                if failure is not None and failure.answer is not None:
+                    failure.answer.close()
+                failure = failed
+                delay = await self._note_failure(failed, plan, task, target)
+            if delay is None or await self._is_left_alone(request, delay):
+                break
+        if failure is not None and failure.answer is not None:
+            return await self.whole(failure.answer, target)
+        raise _unavailable()
+
+    async def _note_failure(self, failed: Failed, plan: Plan, task: Task, target: Target) -> float | None:
+        """Take a refused key out of use; returns how long to wait before the next try, None when there is none."""
+        if failed.status == REFUSES_KEY and target.llm_key_id is not None:
+            await run_in_thread(note_refused, task.org_id, target.llm_key_id)
+        return plan.fail(failed.status, failed.answer.headers if failed.answer is not None else {})
+
+    async def _is_left_alone(self, request: Request, delay: float) -> bool:
+        """Wait before the next try, and say whether the caller has left meanwhile."""
+        await pause(delay)
+        return await request.is_disconnected()
+
+    async def _try_once(
         self,
         request: Request,
         task: Task,
-        body: bytes,
         call: ModelCall,
-        *,
-        meter: Meter,
-        read_usage: Callable[[bytes], Tokens | None],
+        rules: Rules,
+        candidate: Candidate,
+        target: Target,
+        reservation: Reservation,
+        plan: Plan,
     ) -> Response:
-        """Reserve, send, and settle at what the answer says, be it a stream or not. Raises: Refusal, BudgetExceeded."""
-        self.vendor.key_text()
-        reservation = await self._reservations.make(task, call)
+        """Make one try. What it set aside is settled when it fails. Raises: Failed."""
+        meter, body = self.dialect.meter(call.most), call.body_for(candidate.model)
         try:
-            upstream = await self.send(request, body)
+            upstream = await self._begin(request, target, body, plan)
         except BaseException as error:
-            await reservation.settle(NOTHING if isinstance(error.__cause__, _NOT_SENT) else None)
+            await reservation.settle(NOTHING if isinstance(error, Failed) and error.is_free else None)
             raise
-        if upstream.is_success and upstream.headers.get("content-type", "").startswith(_STREAM):
-            return ForwardedStream(upstream, reservation, meter, broken=self.dialect.broken_stream)
-        return await self._settle_whole(upstream, reservation, read_usage)
+        is_stream = _is_stream(upstream)
+        recording = None
+        if rules.log is not None:
+            recording = Recording(
+                task,
+                reservation.record_id,
+                self.dialect.vendor,
+                candidate.model,
+                upstream.status,
+                body,
+                rules.log,
+            )
+        headers = {_MODEL_HEADER: candidate.model} if candidate.model != call.model else {}
+        if is_stream:
+            return ForwardedStream(
+                upstream,
+                reservation,
+                meter,
+                headers=headers,
+                broken=self.dialect.broken_stream,
+                recording=recording,
+            )
+        return await self._settle_whole(upstream, target, reservation, headers, recording)
+
+    async def _begin(self, request: Request, target: Target, body: bytes, plan: Plan) -> Answer:
+        """Send a call and return the answer that is to be passed on. Raises: Failed."""
+        try:
+            upstream = await self.send(request, target, body)
+        except NotSent as error:
+            log.warning("the vendor was not reached: %s", error)
+            raise Failed(0) from error
+        except BrokenOff as error:
+            # It may have been worked on.
+            log.warning("the vendor did not answer: %s", error)
+            raise Failed(0, is_free=False) from error
+        if may_follow(upstream.status):
+            raise Failed(upstream.status, upstream)
+        if _is_stream(upstream) and plan.has_more:
+            try:
+                first = await upstream.peek()
+            except BrokenOff as error:
+                raise Failed(0, is_free=False) from error
+            if self.dialect.failed_stream in first:
+                # The vendor took the call and could not begin. Nothing has been passed on.
+                raise Failed(529, upstream)
+        return upstream
 
     async def _settle_whole(
         self,
-        upstream: httpx.Response,
+        upstream: Answer,
+        target: Target,
         reservation: Reservation,
-        read_usage: Callable[[bytes], Tokens | None],
+        headers: dict[str, str],
+        recording: Recording | None,
     ) -> Response:
         used = None
         try:
-            response = await self.whole(upstream)
-            used = read_usage(bytes(response.body)) if upstream.is_success else NOTHING
+            response = await self.whole(upstream, target)
+            used = self.dialect.read_usage(bytes(response.body)) if upstream.is_success else NOTHING
         finally:
             await reservation.settle(used)
+        if recording is not None:
+            recording.add(bytes(response.body))
+            await recording.keep()
+        response.headers.update(headers)
         return response
 
-    async def send(self, request: Request, body: bytes) -> httpx.Response:
-        """Send a call on and return the head of the answer. Raises: Refusal."""
-        if self._client is None:
-            raise RuntimeError("the proxy's run() has not been entered")
+    # --- one exchange with the vendor --------------------------------------------------------------------
+
+    async def pass_free_call(
+        self, request: Request, task: Task, body: bytes, *, model: str | None
+    ) -> Response | None:
+        """Pass on what costs nothing, with the first key; None when the server does not know it.
+
+        Raises: Refusal, ModelNotAllowed.
+        """
+        rules = await self._rules.newest(task.org_id)
+        if model is not None:
+            rules.refuse(model, task.agent_id)
+        keys = rules.keys_for(self.dialect.vendor)
+        if not keys:
+            raise no_key(_NO_OWN_KEY)
+        target = self.vendor.target(keys[0])
+        try:
+            upstream = await self.send(request, target, body)
+        except (NotSent, BrokenOff) as error:
+            log.warning("the vendor did not answer: %s", error)
+            raise _unavailable() from error
+        if upstream.status == 404 and request.method == "POST":
+            upstream.close()
+            return None
+        return await self.whole(upstream, target)
+
+    async def list_models(self, request: Request, task: Task) -> Response:
+        """Pass the vendor's list on, without the models that the caller may not ask. Raises: Refusal."""
+        listed = await self.pass_free_call(request, task, b"", model=None)
+        rules = await self._rules.newest(task.org_id)
+        if listed is None:
+            raise busy("The model's server has no list.")
+        is_open = all(bound == ("*",) for bound in rules.bounds) and task.agent_id not in rules.agents
+        if is_open or listed.status_code != 200:
+            return listed
+        body = json.loads(bytes(listed.body))
+        body["data"] = [one for one in body["data"] if rules.allows(str(one["id"]), task.agent_id)]
+        return JSONResponse(body)
+
+    async def send(self, request: Request, target: Target, body: bytes) -> Answer:
+        """Send a call on and return the head of the answer. Raises: NotSent, BrokenOff."""
         dialect = self.dialect
         headers = {name: request.headers[name] for name in dialect.headers_out if name in request.headers}
         # Bytes are looked at on their way back, so they must not be compressed.
-        headers |= {
-            **dialect.key_headers(self.vendor.key_text()),
-            "accept-encoding": "identity",
-            "user-agent": "slipway",
-        }
-        query = request.query_params
-        outgoing = self._client.build_request(
-            request.method,
-            f"{self.vendor.base_url}/{request.path_params['path']}",
-            params={name: query[name] for name in dialect.queries_out if name in query},
-            headers=headers,
-            content=body or None,
+        headers["accept-encoding"] = "identity"
+        headers["user-agent"] = "slipway"
+        headers.update(dialect.key_headers(target.key.get_secret_value()))
+        query = "&".join(
+            f"{name}={value}"
+            for name, value in request.query_params.items()
+            if name in dialect.queries_out
+            and value.isascii()
+            and value.replace("_", "").replace("-", "").isalnum()
         )
-        try:
-            return await self._client.send(outgoing, stream=True)
-        except httpx.HTTPError as error:
-            log.warning("the vendor did not answer: %s", type(error).__name__)
-            message = "The model's server did not answer."
-            raise Refusal(
-                502, "api_error", "upstream_unavailable", message, may_retry=True, retry_after_s=1
-            ) from error
+        url = f"{target.base_url}/{request.path_params['path']}" + (f"?{query}" if query else "")
+        return await self._servers.send(Call(request.method, url, headers, body, target.is_checked))
 
-    async def whole(self, upstream: httpx.Response) -> Response:
+    async def whole(self, upstream: Answer, target: Target) -> Response:
         """Read an answer to its end and pass it on. Raises: Refusal."""
         try:
-            body = await asyncio.wait_for(upstream.aread(), MAX_CALL_S)
-        except (httpx.HTTPError, TimeoutError) as error:
+            body = await asyncio.wait_for(upstream.read(), MAX_CALL_S)
+        except (BrokenOff, TimeoutError) as error:
             message = "The model's answer broke off."
             raise Refusal(502, "api_error", "upstream_broke", message, may_retry=True) from error
         finally:
-            await upstream.aclose()
-        if upstream.status_code == 401 or upstream.is_redirect:
+            upstream.close()
+        if upstream.status == REFUSES_KEY or 300 <= upstream.status < 400:
             # Not the caller's token is wrong but our key or address, and trying again does not help.
+            whose = "installation's" if target.llm_key_id is None else "organisation's"
             raise Refusal(
-                502, "api_error", "model_key_refused", "The model's server refused the installation."
+                502, "api_error", "model_key_refused", f"The model's server refused the {whose} key."
             )
         return Response(
-            without_key(body, self.vendor.key_text()), upstream.status_code, headers_to_pass(upstream)
+            without_key(body, target.key.get_secret_value()),
+            upstream.status,
+            headers_to_pass(upstream.headers),
         )
+
+
+async def parsed(parse: Callable[[bytes], ModelCall], body: bytes) -> ModelCall:
+    """Parse a body: here when it is small, beside the event loop when it would hold the others up."""
+    return parse(body) if len(body) <= _INLINE_BYTES else await run_in_thread(parse, body)
+
+
+def _stands(candidate: Candidate, rules: Rules, task: Task) -> bool:
+    """Say whether a candidate is still one by newer rules."""
+    keys = rules.keys_for(candidate.own.vendor) if candidate.own is not None else [None]
+    ids = [key.id if key is not None else None for key in keys]
+    own_id = candidate.own.id if candidate.own is not None else None
+    return own_id in ids and rules.allows(candidate.model, task.agent_id)
+
+
+def _is_stream(answer: Answer) -> bool:
+    return answer.is_success and answer.headers.get("content-type", "").startswith(_STREAM)
+
+
+def _unavailable() -> Refusal:
+    message = "The model's server did not answer."
+    return Refusal(502, "api_error", "upstream_unavailable", message, may_retry=True, retry_after_s=1)

@@ -6,7 +6,8 @@ docs/gateway.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
@@ -23,6 +24,8 @@ class Refusal(Exception):
     message: str
     may_retry: bool = False
     retry_after_s: int | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further fields of the error, such as when a budget renews."""
 
     def headers(self) -> dict[str, str]:
         """Return the headers of the answer. The vendors' libraries obey `x-should-retry` whatever the status."""
@@ -40,6 +43,7 @@ def anthropic_response(refusal: Refusal) -> Response:
         "type": refusal.kind,
         "message": f"{refusal.code}: {refusal.message}",
         "code": refusal.code,
+        **refusal.extra,
     }
     return JSONResponse({"type": "error", "error": error}, refusal.status, refusal.headers())
 
@@ -58,6 +62,7 @@ def openai_response(refusal: Refusal) -> Response:
         "type": _OPENAI_KINDS.get(refusal.kind, "invalid_request_error"),
         "param": None,
         "code": refusal.code,
+        **refusal.extra,
     }
     return JSONResponse({"error": error}, refusal.status, refusal.headers())
 
@@ -66,7 +71,9 @@ def refusal_of(error: SlipwayError) -> Refusal:
     """Translate one of our errors."""
     if isinstance(error, BudgetExceeded):
         # The CLI stops at a 402 at once; at a 400 it tries five variants, at a 429 it goes on for minutes.
-        return Refusal(402, "billing_error", error.code, error.message)
+        told = ("level", "period", "renews_at")
+        extra = {name: error.details[name] for name in told if error.details.get(name) is not None}
+        return Refusal(402, "billing_error", error.code, error.message, extra=extra)
     if isinstance(error, Unauthenticated | Missing):
         # A task that is gone has no good token any more.
         return Refusal(401, "authentication_error", "token_invalid", error.message)

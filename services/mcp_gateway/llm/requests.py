@@ -28,17 +28,26 @@ _PRICED = {"speed": ("standard",), "inference_geo": ("global", "not_available")}
 
 @dataclass(frozen=True, slots=True)
 class MessagesCall:
-    """What the proxy needs to know of a call. The body itself goes out as it came."""
+    """What the proxy needs to know of a call. The body itself goes out as it came, unless another model stands in."""
 
     model: str
     max_tokens: int
-    size_bytes: int
+    body: bytes
     writes_cache_for: str | None
 
     @property
     def most(self) -> Tokens:
         """Return the most that the call is expected to use."""
-        return estimate_tokens(self.size_bytes, self.max_tokens, writes_cache_for=self.writes_cache_for)
+        return estimate_tokens(len(self.body), self.max_tokens, writes_cache_for=self.writes_cache_for)
+
+    def body_for(self, model: str) -> bytes:
+        """Return the body that goes out."""
+        return self.body if model == self.model else with_model(self.body, model)
+
+
+def parse_count_call(body: bytes) -> MessagesCall:
+    """Read a call that only counts. Raises: Refusal."""
+    return parse_messages_call(body, needs_max_tokens=False)
 
 
 async def read_limited(request: Request) -> bytes:
@@ -66,7 +75,7 @@ def parse_messages_call(body: bytes, *, needs_max_tokens: bool = True) -> Messag
     writes_cache_for = None
     if b'"cache_control"' in body:
         writes_cache_for = "1h" if b'"1h"' in body else "5m"
-    return MessagesCall(model, max_tokens, len(body), writes_cache_for)
+    return MessagesCall(model, max_tokens, body, writes_cache_for)
 
 
 def refuse_outward(call: Mapping[str, Any]) -> None:
@@ -133,3 +142,8 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError("a name comes twice")
     return found
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """Return a call's body with another model's name."""
+    return json.dumps(json.loads(body) | {"model": model}, ensure_ascii=False).encode("utf-8", "replace")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,7 @@ from pydantic import SecretStr
 from starlette.responses import Response
 
 from services.domain.llm.rates import Tokens
+from services.domain.llm.rules import OwnKey
 from services.kit.environment import Environment
 from services.mcp_gateway.llm.replies import Refusal
 
@@ -35,15 +37,34 @@ class Vendor:
         """Return what the installation has been given for the OpenAI API, whose address may end in `/v1`."""
         return cls(env.openai_base_url.rstrip("/").removesuffix("/v1"), env.openai_api_key)
 
+    def target(self, own: OwnKey | None) -> Target:
+        """Return where a call goes and what opens it: an own key, or the installation's. Raises: Refusal."""
+        if own is None:
+            return Target(self.base_url, SecretStr(self.key_text()))
+        return Target(own.base_url or self.base_url, own.key, own.id, is_checked=bool(own.base_url))
+
     def key_text(self) -> str:
         """Return the key; a local server needs none, but clients send one. Raises: Refusal."""
         if self.key is not None and self.key.get_secret_value():
             return self.key.get_secret_value()
         if self.base_url in (ANTHROPIC_URL, OPENAI_URL):
-            raise Refusal(
-                503, "api_error", "model_key_missing", "This installation has no key for this model."
-            )
+            raise no_key("This installation has no key for this model.")
         return PLACEHOLDER_KEY
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One place to send a call to. A server that an organisation named is `is_checked`: at public addresses only."""
+
+    base_url: str
+    key: SecretStr
+    llm_key_id: uuid.UUID | None = None
+    is_checked: bool = False
+
+
+def no_key(message: str) -> Refusal:
+    """Return the answer where nothing opens the model."""
+    return Refusal(503, "api_error", "model_key_missing", message)
 
 
 class Meter(Protocol):
@@ -56,7 +77,7 @@ class Meter(Protocol):
 
 
 class ModelCall(Protocol):
-    """What the proxy needs to know of a call."""
+    """What the proxy needs to know of a call, and the body that goes out."""
 
     @property
     def model(self) -> str: ...
@@ -64,14 +85,23 @@ class ModelCall(Protocol):
     @property
     def most(self) -> Tokens: ...
 
+    def body_for(self, model: str) -> bytes:
+        """Return the body that goes out, with another model's name in place of the one that was asked for."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """How one vendor's API differs from another's, as far as passing it on goes."""
 
+    vendor: str
     headers_out: tuple[str, ...]
     queries_out: tuple[str, ...]
     key_headers: Callable[[str], Mapping[str, str]]
     respond: Callable[[Refusal], Response]
     broken_stream: bytes
     """What a stream ends with that broke on the vendor's side."""
+    failed_stream: bytes
+    """What a stream's first event holds when the vendor could not begin."""
+    read_usage: Callable[[bytes], Tokens | None]
+    meter: Callable[[Tokens], Meter]

@@ -8,7 +8,7 @@ from services.kit.orgpg.operations import key_for_references, reference_within_t
 RESERVE = """
 CREATE FUNCTION llm_reserve(
     p_org uuid, p_task uuid, p_record uuid, p_kind text, p_model text, p_key uuid, p_estimate bigint, p_rates jsonb,
-    p_now timestamptz, p_day text, p_month text
+    p_now timestamptz, p_day text, p_month text, p_policy integer, p_platform integer
 ) RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE
     v_chain uuid[];
@@ -24,6 +24,13 @@ DECLARE
     v_refusal jsonb;
 BEGIN
     PERFORM set_config('app.org_id', p_org::text, true);
+    -- The caller judged the call by rules that have changed meanwhile: it reads them anew and comes again.
+    IF p_policy IS NOT NULL AND (
+        coalesce((SELECT version FROM llm_policy WHERE org_id = p_org), 0) <> p_policy
+        OR coalesce((SELECT version FROM llm_platform), 0) <> p_platform
+    ) THEN
+        RETURN '{"outcome": "stale"}';
+    END IF;
     -- Whoever sets a budget up waits for the calls that did not see it yet, and they for nobody.
     PERFORM pg_advisory_xact_lock_shared(hashtextextended('llm_budget/' || p_org::text, 0));
     WITH RECURSIVE chain AS (
@@ -180,7 +187,8 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(
             RESERVE,
-            "DROP FUNCTION llm_reserve(uuid, uuid, uuid, text, text, uuid, bigint, jsonb, timestamptz, text, text)",
+            "DROP FUNCTION llm_reserve(uuid, uuid, uuid, text, text, uuid, bigint, jsonb, timestamptz, text, text, "
+            "integer, integer)",
         ),
         migrations.RunSQL(SETTLE, "DROP FUNCTION llm_settle(uuid, uuid, uuid, bigint, bigint, bigint)"),
     ]
