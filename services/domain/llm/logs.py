@@ -129,8 +129,9 @@ def _secrets() -> list[str]:
     values = [open_text(row.sealed, row.key_id, row.id) for row in SecretVersion.objects.all()]
     values += [open_key(row).get_secret_value() for row in LlmKey.objects.all()]
     for model in (UpstreamServer, Integration):
-        for row in model.objects.exclude(sealed=None):
-            values += _texts_in(open_json(row.sealed, row.key_id, row.id))
+        for row in model.objects.all():
+            if row.sealed is not None:
+                values += _texts_in(open_json(row.sealed, row.key_id, row.id))
     env = environment()
     values += [key.get_secret_value() for key in (env.anthropic_api_key, env.openai_api_key) if key]
     return values
