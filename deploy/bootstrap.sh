@@ -59,6 +59,8 @@ missing_packages() {
     has debootstrap || echo debootstrap
     [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || echo debian-archive-keyring
     if [ -n "$is_dev" ] && ! has chromium; then echo chromium; fi
+    # The conformance suite of the protocol is an npm package; the Node that it needs is another.
+    if [ -n "$is_dev" ] && ! has npm; then echo npm; fi
 }
 
 install_packages() {

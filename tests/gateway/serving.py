@@ -88,15 +88,15 @@ class _AsIfFromSandbox:
 
 
 @contextlib.contextmanager
-def served(agent_http: AgentHttp) -> Iterator[str]:
-    """Serve the routes on a port and return the address."""
+def served(agent_http: AgentHttp, in_front: Callable[[ASGIApp], ASGIApp] = lambda app: app) -> Iterator[str]:
+    """Serve the routes on a port, behind what a test puts in front of them, and return the address."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         async with agent_http.run():
             yield {}
 
-    app = _AsIfFromSandbox(Starlette(routes=agent_http.routes(), lifespan=lifespan))
+    app = in_front(_AsIfFromSandbox(Starlette(routes=agent_http.routes(), lifespan=lifespan)))
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Scope, Send
 
 from services.domain.actors import Actor
@@ -145,18 +146,24 @@ def called_tool(body: bytes) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def preflight(headers: Headers, methods: str) -> Response | None:
-    """Answer a browser that asks for an allowed page whether it may call. Source: the Fetch standard, section 3.2."""
-    if headers.get("origin") not in environment().browser_origins():
+def turned_away(headers: Headers, method: str, methods: Sequence[str]) -> Response | None:
+    """Answer a browser that asks for a page whether it may call, and refuse the pages that may not.
+
+    Source: the Fetch standard, section 3.2; the transport's section on security.
+    """
+    origin = headers.get("origin")
+    own = urlsplit(gateway_url())
+    is_welcome = origin in (None, f"{own.scheme}://{own.netloc}", *environment().browser_origins())
+    if not is_welcome or (method == "OPTIONS" and origin is None):
+        return PlainTextResponse("Forbidden", 403)
+    if method != "OPTIONS":
         return None
-    return Response(
-        status_code=204,
-        headers={
-            "Access-Control-Allow-Methods": methods,
-            "Access-Control-Allow-Headers": _SENDABLE,
-            "Access-Control-Max-Age": "600",
-        },
-    )
+    allowed = {
+        "Access-Control-Allow-Methods": ", ".join(methods),
+        "Access-Control-Allow-Headers": _SENDABLE,
+        "Access-Control-Max-Age": "600",
+    }
+    return Response(status_code=204, headers=allowed)
 
 
 def readable(headers: Headers, send: Send) -> Send:

@@ -6,11 +6,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from mcp.server import Server, ServerRequestContext
-from mcp.server.streamable_http import EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from mcp.shared.exceptions import MCPError
@@ -41,10 +39,11 @@ from services.mcp_gateway.mcp_servers.door import (
     Visitor,
     called_tool,
     is_public_host,
-    preflight,
     readable,
     refusal_of,
+    turned_away,
 )
+from services.mcp_gateway.mcp_servers.resuming import RETRY_MS, SessionManager
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolServer
 from services.mcp_gateway.watch import Who, flooded, too_many, watched, who_of
 
@@ -64,19 +63,12 @@ _VISITOR = "slipway.visitor"
 BuildServer = Callable[[], Server[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Talk:
-    """How a server talks to people's programs of the older revisions: with sessions when it asks or tells on its own.
-
-    Without it every request stands for itself, and any process of the gateway answers it.
-    """
-
-    has_sessions: bool = False
-    event_store: Callable[[], EventStore] | None = None
-
-
 class McpEndpoint:
-    """The ASGI app of tool servers at one path. `run` must be entered before it is called; it may be entered again."""
+    """The ASGI app of tool servers at one path. `run` must be entered before it is called; it may be entered again.
+
+    With `has_sessions` people's programs of the older revisions get sessions, so that the server can ask and tell on
+    its own; without, every request stands for itself, and any process of the gateway answers it.
+    """
 
     def __init__(
         self,
@@ -87,7 +79,7 @@ class McpEndpoint:
         audience: str,
         people: Mapping[str, PeopleServer],
         build: BuildServer | None = None,
-        talk: Talk | None = None,
+        has_sessions: bool = False,
     ) -> None:
         self.path = path
         self._title, self._servers, self._audience = title, tuple(tool_servers), audience
@@ -99,7 +91,7 @@ class McpEndpoint:
                     raise ValueError(f"two servers behind {path} have a tool named {tool.name}")
         self._listings = {server.name: [tool.listing() for tool in server.tools] for server in self._servers}
         self._build = build or self._build_server
-        self._talk = talk or Talk()
+        self._has_sessions = has_sessions
         self._for_agents: StreamableHTTPSessionManager | None = None
         self._for_people: StreamableHTTPSessionManager | None = None
 
@@ -119,10 +111,11 @@ class McpEndpoint:
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Make the servers ready to be called."""
-        # Hosts were checked before; the library checks them once more.
-        hosts = (*HOSTS, gateway_host())
-        agents = _manager(self._build(), hosts, ())
-        people = _manager(self._build(), hosts, environment().browser_origins(), self._talk)
+        hosts = [*HOSTS, *(f"{host}:*" for host in HOSTS), gateway_host()]
+        agents = _manager(self._build(), TransportSecuritySettings(allowed_hosts=hosts))
+        # The door has looked at the host and at the origin.
+        at_the_door = TransportSecuritySettings(enable_dns_rebinding_protection=False)
+        people = _manager(self._build(), at_the_door, has_sessions=self._has_sessions)
         async with agents.run(), people.run():
             self._for_agents, self._for_people = agents, people
             try:
@@ -202,10 +195,10 @@ class McpEndpoint:
     async def _answer_person(
         self, door: Door, scope: Scope, receive: Receive, send: Send, token: str
     ) -> None:
-        methods = ("POST", "GET", "DELETE") if self._talk.has_sessions else ("POST",)
-        if scope["method"] == "OPTIONS":
-            allowed = preflight(Headers(scope=scope), ", ".join(methods))
-            await (allowed or PlainTextResponse("Forbidden", 403))(scope, receive, send)
+        methods = ("POST", "GET", "DELETE") if self._has_sessions else ("POST",)
+        refused = turned_away(Headers(scope=scope), scope["method"], methods)
+        if refused is not None:
+            await refused(scope, receive, send)
             return
         try:
             visitor = await door.admit(scope, token)
@@ -293,17 +286,14 @@ class McpEndpoint:
 
 
 def _manager(
-    server: Server[Any], hosts: Sequence[str], origins: Sequence[str], talk: Talk | None = None
+    server: Server[Any], security: TransportSecuritySettings, *, has_sessions: bool = False
 ) -> StreamableHTTPSessionManager:
-    talk = talk or Talk()
-    return StreamableHTTPSessionManager(
+    return SessionManager(
         server,
-        event_store=talk.event_store() if talk.event_store else None,
-        json_response=not talk.has_sessions,
-        stateless=not talk.has_sessions,
-        security_settings=TransportSecuritySettings(
-            allowed_hosts=[*hosts, *(f"{host}:*" for host in hosts)], allowed_origins=list(origins)
-        ),
+        json_response=not has_sessions,
+        stateless=not has_sessions,
+        security_settings=security,
+        retry_interval=RETRY_MS,
         session_idle_timeout=SESSION_IDLE_S,
         max_request_body_size=MAX_REQUEST_BYTES,
         max_sessions=MAX_SESSIONS,
