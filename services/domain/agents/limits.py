@@ -28,6 +28,9 @@ def exceeding(agent: Agent, maker: Agent) -> list[str]:
         found.append("mcp_servers")
     if maker.tools is not None and (agent.tools is None or not set(agent.tools) <= set(maker.tools)):
         found.append("tools")
+    models = maker.allowed_models
+    if models is not None and (agent.allowed_models is None or not set(agent.allowed_models) <= set(models)):
+        found.append("allowed_models")
     allowed = read_rules(maker.egress)
     if not all(is_covered(rule, allowed) for rule in read_rules(agent.egress)):
         found.append("egress")

@@ -83,9 +83,12 @@ def record_event(
     return record_events(stream, [NewEvent(data, task_id, turn)])[0]
 
 
-def list_events(stream: str, *, after: int, limit: int) -> list[Event]:
+def list_events(stream: str, *, after: int, limit: int, types: Sequence[str] | None = None) -> list[Event]:
     """List a stream's events above a number, in order, within the tenant's transaction."""
-    return list(Event.objects.filter(stream=stream, seq__gt=after).order_by("seq")[:limit])
+    events = Event.objects.filter(stream=stream, seq__gt=after)
+    if types is not None:
+        events = events.filter(type__in=types)
+    return list(events.order_by("seq")[:limit])
 
 
 def get_heads(streams: Sequence[str]) -> dict[str, tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +21,20 @@ class EventPage:
     head: int
 
 
-def get_events_of_workspace(actor: Actor, workspace_id: uuid.UUID, *, after: int, limit: int) -> EventPage:
+def get_events_of_workspace(
+    actor: Actor,
+    workspace_id: uuid.UUID,
+    *,
+    after: int,
+    limit: int,
+    types: Sequence[str] | None = None,
+) -> EventPage:
     """Return a workspace's events above a number, within the tenant's transaction. Raises: WorkspaceMissing."""
     stream = get_workspace(actor, workspace_id).stream
     # The head first: an event that is added in between is then missing from neither answer, only from this page.
     oldest, head = get_heads([stream]).get(stream, (1, 0))
     return EventPage(
-        [to_envelope(event) for event in list_events(stream, after=after, limit=limit)], oldest, head
+        [to_envelope(event) for event in list_events(stream, after=after, limit=limit, types=types)],
+        oldest,
+        head,
     )

@@ -11,7 +11,7 @@ from datetime import timedelta
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import lock_agent, lock_own_agent
 from services.domain.agents.models import Agent
-from services.domain.errors import AgentArchived, Invalid, LeaseLost
+from services.domain.errors import AgentArchived, Invalid, LeaseLost, Limited, NotPermitted
 from services.domain.images.models import AgentImage, ImageStatus
 from services.domain.images.ordering import UNDER_WAY, note_image_changed, order_image
 from services.domain.images.packages import packages_of
@@ -23,6 +23,7 @@ from services.kit.clock import now
 BUILD_LEASE = timedelta(seconds=60)
 MAX_LOG_BYTES = 64 * 1024
 MAX_ATTEMPTS = 5
+MAX_REBUILDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,22 @@ def rebuild_image(actor: Actor, agent_id: uuid.UUID) -> AgentImage:
     """
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
-        agent = lock_own_agent(actor, agent_id)
-        if agent.archived_at is not None:
-            raise AgentArchived("The agent is archived.")
-        under_way = agent.images.filter(status__in=UNDER_WAY).order_by("-number").first()
-        image = under_way or order_image(agent, is_fresh=True)
-        if image is None:
-            raise Invalid("The agent has no packages.", fields={"packages": "none to build"})
-        return image
+        return _rebuild(lock_own_agent(actor, agent_id))
+
+
+def rebuild_own_image(actor: Actor) -> AgentImage:
+    """Build the packages of the agent at work anew, a few times an hour; one that is under way is returned.
+
+    Emits and queues what `order_image` does. Raises: as `rebuild_image`; NotPermitted for all but agents; Limited.
+    """
+    if actor.kind != "agent" or actor.agent_id is None:
+        raise NotPermitted("An agent at work rebuilds its own image so.")
+    with tenant_transaction(actor.org_id):
+        agent = lock_agent(actor.agent_id)
+        lately = agent.images.filter(created_at__gt=now() - timedelta(hours=1), is_fresh=True)
+        if lately.count() >= MAX_REBUILDS and not agent.images.filter(status__in=UNDER_WAY).exists():
+            raise Limited("The image was rebuilt too often.", retry_after_s=1_800, limit=MAX_REBUILDS)
+        return _rebuild(agent)
 
 
 def lease_image(
@@ -184,6 +193,16 @@ def recipe_hash(base_digest: str, packages: dict[str, list[str]]) -> str:
     """Return what two builds have in common that come to the same."""
     text = json.dumps([base_digest, packages_of(packages).model_dump()], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _rebuild(agent: Agent) -> AgentImage:
+    if agent.archived_at is not None:
+        raise AgentArchived("The agent is archived.")
+    under_way = agent.images.filter(status__in=UNDER_WAY).order_by("-number").first()
+    image = under_way or order_image(agent, is_fresh=True)
+    if image is None:
+        raise Invalid("The agent has no packages.", fields={"packages": "none to build"})
+    return image
 
 
 def _lock(image_id: uuid.UUID) -> AgentImage | None:

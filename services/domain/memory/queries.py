@@ -115,7 +115,7 @@ def search_memories(actor: Actor, agent_id: uuid.UUID, query: str, *, limit: int
     return _search(list_memories(actor, agent_id), query, limit)
 
 
-def search_all_memories(actor: Actor, agent_id: uuid.UUID, query: str, *, limit: int) -> list[Found]:
+def search_all_memories(actor: Actor, agent_id: uuid.UUID | None, query: str, *, limit: int) -> list[Found]:
     """Find what any agent remembers of the actor's user, for an agent that was granted this; with their agents.
 
     In the tenant's transaction. Raises: NotGranted.
@@ -125,7 +125,7 @@ def search_all_memories(actor: Actor, agent_id: uuid.UUID, query: str, *, limit:
         raise NotGranted(
             "No person started this work, so there are no other agents' notes. Use memory_search."
         )
-    if actor.kind == "agent" and not Agent.objects.filter(id=agent_id, reads_all_memories=True).exists():
+    if actor.kind == "agent" and not Agent.objects.filter(Q(id=agent_id), reads_all_memories=True).exists():
         raise NotGranted(
             "You may read your own notes only, with memory_search. The agent's owner can allow more, by its setting "
             "reads_all_memories."

@@ -81,7 +81,7 @@ def update_playbook(actor: Actor, playbook_id: uuid.UUID, changes: dict[str, Any
         playbook = _lock(actor, playbook_id)
         current = {name: getattr(playbook, name) for name in PlaybookFields.model_fields}
         _assign(actor, playbook, PlaybookFields.model_validate(current | changes))
-        if playbook.is_enabled:
+        if changes != {"is_enabled": False}:
             check_agents_playbook(actor, playbook)
         playbook.updated_at = now()
         playbook.save()

@@ -15,7 +15,7 @@ def next_run(cron: str, timezone: str, after: datetime) -> datetime:
 
     Raises: ScheduleInvalid for a schedule or zone that does not exist, or a schedule that is never due.
     """
-    zone = _zone(timezone)
+    zone = zone_of(timezone)
     if len(cron.split()) != 5:
         raise ScheduleInvalid("A schedule has five fields.", fields={"cron": "five fields are needed"})
     try:
@@ -25,7 +25,8 @@ def next_run(cron: str, timezone: str, after: datetime) -> datetime:
     return due.astimezone(UTC)
 
 
-def _zone(name: str) -> ZoneInfo:
+def zone_of(name: str) -> ZoneInfo:
+    """Return a time zone by its name. Raises: ScheduleInvalid."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The tools about tasks: submit, look, wait, cancel."""
+"""The tools about tasks: submit, look, wait, list, cancel."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import asyncio
 import time
 import uuid
 
-from services.domain.agents.models import Agent
-from services.domain.agents.queries import list_agents
-from services.domain.errors import AgentMissing, Conflict, NotPermitted
+from services.domain.errors import Conflict, NotPermitted
 from services.domain.tasks.models import FINAL, Task, TaskMode
-from services.domain.tasks.queries import get_task
+from services.domain.tasks.queries import get_task, list_tasks
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.mcp_gateway.callers import Caller
-from services.mcp_gateway.mcp_servers.platform.models import (
+from services.mcp_gateway.mcp_servers.platform.common import agent_id_of, page_of, to_microusd
+from services.mcp_gateway.mcp_servers.platform.task_models import (
     MAX_WAIT_S,
+    ListedTask,
     SubmitInput,
     Submitted,
     TaskInput,
+    TaskList,
+    TaskListInput,
     TaskState,
     WaitInput,
 )
@@ -31,12 +33,13 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 def _submit_now(caller: Caller, given: SubmitInput) -> Submitted:
     actor = caller.actor
     with tenant_transaction(actor.org_id):
-        agent_id = _agent_id(caller, given)
+        is_elsewhere = given.workspace_id is not None and given.agent is None
         order = TaskOrder(
-            agent_id=agent_id,
+            agent_id=None if is_elsewhere else agent_id_of(caller, given.agent),
             workspace_id=given.workspace_id,
             prompt=given.prompt,
             mode=TaskMode(given.mode),
+            max_budget_microusd=to_microusd(given.max_budget_usd),
         )
         task = submit_task(actor, order, source="agent" if caller.task_id else "mcp")
         return Submitted(
@@ -47,40 +50,30 @@ def _submit_now(caller: Caller, given: SubmitInput) -> Submitted:
         )
 
 
-def _agent_id(caller: Caller, given: SubmitInput) -> uuid.UUID | None:
-    if given.agent is None:
-        return caller.agent_id if given.workspace_id is None else None
-    agents = list_agents(caller.actor)
-    try:
-        found: list[Agent] = list(agents.filter(id=uuid.UUID(given.agent)))
-    except ValueError:
-        found = list(agents.filter(slug=given.agent)) or list(agents.filter(name__iexact=given.agent)[:2])
-    if len(found) != 1:
-        how_many = (
-            "several agents have this name; give the slug or id"
-            if found
-            else "agent_list shows those there are"
-        )
-        raise AgentMissing(f"No agent is meant for certain by {given.agent!r}: {how_many}.")
-    return found[0].id
-
-
 def _read_now(caller: Caller, task_id: uuid.UUID) -> Task:
     with tenant_transaction(caller.actor.org_id):
         return get_task(caller.actor, task_id)
 
 
 def _cancel_now(caller: Caller, task_id: uuid.UUID) -> TaskState:
-    actor = caller.actor
-    with tenant_transaction(actor.org_id):
-        task = get_task(actor, task_id)
-        is_own = actor.user_id is not None and task.user_id == actor.user_id
-        if not is_own and (caller.task_id is None or task.parent_id != caller.task_id):
-            raise NotPermitted(
-                "You may cancel tasks that you submitted, and those of the person you work for."
-            )
-    cancel_task(actor, task_id)
+    if task_id == caller.task_id:
+        raise Conflict("This is your own task: it ends when you answer, so do not cancel it.")
+    # An agent reaches nobody else's; a person's program might, as the person does in the dashboard.
+    if _read_now(caller, task_id).user_id != caller.actor.user_id:
+        raise NotPermitted("You may cancel the tasks of the person you work for.")
+    cancel_task(caller.actor, task_id)
     return TaskState.of(_read_now(caller, task_id))
+
+
+def _list_now(caller: Caller, given: TaskListInput) -> TaskList:
+    with tenant_transaction(caller.actor.org_id):
+        tasks = list_tasks(caller.actor)
+        if given.status is not None:
+            tasks = tasks.filter(status=given.status)
+        if given.workspace_id is not None:
+            tasks = tasks.filter(workspace_id=given.workspace_id)
+        rows, following = page_of(tasks, cursor=given.cursor, limit=given.limit)
+        return TaskList(tasks=[ListedTask.of(task) for task in rows], next=following)
 
 
 async def _submit(caller: Caller, given: SubmitInput) -> Submitted:
@@ -89,6 +82,10 @@ async def _submit(caller: Caller, given: SubmitInput) -> Submitted:
 
 async def _get(caller: Caller, given: TaskInput) -> TaskState:
     return TaskState.of(await run_in_thread(_read_now, caller, given.task_id))
+
+
+async def _list(caller: Caller, given: TaskListInput) -> TaskList:
+    return await run_in_thread(_list_now, caller, given)
 
 
 async def _cancel(caller: Caller, given: TaskInput) -> TaskState:
@@ -139,6 +136,14 @@ TASK_TOOLS = (
         TaskInput,
         TaskState,
         _get,
+        reads_only=True,
+    ),
+    Tool(
+        "task_list",
+        "List the tasks of the person you work for, the newest first; yours are among them.",
+        TaskListInput,
+        TaskList,
+        _list,
         reads_only=True,
     ),
     Tool(
