@@ -10,7 +10,7 @@ import ssl
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ import pytest
 from services.domain.egress.policy import Policy
 from services.domain.egress.refusals import Refusal
 from services.domain.egress.rules import EgressRule, Grant
+from services.domain.vault.brokered import Credential
 from services.mcp_gateway.egress.authority import Authority, AuthorityDoor, open_authority
+from services.mcp_gateway.egress.brokering import Vault
 from services.mcp_gateway.egress.desk import Limits
 from services.mcp_gateway.egress.outside import Outside, dial_by_tcp
 from services.mcp_gateway.egress.proxy import EgressProxy
@@ -36,6 +38,7 @@ class Origin:
     port: int = 0
     requests: list[bytes] = field(default_factory=list)
     body: bytes = b"hello from outside"
+    pieces: Callable[[bytes], Sequence[bytes]] | None = None
     extra: bytes = b""
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,11 +47,26 @@ class Origin:
             if b"transfer-encoding: chunked" in head.lower():
                 head += await reader.readuntil(b"0\r\n\r\n")
             self.requests.append(head)
+            if self.pieces is not None:
+                await self._answer_in_pieces(writer, self.pieces(head))
+                return
             writer.write(
                 b"HTTP/1.1 200 OK\r\nX-Origin: yes\r\nConnection: close\r\n" + self.extra
                 + b"Content-Length: %d\r\n\r\n" % len(self.body) + self.body
             )  # fmt: skip
             await writer.drain()
+        writer.close()
+
+    async def _answer_in_pieces(self, writer: asyncio.StreamWriter, pieces: Sequence[bytes]) -> None:
+        """Send each piece as a chunk of its own, in packets of their own."""
+        head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n" + self.extra
+        writer.write(head + b"\r\n")
+        for piece in pieces:
+            await writer.drain()
+            await asyncio.sleep(0)
+            writer.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
         writer.close()
 
 
@@ -92,6 +110,7 @@ class World:
     record: Callable[[Policy, Sequence[Refusal]], None] | None = None
     writers: list[asyncio.StreamWriter] = field(default_factory=list)
     sandbox_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    vault: Vault = field(default_factory=Vault)
 
     def __post_init__(self) -> None:
         # The world outside has an authority of its own; the proxy trusts it as it would trust the public ones.
@@ -108,13 +127,19 @@ class World:
             find_policy=self.find_policy or (lambda sandbox_id: self.policy),
             record=self.record or (lambda policy, refusals: self.recorded.append(list(refusals))),
             note=lambda *traffic: self.noted.append(traffic),
+            vault=self.vault,
         )
 
     def allow(self, *entries: str | dict[str, Any]) -> None:
         """Set what the agent may reach."""
         assert self.policy is not None
         mine = self.policy
-        self.policy = Policy(mine.org_id, mine.workspace_id, mine.agent_id, mine.task_id, rules(*entries))
+        self.policy = replace(mine, rules=rules(*entries))
+
+    def hold(self, *credentials: Credential) -> None:
+        """Set what the task holds placeholders of."""
+        assert self.policy is not None
+        self.policy = replace(self.policy, credentials=credentials)
 
     @property
     def reasons(self) -> list[str]:

@@ -12,6 +12,7 @@ from services.domain.plane.models import HOLDS_SLOT, Sandbox
 from services.domain.plane.queries import find_sandbox
 from services.domain.tasks.models import ACTIVE, Task
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.brokered import Credential, list_credentials
 from services.domain.workspaces.models import Workspace
 from services.kit.clock import now
 
@@ -27,10 +28,19 @@ class Policy:
     agent_id: uuid.UUID
     task_id: uuid.UUID | None
     rules: tuple[EgressRule, ...]
+    credentials: tuple[Credential, ...] = ()
 
     def find_grant(self, host: str, port: int) -> Grant | None:
         """Return what is allowed at a host and port; None for nothing."""
         return find_grant(self.rules, host, port)
+
+    def is_looked_into(self, host: str, port: int) -> bool:
+        """Say whether TLS to a host is ended at the proxy: for its methods, or because a credential is bound to it."""
+        grant = self.find_grant(host, port)
+        has_methods = grant is not None and grant.methods is not None
+        return has_methods or any(
+            binding.is_at(host, port) for credential in self.credentials for binding in credential.bindings
+        )
 
 
 def all_tenants_find_policy(sandbox_id: uuid.UUID) -> Policy | None:
@@ -53,7 +63,8 @@ def all_tenants_find_policy(sandbox_id: uuid.UUID) -> Policy | None:
             *read_rules(workspace.agent.egress),
             *(EgressSubject.model_validate(subject).rule for subject in subjects),
         ]
-        return Policy(sandbox.org_id, workspace.id, workspace.agent_id, task_id, tuple(rules))
+        credentials = list_credentials(task_id) if task_id else ()
+        return Policy(sandbox.org_id, workspace.id, workspace.agent_id, task_id, tuple(rules), credentials)
 
 
 def _task_at_work(sandbox: Sandbox) -> uuid.UUID | None:

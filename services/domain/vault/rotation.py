@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Model
 
+from services.domain.approvals.models import HeldCall
 from services.domain.chats.models import Link
 from services.domain.integrations.models import Integration, IntegrationAuthorization
 from services.domain.llm.models import CallLog, LlmKey
@@ -23,6 +24,7 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (CallLog, "sealed", "key_id"),
     (Integration, "sealed", "key_id"),
     (IntegrationAuthorization, "sealed", "key_id"),
+    (HeldCall, "sealed_arguments", "key_id"),
 )
 """Every sealed column: its model, its name, and the column that names its key."""
 

@@ -14,6 +14,7 @@ from services.domain.egress.policy import Policy
 from services.domain.egress.refusals import HOST_REFUSED, METHOD_REFUSED, Refusal
 from services.domain.egress.rules import Grant
 from services.kit.addresses import find_address, is_public
+from services.mcp_gateway.egress.brokering import Broker, Vault
 from services.mcp_gateway.egress.failures import (
     ADDRESS_REFUSED,
     NOT_AT_WORK,
@@ -22,6 +23,7 @@ from services.mcp_gateway.egress.failures import (
     TOO_MUCH,
     Refused,
 )
+from services.mcp_gateway.egress.injection import PLACEHOLDER, Headers
 from services.mcp_gateway.egress.outside import Outside
 from services.mcp_gateway.egress.streams import CountedStream, Stream
 from services.mcp_gateway.egress.traffic import Traffic
@@ -53,6 +55,8 @@ class Limits:
     connection_s: float = 3600.0
     sent_bytes: int = 4 * 1024**3
     received_bytes: int = 32 * 1024**3
+    hold_s: float = 60.0
+    look_s: float = 1.0
 
 
 @dataclass(eq=False)
@@ -95,8 +99,10 @@ class Desk:
         find_policy: FindPolicy,
         record: RecordRefusals,
         has_room: Callable[[], bool],
+        vault: Vault,
     ) -> None:
         self.limits = limits
+        self.broker = Broker(vault, hold_s=limits.hold_s, look_s=limits.look_s)
         self.open: set[Open] = set()
         self._sandbox_id = sandbox_id
         self._outside = outside
@@ -150,6 +156,20 @@ class Desk:
             raise Refused(METHOD_REFUSED)
         return grant
 
+    async def policy_for(self, headers: Headers, target: bytes) -> Policy:
+        """Return the policy by which a request was just allowed. Raises: Refused when nobody is at work any more.
+
+        A placeholder that it does not know may be one of a turn that has just begun: it is read again then.
+        """
+        policy = await self._policy(time.monotonic() - FRESH_S)
+        known = {credential.placeholder.encode() for credential in policy.credentials} if policy else set()
+        texts = [target, *(value for _, value in headers)]
+        if any(found not in known for text in texts for found in PLACEHOLDER.findall(text)):
+            policy = await self._policy(time.monotonic())
+        if policy is None:
+            raise Refused(NOT_AT_WORK)
+        return policy
+
     async def connect(self, host: str, port: int) -> Stream:
         """Connect to a host that is allowed; what passes is counted. Raises: Refused."""
         async with self._dialling:
@@ -177,6 +197,7 @@ class Desk:
                     policy is None or policy.find_grant(*entered.place) is None
                 ):
                     entered.serving.cancel()
+        await self.broker.write_down()
         over, self._over = self._over, []
         for work in over:
             await self._tell_rest(work, time.monotonic())
@@ -187,6 +208,7 @@ class Desk:
         """End all connections, and tell what was not told yet."""
         for entered in list(self.open):
             entered.serving.cancel()
+        await self.broker.write_down()
         for work in [*self._over, *([self._work] if self._work else [])]:
             await self._tell_rest(work, time.monotonic())
 

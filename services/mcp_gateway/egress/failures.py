@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.domain.egress.refusals import HOST_REFUSED, METHOD_REFUSED
+from services.domain.vault.brokered import ASKED, DENIED, REVOKED
 
 NOT_AT_WORK = "not_at_work"
 MALFORMED = "malformed"
@@ -17,8 +18,19 @@ NAME_DIFFERS = "tls_name_differs"
 NAME_HIDDEN = "tls_name_encrypted"
 TOO_MANY = "too_many_connections"
 TOO_MUCH = "too_many_bytes"
+CREDENTIAL_ELSEWHERE = "credential_not_bound_here"
+CREDENTIAL_PATH = "credential_path_refused"
+CREDENTIAL_NEEDS_TLS = "credential_needs_tls"
+CREDENTIAL_ENCODED = "credential_answer_encoded"
 
-_STATUS = {MALFORMED: 400, NAME_UNKNOWN: 502, UNREACHABLE: 502, UPSTREAM_BROKE: 502, TOO_MANY: 429}
+_STATUS = {
+    CREDENTIAL_ENCODED: 502,
+    MALFORMED: 400,
+    NAME_UNKNOWN: 502,
+    UNREACHABLE: 502,
+    UPSTREAM_BROKE: 502,
+    TOO_MANY: 429,
+}
 _WORDS = {
     HOST_REFUSED: "This host is not on the agent's list. Its people see that it was asked for, and can allow it.",
     METHOD_REFUSED: "This method is not allowed at this host. Its people see that it was asked for, and can allow it.",
@@ -35,12 +47,21 @@ _WORDS = {
     NAME_HIDDEN: "The TLS hello hides its host (encrypted client hello).",
     TOO_MANY: "Too many connections at once.",
     TOO_MUCH: "This task has sent or received more than it may.",
+    CREDENTIAL_ELSEWHERE: "The placeholder of a credential stands where that credential is not to go: another host, "
+    "method, header or parameter. Its people bind it on the page of secrets.",
+    CREDENTIAL_PATH: "The placeholder of a credential goes with a path that it is not bound to, or that can be read "
+    "in two ways.",
+    CREDENTIAL_NEEDS_TLS: "A credential goes over https only.",
+    CREDENTIAL_ENCODED: "The host's answer is compressed though it was asked not to be: it cannot be looked through.",
+    REVOKED: "This credential was taken away from the agent, or has expired.",
+    ASKED: "Somebody has to allow the use of this credential, and was asked. Try again after a while.",
+    DENIED: "The use of this credential was denied.",
 }
 # What an owner wants to know of: somebody tried what is not allowed. A host that is down is the agent's own matter.
 TOLD = frozenset(
     {
         HOST_REFUSED, METHOD_REFUSED, ADDRESS_REFUSED, HOST_HEADER, NOT_TLS, NAME_MISSING, NAME_DIFFERS,
-        NAME_HIDDEN, TOO_MUCH,
+        NAME_HIDDEN, TOO_MUCH, CREDENTIAL_ELSEWHERE, CREDENTIAL_PATH, CREDENTIAL_NEEDS_TLS, REVOKED, DENIED,
     }
 )  # fmt: skip
 

@@ -10,11 +10,20 @@ import asyncio
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import h11
 
 from services.kit.addresses import HostInvalid, normalise_host
-from services.mcp_gateway.egress.failures import HOST_HEADER, MALFORMED, UPSTREAM_BROKE, Refused
+from services.mcp_gateway.egress.failures import (
+    CREDENTIAL_ENCODED,
+    HOST_HEADER,
+    MALFORMED,
+    UPSTREAM_BROKE,
+    Refused,
+)
+from services.mcp_gateway.egress.injection import Headers
+from services.mcp_gateway.egress.scrub import Scrubber
 from services.mcp_gateway.egress.streams import Stream
 
 MAX_HEAD_BYTES = 32 * 1024
@@ -28,7 +37,6 @@ _OF_ONE_HOP = frozenset(
 )  # fmt: skip
 _NEVER_NAMED_AWAY = frozenset({b"content-length"})
 
-Headers = list[tuple[bytes, bytes]]
 FromClient = h11.Request | h11.Data | h11.EndOfMessage | h11.ConnectionClosed
 
 
@@ -140,19 +148,27 @@ class ClientSide:
         return self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
 
 
-async def forward(
-    client: ClientSide, request: h11.Request, stream: Stream, path: bytes, authority: str
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What goes to the host in place of what the agent said, and what is blotted out of the answer."""
+
+    target: bytes = field(repr=False)
+    authority: str
+    headers: Headers = field(repr=False)
+    scrubber: Scrubber | None = None
+
+
+async def forward(client: ClientSide, request: h11.Request, stream: Stream, out: Outgoing) -> None:
     """Send a request to the host, and its answer back. Raises: Refused when the host does not keep to HTTP."""
     upstream = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD_BYTES)
     headers = [
-        (b"host", authority.encode()), *_passed_on(request.headers), *_framing(request), (b"connection", b"close"),
+        (b"host", out.authority.encode()), *out.headers, *_framing(request), (b"connection", b"close"),
     ]  # fmt: skip
-    head = h11.Request(method=request.method, target=path, headers=headers)
+    head = h11.Request(method=request.method, target=out.target, headers=headers)
     await stream.write(upstream.send(head) or b"")
     sending = asyncio.create_task(_send_body(client, upstream, stream))
     try:
-        await _send_answer(client, upstream, stream)
+        await _send_answer(client, upstream, stream, out.scrubber)
     except (h11.RemoteProtocolError, OSError) as error:
         raise Refused(UPSTREAM_BROKE) from error
     finally:
@@ -177,26 +193,38 @@ async def _send_body(client: ClientSide, upstream: h11.Connection, stream: Strea
             stream.close()
 
 
-async def _send_answer(client: ClientSide, upstream: h11.Connection, stream: Stream) -> None:
+async def _send_answer(
+    client: ClientSide, upstream: h11.Connection, stream: Stream, scrubber: Scrubber | None
+) -> None:
     while True:
         event = upstream.next_event()
         if event is h11.NEED_DATA:
             upstream.receive_data(await stream.read())
         elif isinstance(event, h11.Response):
-            headers = _passed_on(event.headers)
-            await client.send(
-                h11.Response(status_code=event.status_code, headers=headers, reason=event.reason)
-            )
+            await client.send(_answer_head(event, scrubber))
         elif isinstance(event, h11.Data):
-            await client.send(h11.Data(data=bytes(event.data)))
+            data = bytes(event.data)
+            await client.send(h11.Data(data=scrubber.feed(data) if scrubber else data))
         elif isinstance(event, h11.EndOfMessage):
+            if scrubber and (rest := scrubber.end()):
+                await client.send(h11.Data(data=rest))
             await client.send(h11.EndOfMessage())
             return
         elif isinstance(event, h11.ConnectionClosed):
             raise Refused(UPSTREAM_BROKE)
 
 
-def _passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def _answer_head(event: h11.Response, scrubber: Scrubber | None) -> h11.Response:
+    headers, reason = passed_on(event.headers), event.reason
+    if scrubber:
+        encodings = {value.strip().lower() for name, value in headers if name == b"content-encoding"}
+        if encodings - {b"", b"identity"}:
+            raise Refused(CREDENTIAL_ENCODED)
+        headers, reason = scrubber.clean_headers(headers), scrubber.clean(bytes(reason))
+    return h11.Response(status_code=event.status_code, headers=headers, reason=reason)
+
+
+def passed_on(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Return the headers that are for the other end, without those of one hop and those named as such."""
     given = list(headers)
     named = {

@@ -19,6 +19,7 @@ from services.domain.metering.actions import note_network
 from services.domain.plane.paths import EGRESS_SOCKET_NAME
 from services.kit.environment import Environment
 from services.mcp_gateway.egress.authority import AuthorityDoor, door_of_this_process
+from services.mcp_gateway.egress.brokering import Vault
 from services.mcp_gateway.egress.desk import Desk, FindPolicy, Limits, RecordRefusals
 from services.mcp_gateway.egress.failures import Refused
 from services.mcp_gateway.egress.outside import Outside
@@ -46,6 +47,7 @@ class EgressProxy:
         find_policy: FindPolicy = all_tenants_find_policy,
         record: RecordRefusals = record_refusals,
         note: NoteNetwork = note_network,
+        vault: Vault | None = None,
     ) -> None:
         self.authority = authority
         self._outside = outside
@@ -53,6 +55,7 @@ class EgressProxy:
         self._find_policy = find_policy
         self._record = record
         self._note = note
+        self._vault = vault or Vault()
         self._traffic = Traffic()
         # A connection takes two files; half of all are left to the links, however many sandboxes want out.
         most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -83,6 +86,7 @@ class EgressProxy:
             find_policy=self._find_policy,
             record=self._record,
             has_room=lambda: self.open_connections < self._most_open,
+            vault=self._vault,
         )
         path = folder / EGRESS_SOCKET_NAME
         path.unlink(missing_ok=True)

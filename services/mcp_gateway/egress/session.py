@@ -22,10 +22,12 @@ from services.mcp_gateway.egress.failures import (
 )
 from services.mcp_gateway.egress.http import (
     ClientSide,
+    Outgoing,
     check_host_header,
     forward,
     parse_absolute,
     parse_authority,
+    passed_on,
 )
 from services.mcp_gateway.egress.streams import Stream, StreamFrom, TlsStream, join
 from services.mcp_gateway.egress.tls_hello import NotTls, read_hello
@@ -95,10 +97,18 @@ class Session:
             check_host_header(request, host, port, default_port)
             await self._desk.find_grant(host, port, method)
             self._note_place(place)
+            headers = passed_on(request.headers)
+            policy = await self._desk.policy_for(headers, path)
+            broker = self._desk.broker
+            plan = broker.plan(policy, place, method, headers, path, is_tls=is_tls)
+            await broker.wait(plan)
+            # The value is opened last: for a host that is there, and has shown who it is.
             upstream = await self._dial(place, is_tls=is_tls)
+            filled = await broker.fill(policy, plan, headers, path)
             name = f"[{host}]" if ":" in host else host
             authority = name if port == default_port else f"{name}:{port}"
-            await forward(client, request, upstream, path, authority)
+            out = Outgoing(filled.target, authority, filled.headers, filled.scrubber)
+            await forward(client, request, upstream, out)
         except Refused as refused:
             await self._desk.note_refusal(host, port, method, refused.reason)
             await client.refuse(refused)
@@ -117,9 +127,9 @@ class Session:
         is_accepted = False
         try:
             check_host_header(request, host, port, port)
-            grant = await self._desk.find_grant(host, port)
+            await self._desk.find_grant(host, port)
             self._note_place((host, port))
-            if grant.methods is None:
+            if not (await self._desk.policy_for([], b"")).is_looked_into(host, port):
                 upstream = await self._desk.connect(host, port)
             tunnel = StreamFrom(await client.accept_tunnel(), client.stream)
             is_accepted = True
