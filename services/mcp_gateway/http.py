@@ -20,11 +20,13 @@ from services.mcp_gateway.llm.openai import OpenaiProxy
 from services.mcp_gateway.llm.proxy import ModelProxy
 from services.mcp_gateway.llm.reservations import Reservations
 from services.mcp_gateway.llm.vendor import Vendor
-from services.mcp_gateway.mcp_servers import chat, gmail, memory, notify, platform
+from services.mcp_gateway.mcp_servers import chat, github, gmail, memory, notify, platform
 from services.mcp_gateway.mcp_servers.transport import METADATA_PATH, McpEndpoint
 from services.mcp_gateway.upstreams.endpoint import UpstreamEndpoint
 
-TOOL_SERVERS = (memory.SERVER, notify.SERVER, chat.SERVER, platform.SERVER, gmail.SERVER)
+TOOL_SERVERS = (
+    memory.SERVER, notify.SERVER, chat.SERVER, platform.SERVER, gmail.SERVER, github.SERVER,
+)  # fmt: skip
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 

@@ -26,6 +26,7 @@ _MCP_SERVERS = {
     "notify": "Notify: sends a notice to people",
     "chat": "Chat: writes to its destinations, and asks questions",
     "platform": "Platform: submits tasks to other agents and waits for them",
+    "github": "GitHub: issues and pull requests of a connected account",
     "gmail": "Gmail: reads, labels and sends mail of a connected account",
 }
 
