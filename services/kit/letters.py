@@ -8,9 +8,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
 
-_ADDRESS = re.compile(
-    r"(?:[^<>@,;:\"\\\x00-\x1f\x7f]{1,120} )?<?[^\s<>@,;:\"\\\x00-\x1f]{1,64}@[^\s<>@,;:\"\\\x00-\x1f]{1,190}>?"
-)
+_PLAIN = r"[^\s<>@,;:\"\\\x00-\x1f\x7f]{1,64}@[^\s<>@,;:\"\\\x00-\x1f\x7f]{1,190}"
+_ADDRESS = re.compile(rf"{_PLAIN}|(?:[^<>@,;:\"\\\x00-\x1f\x7f]{{1,120}} )?<{_PLAIN}>")
 _REFERENCE = re.compile(r"<[^<>\s]{1,500}>")
 _MAX_REFERENCES = 20
 
@@ -31,7 +30,7 @@ class Letter:
 
 def is_address(text: str) -> bool:
     """Say whether a text is one mail address, plain or behind a name: nothing that could begin another header."""
-    return _ADDRESS.fullmatch(text) is not None and text.count("<") == text.count(">")
+    return _ADDRESS.fullmatch(text) is not None
 
 
 def find_references(header: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from services.domain.errors import AccountRefused
 from services.domain.ports.accounts import AccountSettings
 
 READ_S = 30.0
+MAX_THREAD = 100
 _AT_ONCE = 8
 _SHOWN = ("From", "To", "Cc", "Subject", "Date", "Message-ID", "References", "Reply-To")
 
@@ -76,13 +77,16 @@ class GmailClient:
     async def message(self, message_id: str) -> MailMessage:
         """Return a whole message."""
         path = f"/messages/{quote(message_id, safe='')}"
-        return read_message(await self._ask("GET", path, params={"format": "full"}))
+        found = await self._ask("GET", path, params={"format": "full"})
+        # Off the loop: a long HTML mail takes a while to read.
+        return await asyncio.to_thread(read_message, found)
 
     async def thread(self, thread_id: str) -> list[MailMessage]:
-        """Return the messages of a thread, the oldest first."""
+        """Return the messages of a thread, the oldest first; at most the last hundred."""
         path = f"/threads/{quote(thread_id, safe='')}"
         found = await self._ask("GET", path, params={"format": "full"})
-        return [read_message(resource) for resource in found.get("messages") or ()]
+        resources = list(found.get("messages") or ())[-MAX_THREAD:]
+        return [await asyncio.to_thread(read_message, resource) for resource in resources]
 
     async def labels(self) -> list[Label]:
         """Return all labels."""
