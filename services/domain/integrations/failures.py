@@ -24,6 +24,6 @@ def as_account_errors() -> Iterator[None]:
     except UpstreamUnauthorised as error:
         raise AccountUnauthorised(error.message) from error
     except (UpstreamAway, UpstreamSlow) as error:
-        raise AccountAway(error.message) from error
+        raise AccountAway(error.message, retry_after_s=15) from error
     except UpstreamRefused as error:
         raise AccountRefused(error.message) from error

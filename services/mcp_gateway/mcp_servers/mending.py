@@ -20,6 +20,7 @@ _HINTS: dict[type[SlipwayError], str] = {
     errors.ScheduleInvalid: "A cron has five fields, such as `30 7 * * 1-5`, a zone a name such as Europe/Berlin.",
     errors.NobodyToNotify: "Put what you have to say into your answer.",
     errors.BudgetExceeded: "Finish with what you have; only a person can raise the budget.",
+    errors.AccountRefused: "If the reason says how, correct the call; else say in your answer what went wrong.",
     errors.Missing: "Check the id or the name: the tools that list show what there is.",
     errors.Conflict: "Look at the thing again before you go on; the same call would fail again.",
     errors.NotPermitted: "Only a person can allow this: say in your answer what you need.",
@@ -34,6 +35,12 @@ _SAY_IT_THEMSELVES = (
     errors.MemoryFull,
     errors.NotGranted,
     errors.LoopStopped,
+    errors.AccountNotConnected,
+    errors.AccountMissing,
+    errors.AccountAmbiguous,
+    errors.AccountNotGranted,
+    errors.AccountUnauthorised,
+    errors.AccountThrottled,
 )
 
 

@@ -46,7 +46,7 @@ def failure_of(answer: httpx2.Response) -> SlipwayError:
             "The repository has no such issue, pull request, branch or file, or it cannot be seen."
         )
     if status >= 500:
-        return AccountAway("GitHub cannot answer now. Try again in a minute.")
+        return AccountAway("GitHub cannot answer now.", retry_after_s=30)
     return AccountRefused(f"GitHub refuses the request: {words}")
 
 
@@ -70,7 +70,7 @@ def failure_of_token(answer: httpx2.Response, repository: str, permissions: dict
             "where the app is installed."
         )
     if status >= 500:
-        return AccountAway("GitHub cannot answer now. Try again in a minute.")
+        return AccountAway("GitHub cannot answer now.", retry_after_s=30)
     return AccountRefused(f"GitHub gives no token: {words_of(answer)}")
 
 

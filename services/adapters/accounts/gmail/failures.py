@@ -41,7 +41,7 @@ def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
     if status == 404:
         return ItemMissing("The mailbox has no such message, thread, draft or label. Take ids from a search.")
     if status >= 500:
-        return AccountAway("Gmail cannot answer now. Try again in a minute.")
+        return AccountAway("Gmail cannot answer now.", retry_after_s=30)
     return AccountRefused(f"Gmail refuses the request: {words}")
 
 
