@@ -345,7 +345,7 @@ class NotTheDecider(NotPermitted):
 class CallDenied(NotPermitted):
     """A rule of the organisation, or a person, denied a tool call."""
 
-    code = "call_denied"
+    code = "denied"
 
 
 class AgentNotOwned(NotPermitted):

@@ -13,6 +13,7 @@ from services.adapters.upstreams.network import Network
 from services.kit.environment import environment
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.caller_cache import listening
+from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.limits import LIMITS
 from services.mcp_gateway.llm.admission import RulesKept
 from services.mcp_gateway.llm.anthropic import AnthropicProxy
@@ -21,6 +22,7 @@ from services.mcp_gateway.llm.proxy import ModelProxy
 from services.mcp_gateway.llm.reservations import Reservations
 from services.mcp_gateway.llm.vendor import Vendor
 from services.mcp_gateway.mcp_servers import chat, github, gmail, memory, notify, platform
+from services.mcp_gateway.mcp_servers.holding import OwnTools
 from services.mcp_gateway.mcp_servers.transport import METADATA_PATH, McpEndpoint
 from services.mcp_gateway.upstreams.endpoint import UpstreamEndpoint
 
@@ -40,6 +42,10 @@ class AgentHttp:
         self._endpoints = [*(McpEndpoint.of(server) for server in TOOL_SERVERS), self._all, *more]
         network = Network(internal_hosts=environment().internal_hosts())
         self._upstreams = UpstreamEndpoint(network)
+        own = OwnTools(TOOL_SERVERS)
+        for server in TOOL_SERVERS:
+            DESK.serve(own, server.name)
+        DESK.serve(self._upstreams)
         # One count of open calls for both: a task is as greedy as all its calls together.
         reservations, rules = Reservations(), RulesKept()
         self._model_servers = ModelServers(network)
@@ -76,6 +82,8 @@ class AgentHttp:
                 await stack.enter_async_context(endpoint.run())
             await stack.enter_async_context(self._upstreams.run())
             await stack.enter_async_context(self._model_servers)
+            # Last, because it calls what all the others serve.
+            await stack.enter_async_context(DESK.run())
             yield
 
 

@@ -78,6 +78,12 @@ class Watch:
         self.result_bytes = _size_of(result)
         return result
 
+    def held(self, result: CallToolResult) -> CallToolResult:
+        """Note a call that was held; what was allowed and made is on record by itself."""
+        self.own(result)
+        self.code = self.code or "held"
+        return result
+
     def theirs(self, result: CallToolResult) -> CallToolResult:
         """Note a result that another party made."""
         self.code = "tool_error" if result.is_error else ""

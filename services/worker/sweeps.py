@@ -9,7 +9,11 @@ from datetime import timedelta
 
 from django.db import connections, transaction
 
-from services.domain.approvals.actions import all_tenants_expire_approvals
+from services.domain.approvals.actions import (
+    all_tenants_close_calls_of_ended_tasks,
+    all_tenants_expire_approvals,
+)
+from services.domain.approvals.held import all_tenants_forget_held_calls, all_tenants_lose_held_calls
 from services.domain.calls.records import all_tenants_forget_calls
 from services.domain.chats.outbound import all_tenants_due_batches, all_tenants_typing_tasks
 from services.domain.errors import SlipwayError
@@ -33,6 +37,7 @@ from services.domain.tasks.dispatch import (
     renew_start,
 )
 from services.domain.tasks.tokens import all_tenants_forget_old_tokens
+from services.domain.tasks.waiting import all_tenants_wake_unseen
 from services.domain.vault.keeping import all_tenants_forget_old_versions, all_tenants_notice_expiring
 from services.kit.environment import environment
 from services.worker.dead_letters import drain_dead_letters
@@ -69,6 +74,7 @@ def sweep_tasks() -> None:
     """End or restart tasks that nobody is looking after any more, and wake the dispatcher if anything waits."""
     for stuck in all_tenants_lost_starts():
         _restart(stuck)
+    all_tenants_wake_unseen()
     for stuck in all_tenants_overdue(grace=RUNNER_GRACE):
         expire_task(stuck.org_id, stuck.task_id)
     for stuck in all_tenants_deaf_to_cancel(grace=RUNNER_GRACE):
@@ -114,6 +120,9 @@ def sweep_records() -> None:
     all_tenants_expire_approvals()
     all_tenants_notice_expiring()
     all_tenants_forget_old_versions()
+    all_tenants_close_calls_of_ended_tasks()
+    all_tenants_lose_held_calls()
+    all_tenants_forget_held_calls()
     all_tenants_forget_meters()
     drain_dead_letters()
 

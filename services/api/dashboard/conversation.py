@@ -174,6 +174,8 @@ def _apply(turn: Turn, event: Event) -> None:
             turn.status, turn.started_at = "running", event.at
         case "task.waiting":
             turn.status = "waiting"
+        case "task.resumed":
+            turn.status = "running"
         case "message.created":
             turn.items.append(Message(str(found.get("role")), str(found.get("text", "")), event.at))
         case "tool.called":

@@ -15,6 +15,7 @@ from services.domain.approvals.deciders import add_yes, list_good_votes, refuse_
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalScope, ApprovalStatus, ApprovalVote
 from services.domain.approvals.rules import Terms
+from services.domain.approvals.subjects import TOOL_CALL
 from services.domain.approvals.telling import tell_agreed, tell_decided, tell_requested
 from services.domain.errors import ApprovalClosed, ApprovalMissing, NotPermitted
 from services.domain.tasks.models import Task
@@ -64,8 +65,10 @@ def request_approval(question: Question) -> Approval | None:
         subject_key=question.key, status__in=(ApprovalStatus.PENDING, ApprovalStatus.DENIED)
     ).order_by("-id")
     found = asked.first()
-    if found is not None:
+    if found is not None and not _is_late(found):
         return found
+    if found is not None:
+        _expire(found.id)
     if same.filter(status=ApprovalStatus.PENDING).count() >= MAX_PENDING:
         return None
     approval = _made(question)
@@ -140,14 +143,20 @@ def all_tenants_expire_approvals() -> int:
     expired = 0
     for org_id, approval_id in late.values_list("org_id", "id")[:_EXPIRE_AT_ONCE]:
         with tenant_transaction(org_id):
-            pending = Approval.objects.select_for_update().filter(
-                id=approval_id, status=ApprovalStatus.PENDING
-            )
-            approval = pending.first()
-            if approval is not None:
-                close_locked_approval(approval, ApprovalStatus.EXPIRED)
-                expired += 1
+            expired += _expire(approval_id)
     return expired
+
+
+def all_tenants_close_calls_of_ended_tasks() -> int:
+    """Close the questions about calls whose task has ended; returns how many. Emits: ApprovalDecided."""
+    moot = Approval.objects.using("operator").filter(
+        status=ApprovalStatus.PENDING, kind=TOOL_CALL, task__finished_at__isnull=False
+    )
+    closed = 0
+    for org_id, approval_id in moot.values_list("org_id", "id")[:_EXPIRE_AT_ONCE]:
+        with tenant_transaction(org_id):
+            closed += _expire(approval_id)
+    return closed
 
 
 def close_locked_approval(
@@ -163,6 +172,18 @@ def close_locked_approval(
     approval.decided_by_id, approval.decided_at = user_id, now()
     approval.save(update_fields=["status", "scope", "decided_by", "decided_at"])
     tell_decided(approval, agreed_by)
+
+
+def _is_late(approval: Approval) -> bool:
+    return approval.status == ApprovalStatus.PENDING and approval.expires_at <= now()
+
+
+def _expire(approval_id: uuid.UUID) -> bool:
+    pending = Approval.objects.select_for_update().filter(id=approval_id, status=ApprovalStatus.PENDING)
+    approval = pending.first()
+    if approval is not None:
+        close_locked_approval(approval, ApprovalStatus.EXPIRED)
+    return approval is not None
 
 
 def _allow(actor: Actor, approval: Approval, scope: ApprovalScope) -> None:

@@ -27,6 +27,23 @@ class TaskStarted(EventData):
     task_id: str
 
 
+class TaskWaiting(EventData):
+    """The turn does nothing but wait for a person; its clock stands still. `approval_id` names what it waits for."""
+
+    type: ClassVar[str] = "task.waiting"
+    task_id: str
+    reason: Literal["approval", "question"]
+    approval_id: str | None = None
+
+
+class TaskResumed(EventData):
+    """The turn goes on; `waited_ms` is how long it has waited in all."""
+
+    type: ClassVar[str] = "task.resumed"
+    task_id: str
+    waited_ms: int
+
+
 class TaskFinished(EventData):
     type: ClassVar[str] = "task.finished"
     task_id: str

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from django.db.models import Sum
 
+from services.domain.approvals.ending import close_calls_of
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import TaskFinished, TurnDone
 from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, SettleSandbox, enqueue
@@ -52,6 +53,7 @@ def finish_locked_task(task: Task, outcome: Outcome) -> bool:
     task.cost_microusd = sums["cost"] or 0
     task.save()
     revoke_tokens(task)
+    close_calls_of(task)
     record_events(f"workspace:{task.workspace_id}", [*_events(task, outcome), *settle_messages(task)])
     if task.sandbox_id is None:
         enqueue(DispatchTask())

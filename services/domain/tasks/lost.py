@@ -39,7 +39,8 @@ def settle_lost_task(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUI
         revoke_tokens(task)
         task.status = TaskStatus.QUEUED
         task.sandbox_id = task.lease_token = task.lease_until = None
-        task.started_at = task.deadline_at = None
+        task.started_at = task.deadline_at = task.waiting_seen_at = None
+        task.waited_ms = 0
         task.save()
         queued = TaskQueued(task_id=str(task.id), agent_id=str(task.agent_id), source=task.source)
         record_event(f"workspace:{task.workspace_id}", queued, task_id=task.id, turn=task.turn)

@@ -38,6 +38,8 @@ class Task(TenantModel):
 
     `lease_token` fences whoever starts it: an action guarded by a token that is not the row's own changes nothing.
     `sandbox_id` names the sandbox at work on it; events of any other sandbox are dropped. Money is in micro-dollars.
+    `waited_ms` is how long it waited for people, which does not count towards its timeout; `waiting_seen_at` is when
+    somebody last saw it wait.
     """
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="tasks")
@@ -63,6 +65,8 @@ class Task(TenantModel):
     sandbox_id = models.UUIDField(null=True)
     started_at = models.DateTimeField(null=True)
     deadline_at = models.DateTimeField(null=True)
+    waiting_seen_at = models.DateTimeField(null=True)
+    waited_ms = models.BigIntegerField(default=0)
     cancel_requested_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from services.domain.errors import SlipwayError
 from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.holding.desk import Prepared
+from services.mcp_gateway.holding.masking import masked
 from services.mcp_gateway.limits import Rate
 from services.mcp_gateway.mcp_servers.mending import hint_for
 
@@ -62,6 +65,8 @@ class Tool(Generic[InputT]):
     rate: Rate | None = None
     """How often one task may call it; None for what the installation's settings say of every tool."""
     open_world: bool = False
+    default_hold: bool = False
+    """It sends, deletes or pays outside: where no rule of the organisation speaks, a person must allow each call."""
 
     def listing(self) -> ToolListing:
         """Return the tool as `tools/list` shows it."""
@@ -76,6 +81,21 @@ class Tool(Generic[InputT]):
                 open_world_hint=self.open_world,
             ),
         )
+
+    def prepare(self, arguments: dict[str, Any]) -> Prepared | None:
+        """Return a call as rules judge it and people see it; None when the arguments are wrong."""
+        try:
+            given = self.input.model_validate(arguments)
+        except ValidationError:
+            return None
+        schema = self.input.model_json_schema()
+        shown = masked(given.model_dump(mode="json", exclude_none=True), schema)
+        return Prepared(given.model_dump(mode="json"), shown, self.fingerprint)
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a hash of what the tool says that it is."""
+        return hashlib.sha256(self.listing().model_dump_json().encode()).hexdigest()
 
     async def call(self, caller: Caller, arguments: dict[str, Any]) -> CallToolResult:
         """Run the tool. Whatever goes wrong becomes a result that says so: `<code>: <message>`."""

@@ -33,6 +33,7 @@ from services.kit.clock import now
 from services.kit.environment import environment
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import Caller, authenticate, bearer_token
+from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.mcp_servers.bodies import peek
 from services.mcp_gateway.mcp_servers.door import (
     Door,
@@ -43,6 +44,7 @@ from services.mcp_gateway.mcp_servers.door import (
     refusal_of,
     turned_away,
 )
+from services.mcp_gateway.mcp_servers.holding import as_asked
 from services.mcp_gateway.mcp_servers.resuming import RETRY_MS, SessionManager
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolServer
 from services.mcp_gateway.watch import Who, flooded, too_many, watched, who_of
@@ -278,7 +280,15 @@ class McpEndpoint:
                 scope[_CALLER] if visitor is None else visitor.caller(PEOPLE_SERVERS[server.name])
             )
             refusal = await watch.admitted(tool.rate)
-            return watch.own(refusal or await tool.call(caller, params.arguments or {}))
+            if refusal is not None:
+                return watch.own(refusal)
+            arguments = params.arguments or {}
+            if visitor is None:
+                # The rules are about agents: a person's own program does what that person does.
+                instead = await DESK.instead_of(caller.task, as_asked(server.name, tool, arguments))
+                if instead is not None:
+                    return watch.held(instead)
+            return watch.own(await tool.call(caller, arguments))
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
         found = self._tools.get(name)

@@ -46,6 +46,7 @@ from services.domain.upstreams.models import UpstreamServer
 from services.domain.upstreams.tools import tool_states
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import authenticate, bearer_token
+from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.mcp_servers.bodies import peek
 from services.mcp_gateway.mcp_servers.transport import (
     HOSTS,
@@ -57,6 +58,7 @@ from services.mcp_gateway.mcp_servers.transport import (
 )
 from services.mcp_gateway.threads import run_in_thread
 from services.mcp_gateway.upstreams.directory import Listings, find_server, note_failure
+from services.mcp_gateway.upstreams.holding import as_asked, target_of
 from services.mcp_gateway.upstreams.sessions import SessionKey, Sessions, ToolCall
 from services.mcp_gateway.watch import UNKNOWN, Watch, too_many, watched, who_of
 
@@ -216,14 +218,24 @@ class UpstreamEndpoint:
             calls[0].cancel()
 
     async def _run(
-        self, use: Use, params: CallToolRequestParams, on_progress: OnProgress, watch: Watch
+        self,
+        use: Use,
+        params: CallToolRequestParams,
+        on_progress: OnProgress,
+        watch: Watch,
+        *,
+        is_allowed: bool = False,
     ) -> CallToolResult:
         server = use.server
         try:
             server = await self._listings.current(server)
             self._refuse_unserved(server, params.name, watch)
-            if (refusal := await watch.admitted()) is not None:
-                return watch.own(refusal)
+            if not is_allowed:
+                if (refusal := await watch.admitted()) is not None:
+                    return watch.own(refusal)
+                asked = as_asked(server, params.name, params.arguments or {})
+                if (instead := await DESK.instead_of(use.task, asked, on_progress)) is not None:
+                    return watch.held(instead)
             wanted = ToolCall(params.name, params.arguments or {}, float(server.timeout_s), on_progress)
             key = SessionKey(use.task.id, server.id, server.updated_at)
             result = await self._sessions.call(key, lambda: self._open(server), wanted)
@@ -233,6 +245,20 @@ class UpstreamEndpoint:
             return watch.own(_failed(_words(error, server.name)), error.code)
         checked = _checked(result)
         return watch.theirs(checked) if checked.is_error == result.is_error else watch.own(checked)
+
+    async def find_target(self, task: Task, server: str, tool: str) -> str:
+        """Return a hash of what a tool is and where, for a call that was held; empty when it is not served."""
+        found = await find_server(task, server)
+        return target_of(found, tool) if found is not None else ""
+
+    async def run_held(self, task: Task, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+        """Make a call that a person allowed."""
+        found = await find_server(task, server)
+        if found is None:
+            return _failed("mcp_server_not_found: There is no such MCP server any more.")
+        params = CallToolRequestParams(name=tool, arguments=arguments)
+        with watched(who_of(task), CallKind.UPSTREAM, server, {}) as watch:
+            return await self._run(Use(task, found), params, _unheard, watch, is_allowed=True)
 
     def _open(self, server: UpstreamServer) -> Any:
         return connect(
@@ -285,6 +311,10 @@ def _throttled(context: ServerRequestContext[Any]) -> OnProgress:
             await context.session.report_progress(progress, total, text)
 
     return report
+
+
+async def _unheard(progress: float, total: float | None, message: str | None) -> None:
+    """Take progress of a call that nobody listens to any more."""
 
 
 def _checked(result: CallToolResult) -> CallToolResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.mcp_gateway.mcp_servers.platform.agents import AGENT_TOOLS
+from services.mcp_gateway.mcp_servers.platform.approvals import APPROVAL_TOOLS
 from services.mcp_gateway.mcp_servers.platform.asking import ASKING_TOOLS
 from services.mcp_gateway.mcp_servers.platform.memories import MEMORY_TOOLS
 from services.mcp_gateway.mcp_servers.platform.playbook_tools import PLAYBOOK_TOOLS
@@ -18,5 +19,13 @@ SERVER = ToolServer(
         "at the same time: submit several before you wait for the first. Have work done later with schedule_task. You "
         "see the work of the person you work for, and nobody else's."
     ),
-    tools=(*TASK_TOOLS, *WORKSPACE_TOOLS, *PLAYBOOK_TOOLS, *AGENT_TOOLS, *ASKING_TOOLS, *MEMORY_TOOLS),
+    tools=(
+        *TASK_TOOLS,
+        *WORKSPACE_TOOLS,
+        *PLAYBOOK_TOOLS,
+        *AGENT_TOOLS,
+        *ASKING_TOOLS,
+        *MEMORY_TOOLS,
+        *APPROVAL_TOOLS,
+    ),
 )
