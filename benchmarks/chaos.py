@@ -20,7 +20,7 @@ from tests.stack.own_engine import OwnEngine
 from tests.stack.running import RunningStack, until
 
 TASKS = int(os.environ.get("BENCH_CHAOS_TASKS", "1000"))
-WORKSPACES = 40
+WARM = 2
 KILL_EVERY_S = 4.0
 ENGINE_AWAY_S = 1.5
 VICTIMS = ("worker", "gateway", "relay", "runner", "runner", "engine")
@@ -115,7 +115,7 @@ def run() -> list[Row]:
     """Submit all, kill meanwhile, wait for all ends, delete all workspaces, and count what is still there."""
     with (
         engine_to_kill() as engine,
-        running_stack(driver="docker", slots=8, warm_min=1, warm_max=2) as stack,
+        running_stack(driver="docker", slots=8, warm_min=1, warm_max=WARM) as stack,
     ):
         stack.run("true")
         saboteur, started = Saboteur(stack, engine), time.perf_counter()
@@ -138,7 +138,7 @@ def run() -> list[Row]:
             left.total,
             "",
             "kept warm, at most",
-            2 * 3,
+            4 * WARM,
             str(left),
         ),
     ]
@@ -149,7 +149,8 @@ def _wait_for_few(stack: RunningStack) -> Leftovers:
 
     def settled() -> Leftovers | None:
         left = find_leftovers(stack)
-        return left if left.containers <= 2 and left.volumes <= 2 and left.networks == 0 else None
+        is_few = max(left.containers, left.volumes, left.mounts, left.sockets) <= WARM and left.networks == 0
+        return left if is_few else None
 
     found: Leftovers = until(settled, within_s=240, what="what is left is the warm pool")
     return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -12,9 +13,11 @@ from django.db import connections
 
 from services.domain.errors import EngineAway, SlipwayError
 from services.domain.plane.models import HOLDS_SLOT, Sandbox, SandboxState
+from services.domain.plane.paths import list_socket_dirs
 from services.domain.plane.queries import (
     find_sandbox,
     list_at_tasks,
+    list_holding_slot,
     list_served,
     list_to_pause,
     list_to_stop,
@@ -59,6 +62,7 @@ def check_sandboxes() -> None:
         examine(sandbox.id)
     _remove_astray(host)
     _remove_unknown(reports)
+    _remove_stray_sockets(reports)
     _remove_of_deleted_workspaces(rows)
 
 
@@ -168,6 +172,15 @@ def _remove_unknown(reports: dict[UUID, SandboxReport]) -> None:
         if row is None or row.state_at + ORPHAN_GRACE < now():
             log.warning("removing a sandbox that nobody holds: %s", sandbox_id)
             remove_evicted(row) if row is not None else remove_container(sandbox_id)
+
+
+def _remove_stray_sockets(reports: Mapping[UUID, SandboxReport]) -> None:
+    """Remove the socket folders of sandboxes that are neither in a row nor in the engine: of starts that failed."""
+    edge = now() - ORPHAN_GRACE
+    old = list_socket_dirs(environment().run_dir, made_before=edge)
+    held = list_holding_slot(old)
+    for sandbox_id in old.keys() - held - reports.keys() - IN_HAND:
+        shutil.rmtree(old[sandbox_id], ignore_errors=True)
 
 
 def _remove_of_deleted_workspaces(rows: list[Sandbox]) -> None:

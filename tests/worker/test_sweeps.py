@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from datetime import timedelta
 from pathlib import Path
@@ -12,13 +13,16 @@ from services.domain.outbox.jobs import DispatchTask, SettleSandbox, StopSandbox
 from services.domain.plane.actions import change_state, take_sandbox
 from services.domain.plane.hosts import register_host
 from services.domain.plane.models import Host, Sandbox, SandboxState, Volume
+from services.domain.plane.paths import socket_dir
 from services.domain.ports.sandbox import SandboxStatus
 from services.domain.tasks.dispatch import fail_task
 from services.domain.tasks.models import Task, TaskStatus
 from services.domain.tasks.submit import cancel_task
 from services.domain.workspaces.actions import delete_workspace
 from services.kit.clock import now
+from services.kit.environment import environment
 from services.worker import sweeps
+from services.worker.health import check_sandboxes
 from services.worker.jobs import dispatching, sandboxes
 from tests.domain.cast import Runner, fresh, submit, wanted
 from tests.worker.engines import aged, dispatched, wanted_by
@@ -57,6 +61,25 @@ def test_an_engine_that_is_away_delays_the_task(acme, engine):
     assert fresh(task).status == TaskStatus.QUEUED
     assert seen.jobs[-1].not_before > now()
     assert Sandbox.objects.get().state == SandboxState.FAILED
+
+
+def test_the_socket_folder_of_a_start_that_failed_is_removed_and_no_other(acme, engine):
+    engine.failure = EngineAway("No engine.")
+    submit(acme)
+    dispatching.dispatch_task(DispatchTask())
+    failed = Sandbox.objects.get()
+    engine.failure = None
+    dispatching._rest.note_answer()
+    _, live = dispatched(acme)
+    folders = {row.id: socket_dir(environment().run_dir, row.id) for row in (failed, live)}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    check_sandboxes()
+    assert folders[failed.id].is_dir()
+    for folder in folders.values():
+        os.utime(folder, (0, 0))
+    check_sandboxes()
+    assert [folder.is_dir() for folder in folders.values()] == [False, True]
 
 
 def test_a_settled_sandbox_waits_idle_for_the_next_turn(acme, engine):
