@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from conftest import recorded
 from services.domain.errors import NotPermitted
@@ -16,7 +23,8 @@ from services.domain.oauth.resources import resource_url
 from services.domain.oauth.sweeping import all_tenants_sweep_oauth
 from services.kit.clock import now
 from services.kit.environment import environment
-from tests.dashboard.conftest import Person, at_browser
+from tests.api.client import Api
+from tests.dashboard.conftest import Person, assert_clean, at_browser
 from tests.fakes.oauth_client import (
     CALLBACK,
     CHALLENGE,
@@ -29,6 +37,7 @@ from tests.fakes.oauth_client import (
     trade,
     wish_of,
 )
+from tests.fakes.serving import LocalServer
 
 
 @pytest.fixture
@@ -378,8 +387,6 @@ def test_a_client_of_one_organisation_is_unknown_to_another(acme, globex, person
 
 
 def test_the_sweep_removes_what_is_dead_and_nothing_else(acme):
-    from datetime import timedelta
-
     client, issued = authorized(acme.owner)
     unused = register("Never used")
     assert all_tenants_sweep_oauth() == 0
@@ -391,3 +398,110 @@ def test_the_sweep_removes_what_is_dead_and_nothing_else(acme):
     AuthorizationCode.objects.using("operator").update(expires_at=now() - timedelta(days=2))
     all_tenants_sweep_oauth()
     assert not ConnectedApp.objects.using("operator").exists()
+
+
+@pytest.fixture
+def document(monkeypatch) -> Iterator[dict[str, Any]]:
+    """Serve a client's document on loopback, which the operator allows; `url` is where it is."""
+    monkeypatch.setattr(environment(), "upstream_internal_hosts", "127.0.0.1")
+    served: dict[str, Any] = {"asked": 0}
+
+    async def answer(request: Request) -> Response:
+        served["asked"] += 1
+        return served.get("answer") or JSONResponse(served["document"])
+
+    with LocalServer(Starlette(routes=[Route("/client.json", answer)])) as server:
+        served["url"] = f"{server.url}/client.json"
+        served["document"] = {
+            "client_id": served["url"],
+            "client_name": "Described",
+            "redirect_uris": [CALLBACK],
+            "token_endpoint_auth_method": "none",
+        }
+        yield served
+
+
+def test_a_client_is_known_by_its_document_which_is_fetched_once_an_hour(person, document):
+    given = {**wish_of(register()), "client_id": document["url"]}
+    shown = person.get(page_of(given)).content.decode()
+    assert "It is described at <b>127.0.0.1</b>." in shown
+    back = consent(person, given)
+    assert document["asked"] == 1
+    client = OAuthClient.objects.using("operator").get(client_id=document["url"])
+    assert trade(client, answer_in(back.headers["Location"])["code"]).status_code == 200
+    OAuthClient.objects.using("operator").filter(id=client.id).update(checked_at=now() - timedelta(hours=2))
+    document["document"]["redirect_uris"] = ["https://elsewhere.example/cb"]
+    assert person.get(page_of(given)).status_code == 400
+    assert document["asked"] == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"client_id": "https://other.example/client.json"}, {"redirect_uris": ["javascript:alert(1)"]},
+        {"token_endpoint_auth_method": "client_secret_post"}, {"client_name": "x" * 70_000}, {"redirect_uris": []},
+    ],
+)  # fmt: skip
+def test_a_document_that_is_not_what_it_must_be_makes_no_client(person, document, change):
+    document["document"] |= change
+    assert person.get(page_of({**wish_of(register()), "client_id": document["url"]})).status_code == 400
+    assert not OAuthClient.objects.using("operator").filter(kind="document").exists()
+
+
+def test_documents_are_fetched_only_for_people_and_never_inside(acme, person, document, monkeypatch):
+    given = {**wish_of(register()), "client_id": document["url"]}
+    assert Client().get(page_of(given)).status_code == 302
+    document["answer"] = RedirectResponse("https://elsewhere.example/client.json")
+    assert person.get(page_of(given)).status_code == 400
+    asked = document["asked"]
+    monkeypatch.setattr(environment(), "upstream_internal_hosts", "")
+    for address in (
+        document["url"],
+        "https://127.0.0.1/c.json",
+        "https://169.254.169.254/latest",
+        "https://[::1]/c",
+    ):
+        assert person.get(page_of({**given, "client_id": address})).status_code == 400
+    assert document["asked"] == asked
+
+
+def test_people_disconnect_their_own_programs_and_admins_anybodys(acme, person):
+    client, issued = authorized(acme.owner)
+    _, bobs = authorized(acme.people["bob"])
+    bob = at_browser(acme, "bob")
+    own = {app.user_id: app for app in ConnectedApp.objects.using("operator").all()}
+    hers, his = own[acme.owner.user_id], own[acme.users["bob"].pk]
+    assert bob.post(f"/settings/connected-apps/{hers.id}/disconnect").status_code == 404
+    assert str(hers.id) not in bob.get("/settings/connected-apps").content.decode()
+    listed = person.get("/settings/connected-apps").content.decode()
+    assert str(hers.id) in listed
+    assert str(his.id) in listed
+    assert person.post(f"/settings/connected-apps/{hers.id}/disconnect").status_code == 302
+    assert refresh(client, issued.refresh_token).json()["error"] == "invalid_grant"
+    api = Api(acme.tokens["bob"])
+    assert [app["id"] for app in api.get("/v1/connected_apps").body["items"]] == [str(his.id)]
+    assert api.delete(f"/v1/connected_apps/{his.id}").status == 204
+    assert api.delete(f"/v1/connected_apps/{his.id}").status == 404
+    assert bobs.access_token not in str(own)
+
+
+def test_only_an_admin_gives_the_organisation_a_client(acme):
+    body = {"name": "Ours", "redirect_uris": ["https://ours.example/cb"], "is_confidential": True}
+    assert Api(acme.tokens["bob"]).post("/v1/oauth_clients", body).status == 403
+    made = Api(acme.token).post("/v1/oauth_clients", body).body
+    assert made["client_secret"].startswith("sws_")
+    listed = Api(acme.token).get("/v1/oauth_clients")
+    assert made["client_secret"].encode() not in listed.raw
+    assert Api(acme.token).delete(f"/v1/oauth_clients/{made['id']}").status == 204
+    assert (
+        Api(acme.token).post("/v1/oauth_clients", body | {"redirect_uris": ["http://x.example"]}).status
+        == 400
+    )
+
+
+def test_the_consent_page_lets_its_form_lead_to_the_program_and_nowhere_else(person):
+    answer = person.get(page_of(wish_of(register())))
+    assert "form-action 'self' http://127.0.0.1:4711;" in answer.headers["Content-Security-Policy"]
+    assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
+    assert "no-store" in answer.headers["Cache-Control"]
+    assert_clean(answer.content.decode())

@@ -34,7 +34,7 @@ def gateway_url() -> str:
 
 def gateway_host() -> str:
     """Return the Host header that people's programs send to the gateway."""
-    return urlsplit(gateway_url()).netloc
+    return urlsplit(gateway_url()).netloc.lower()
 
 
 def resource_url(server: str | None) -> str:

@@ -59,9 +59,9 @@ PEOPLE_SERVERS: Mapping[str, PeopleServer] = {
         PeopleServer(
             "platform",
             "Platform",
-            "Your agents, their tasks and their workspaces.",
-            frozenset({"tasks:read", "workspaces:read", "agents:read"}),
-            frozenset({"tasks:write"}),
+            "Your agents, their tasks, workspaces and playbooks.",
+            frozenset({"tasks:read", "workspaces:read", "agents:read", "playbooks:read"}),
+            frozenset({"tasks:write", "workspaces:write", "agents:write", "playbooks:write"}),
         ),
     )
 }

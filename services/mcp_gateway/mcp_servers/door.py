@@ -131,7 +131,7 @@ class Door:
 
 def is_public_host(headers: Headers) -> bool:
     """Say whether a request came to the gateway's public name."""
-    return headers.get("host", "") == gateway_host()
+    return headers.get("host", "").lower() == gateway_host()
 
 
 def called_tool(body: bytes) -> str | None:

@@ -351,7 +351,7 @@ def _request_of(context: ServerRequestContext[Any]) -> Request:
 def is_own_host(host: str) -> bool:
     """Say whether a Host header names the gateway."""
     name, _, port = host.partition(":")
-    return (name in HOSTS and (not port or port.isdigit())) or host == gateway_host()
+    return (name in HOSTS and (not port or port.isdigit())) or host.lower() == gateway_host()
 
 
 def base_url(scope: Scope) -> str:
