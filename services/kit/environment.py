@@ -86,6 +86,7 @@ class Environment(BaseSettings):
     telegram_api_base: str = Field(default="https://api.telegram.org", validation_alias="TELEGRAM_API_BASE")
     slack_api_base: str = Field(default="https://slack.com/api/", validation_alias="SLACK_API_BASE")
 
+    teller_api_base: str = Field(default="https://api.teller.io", validation_alias="TELLER_API_BASE")
     gmail_api_base: str = Field(default="https://gmail.googleapis.com", validation_alias="GMAIL_API_BASE")
     google_accounts_base: str = Field(
         default="https://accounts.google.com", validation_alias="GOOGLE_ACCOUNTS_BASE"
@@ -141,6 +142,7 @@ class Environment(BaseSettings):
             "GOOGLE_ACCOUNTS_BASE": self.google_accounts_base,
             "GOOGLE_OAUTH_BASE": self.google_oauth_base,
             "GITHUB_API_BASE": self.github_api_base,
+            "TELLER_API_BASE": self.teller_api_base,
         }
 
     def oauth_apps(self) -> dict[str, tuple[str, SecretStr | None]]:

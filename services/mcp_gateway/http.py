@@ -21,14 +21,20 @@ from services.mcp_gateway.llm.openai import OpenaiProxy
 from services.mcp_gateway.llm.proxy import ModelProxy
 from services.mcp_gateway.llm.reservations import Reservations
 from services.mcp_gateway.llm.vendor import Vendor
-from services.mcp_gateway.mcp_servers import chat, github, gmail, memory, notify, platform
+from services.mcp_gateway.mcp_servers import chat, github, gmail, memory, notify, platform, teller
 from services.mcp_gateway.mcp_servers.holding import OwnTools
 from services.mcp_gateway.mcp_servers.transport import METADATA_PATH, McpEndpoint
 from services.mcp_gateway.upstreams.endpoint import UpstreamEndpoint
 
 TOOL_SERVERS = (
-    memory.SERVER, notify.SERVER, chat.SERVER, platform.SERVER, gmail.SERVER, github.SERVER,
-)  # fmt: skip
+    memory.SERVER,
+    notify.SERVER,
+    chat.SERVER,
+    platform.SERVER,
+    gmail.SERVER,
+    github.SERVER,
+    teller.SERVER,
+)
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 

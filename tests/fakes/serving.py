@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 class LocalServer:
     """One app on one loopback port, served from a thread between `start` and `stop`."""
 
-    def __init__(self, app: ASGIApp, port: int = 0, *, lifespan: Literal["on", "off"] = "off") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        port: int = 0,
+        *,
+        lifespan: Literal["on", "off"] = "off",
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
         # asyncio sets this only on sockets that it made; without it each answer waits 40 ms for an acknowledgement.
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -31,7 +39,9 @@ class LocalServer:
             log_level="critical",
             access_log=False,
             timeout_graceful_shutdown=1,
+            ssl_context_factory=None if tls is None else lambda *_: tls,
         )
+        self._scheme = "http" if tls is None else "https"
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
             target=self._server.run, kwargs={"sockets": [self._socket]}, name=f"fake:{self.port}", daemon=True
@@ -40,7 +50,7 @@ class LocalServer:
     @property
     def url(self) -> str:
         """The server's address, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._scheme}://127.0.0.1:{self.port}"
 
     def start(self) -> Self:
         """Start to serve; the socket listens already, so that callers need not wait."""

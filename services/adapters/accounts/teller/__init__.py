@@ -1,0 +1,1 @@
+"""Bank accounts through Teller, read only."""
