@@ -21,7 +21,7 @@ from services.mcp_gateway.llm.openai import OpenaiProxy
 from services.mcp_gateway.llm.proxy import ModelProxy
 from services.mcp_gateway.llm.reservations import Reservations
 from services.mcp_gateway.llm.vendor import Vendor
-from services.mcp_gateway.mcp_servers import chat, github, gmail, memory, notify, platform, teller
+from services.mcp_gateway.mcp_servers import chat, github, gmail, mail, memory, notify, platform, teller
 from services.mcp_gateway.mcp_servers.holding import OwnTools
 from services.mcp_gateway.mcp_servers.transport import METADATA_PATH, McpEndpoint
 from services.mcp_gateway.upstreams.endpoint import UpstreamEndpoint
@@ -33,6 +33,7 @@ TOOL_SERVERS = (
     platform.SERVER,
     gmail.SERVER,
     github.SERVER,
+    mail.SERVER,
     teller.SERVER,
 )
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

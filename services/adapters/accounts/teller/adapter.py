@@ -43,15 +43,21 @@ class TellerCredentials(AccountCredentials):
         max_length=20_000,
         title="Client certificate",
         description="PEM, from Teller's dashboard.",
+        json_schema_extra={"is_long": True},
     )
     private_key: SecretStr | None = Field(
-        default=None, max_length=20_000, title="Its private key", description="PEM, without a passphrase."
+        default=None,
+        max_length=20_000,
+        title="Its private key",
+        description="PEM, without a passphrase.",
+        json_schema_extra={"is_long": True},
     )
     access_tokens: SecretStr | None = Field(
         default=None,
         max_length=4_000,
         title="Access tokens",
         description="One for each enrolled bank, separated by spaces or lines.",
+        json_schema_extra={"is_long": True},
     )
 
     @property

@@ -28,6 +28,7 @@ _MCP_SERVERS = {
     "platform": "Platform: submits tasks to other agents and waits for them",
     "github": "GitHub: issues and pull requests of a connected account",
     "gmail": "Gmail: reads, labels and sends mail of a connected account",
+    "mail": "Mail: reads, drafts and sends mail of a connected IMAP account",
     "teller": "Teller: reads bank accounts, balances and transactions of a connected account",
 }
 

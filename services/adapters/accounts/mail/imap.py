@@ -1,0 +1,216 @@
+"""One conversation with an IMAP server, over a socket that was opened to a checked address. Blocking.
+
+Source: RFC 3501 (IMAP4rev1), RFC 6154 (special-use folders), RFC 4315 (APPENDUID)
+"""
+
+from __future__ import annotations
+
+import imaplib
+import re
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from typing import Any
+
+from services.adapters.accounts.mail.messages import Mail, read_headers, read_mail
+from services.adapters.accounts.mail.names import Folder, encode_folder, imap_date, quote, read_listed
+from services.domain.errors import AccountAway, AccountRefused, AccountUnauthorised, Invalid, ItemMissing
+
+MAX_MAIL_BYTES = 4 * 1024**2
+MAX_ANSWER_BYTES = MAX_MAIL_BYTES + 1024**2
+_HEADERS = "FROM TO CC SUBJECT DATE MESSAGE-ID REFERENCES REPLY-TO"
+_UID = re.compile(rb"\bUID (\d+)")
+_SIZE = re.compile(rb"\bRFC822\.SIZE (\d+)")
+_FLAGS = re.compile(rb"\bFLAGS \(([^)]*)\)")
+_APPENDED = re.compile(rb"APPENDUID \d+ (\d+)")
+
+
+class _Connection(imaplib.IMAP4):
+    """The library's client on a socket that is open already, with answers of a bounded size."""
+
+    def __init__(self, host: str, opened: socket.socket) -> None:
+        self._opened = opened
+        super().__init__(host)
+
+    def _create_socket(self, timeout: float | None) -> socket.socket:
+        return self._opened
+
+    def read(self, size: int) -> bytes:
+        """Read a literal. Raises: IMAP4.abort for one that nobody asked for."""
+        if size > MAX_ANSWER_BYTES:
+            raise self.abort(f"a literal of {size} bytes")
+        return super().read(size)
+
+
+class Mailbox:
+    """A mailbox that is signed in to. Its calls raise the errors of accounts."""
+
+    def __init__(self, connection: imaplib.IMAP4) -> None:
+        self._connection = connection
+
+    @classmethod
+    def sign_in(
+        cls, host: str, opened: socket.socket, user: str, password: str, starttls: ssl.SSLContext | None
+    ) -> Mailbox:
+        """Sign in. Raises: AccountUnauthorised, AccountAway."""
+        try:
+            connection = _Connection(host, opened)
+        except (imaplib.IMAP4.error, OSError) as error:
+            raise AccountAway("The mail server does not speak IMAP with us.") from error
+        try:
+            if starttls is not None:
+                connection.starttls(starttls)
+            if "AUTH=PLAIN" in connection.capabilities:
+                connection.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
+            else:
+                connection.login(quote(user), password)
+        except (imaplib.IMAP4.abort, OSError) as error:
+            connection.shutdown()
+            raise AccountAway("The mail server broke off, or its certificate is wrong.") from error
+        except (imaplib.IMAP4.error, UnicodeError) as error:
+            connection.shutdown()
+            raise AccountUnauthorised("The mail server does not take the user name and password.") from error
+        return cls(connection)
+
+    def close(self) -> None:
+        """Sign out; a server that is gone already is well."""
+        try:
+            self._connection.logout()
+        except (imaplib.IMAP4.error, OSError):
+            self._connection.shutdown()
+
+    def folders(self) -> list[Folder]:
+        """Return all folders."""
+        lines = self._ask(self._connection.list)
+        return [folder for line in lines if isinstance(line, bytes) and (folder := read_listed(line))]
+
+    def search(
+        self,
+        folder: str,
+        *,
+        texts: dict[str, str],
+        is_unseen: bool,
+        since: date | None,
+        limit: int,
+    ) -> tuple[list[Mail], int]:
+        """Return the newest mails that match, headers only, and how many match in all.
+
+        `texts` are IMAP's keys (TEXT, FROM, SUBJECT). Raises: Invalid when two texts are not ASCII.
+        """
+        self._select(folder, is_readonly=True)
+        criteria = ["UNSEEN"] if is_unseen else []
+        if since is not None:
+            criteria += ["SINCE", imap_date(since)]
+        foreign = [key for key, text in texts.items() if not text.isascii()]
+        if len(foreign) > 1:
+            raise Invalid(
+                "Only one of the texts may hold letters beyond ASCII.", fields={foreign[1]: "ASCII"}
+            )
+        for key, text in texts.items():
+            if key not in foreign:
+                criteria += [key, quote(text)]
+        prefix: list[str] = []
+        if foreign:
+            quote(texts[foreign[0]])  # which refuses line breaks
+            prefix = ["CHARSET", "UTF-8"]
+            criteria.append(foreign[0])
+            self._connection.literal = texts[foreign[0]].encode()  # type: ignore[attr-defined]
+        found = self._ask(lambda: self._connection.uid("SEARCH", *prefix, *(criteria or ["ALL"])))
+        uids = sorted((int(uid) for line in found if line for uid in line.split()), reverse=True)
+        return self._heads(uids[:limit]), len(uids)
+
+    def mail(self, folder: str, uid: int) -> Mail:
+        """Return a whole mail, up to MAX_MAIL_BYTES of it; it stays unread. Raises: ItemMissing."""
+        self._select(folder, is_readonly=True)
+        wanted = f"(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{MAX_MAIL_BYTES}>)"
+        for facts, content in self._fetch(str(uid), wanted):
+            return read_mail(content, uid=uid, flags=_flags(facts), size_bytes=_number(_SIZE, facts))
+        raise ItemMissing("The folder has no such mail. Take uids from mail_search.")
+
+    def head(self, folder: str, uid: int) -> Mail:
+        """Return a mail's headers. Raises: ItemMissing."""
+        self._select(folder, is_readonly=True)
+        for mail in self._heads([uid]):
+            return mail
+        raise ItemMissing("The folder has no such mail. Take uids from mail_search.")
+
+    def mark(self, folder: str, uid: int, *, add: Sequence[str], remove: Sequence[str]) -> tuple[str, ...]:
+        """Set and take flags; returns those that the mail has then. Raises: ItemMissing."""
+        self._select(folder, is_readonly=False)
+        for sign, flags in (("+", add), ("-", remove)):
+            if flags:
+                words = f"({' '.join(flags)})"
+                self._ask(
+                    lambda sign=sign, words=words: self._connection.uid(
+                        "STORE", str(uid), f"{sign}FLAGS", words
+                    )
+                )
+        for facts, _ in self._fetch(str(uid), "(UID FLAGS BODY.PEEK[HEADER.FIELDS (DATE)])"):
+            return _flags(facts)
+        raise ItemMissing("The folder has no such mail. Take uids from mail_search.")
+
+    def keep(self, use: str, mime: bytes, flags: str) -> tuple[str, int | None]:
+        """Put a mail into the folder of a special use; returns the folder, and the mail's uid where it is told.
+
+        Raises: ItemMissing when there is no such folder.
+        """
+        found = next((each for each in self.folders() if each.use == use), None)
+        if found is None:
+            raise ItemMissing(f"The mailbox has no folder that is marked as {use}.")
+        moment = imaplib.Time2Internaldate(datetime.now().astimezone())
+        name = quote(encode_folder(found.name))
+        answer = self._ask(lambda: self._connection.append(name, flags, moment, mime))
+        match = next((match for line in answer if line and (match := _APPENDED.search(line))), None)
+        return found.name, int(match[1]) if match else None
+
+    # --- the conversation ------------------------------------------------------------------------------
+
+    def _select(self, folder: str, *, is_readonly: bool) -> None:
+        name = quote(encode_folder(folder))
+        try:
+            self._ask(lambda: self._connection.select(name, readonly=is_readonly))
+        except AccountRefused as error:
+            raise ItemMissing("The mailbox has no such folder. Take names from mail_list_folders.") from error
+
+    def _heads(self, uids: Sequence[int]) -> list[Mail]:
+        if not uids:
+            return []
+        wanted = f"(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({_HEADERS})])"
+        found = [
+            Mail(_number(_UID, facts), _flags(facts), _number(_SIZE, facts), read_headers(content))
+            for facts, content in self._fetch(",".join(map(str, uids)), wanted)
+        ]
+        return sorted(found, key=lambda mail: mail.uid, reverse=True)
+
+    def _fetch(self, uids: str, wanted: str) -> list[tuple[bytes, bytes]]:
+        """Return the facts and the content of each mail; facts may stand before and behind the content."""
+        answer = self._ask(lambda: self._connection.uid("FETCH", uids, wanted))
+        found: list[tuple[bytes, bytes]] = []
+        for part in answer:
+            if isinstance(part, tuple):
+                found.append((part[0], part[1]))
+            elif part and found:
+                found[-1] = (found[-1][0] + b" " + part, found[-1][1])
+        return found
+
+    def _ask(self, call: Callable[[], tuple[str, list[Any]]]) -> list[Any]:
+        try:
+            status, answer = call()
+        except (imaplib.IMAP4.abort, OSError) as error:
+            raise AccountAway("The mail server broke off, or was silent for too long.") from error
+        except imaplib.IMAP4.error as error:
+            raise AccountRefused("The mail server did not take the command.") from error
+        if status != "OK":
+            raise AccountRefused("The mail server refuses this.")
+        return answer
+
+
+def _number(pattern: re.Pattern[bytes], facts: bytes) -> int:
+    match = pattern.search(facts)
+    return int(match[1]) if match else 0
+
+
+def _flags(facts: bytes) -> tuple[str, ...]:
+    match = _FLAGS.search(facts)
+    return tuple(flag.decode("ascii", "replace") for flag in match[1].split()) if match else ()

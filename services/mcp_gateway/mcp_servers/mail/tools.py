@@ -1,0 +1,178 @@
+"""The mail tools: each one conversation with a mail server, in the mailbox that is granted to the agent."""
+
+from __future__ import annotations
+
+import dataclasses
+from email.utils import getaddresses
+
+from services.adapters.accounts.mail.client import MailClient
+from services.domain.errors import AccountDenied, Invalid
+from services.kit.letters import Letter, find_references, is_address, reply_subject, write_letter
+from services.mcp_gateway.accounts import open_account
+from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.limits import Rate
+from services.mcp_gateway.mcp_servers.mail.models import (
+    AccountInput,
+    Drafted,
+    FolderOutput,
+    FoldersOutput,
+    Head,
+    MailOutput,
+    Marked,
+    MarkInput,
+    ReadInput,
+    SearchInput,
+    SearchOutput,
+    Sent,
+    WriteInput,
+)
+from services.mcp_gateway.mcp_servers.tools import Tool
+
+KIND = "mail"
+_SENDING = Rate(per_s=5 / 60, burst=5)
+
+
+async def _list_folders(caller: Caller, given: AccountInput) -> FoldersOutput:
+    async with open_account(caller, KIND, given.account) as account:
+        found = await account.client.folders()
+    return FoldersOutput(
+        folders=[FolderOutput(name=each.name, use=each.use) for each in found if each.can_hold_mail]
+    )
+
+
+async def _search(caller: Caller, given: SearchInput) -> SearchOutput:
+    texts = {"TEXT": given.text, "FROM": given.sender, "SUBJECT": given.subject}
+    async with open_account(caller, KIND, given.account) as account:
+        found, count = await account.client.search(
+            given.folder,
+            texts={key: text for key, text in texts.items() if text},
+            is_unseen=given.unseen,
+            since=given.since,
+            limit=given.limit,
+        )
+    return SearchOutput(
+        account=account.name, folder=given.folder, mails=[Head.of(mail) for mail in found], found=count
+    )
+
+
+async def _read_message(caller: Caller, given: ReadInput) -> MailOutput:
+    async with open_account(caller, KIND, given.account) as account:
+        return MailOutput.of(await account.client.mail(given.folder, given.uid), given.folder, given.start)
+
+
+async def _mark(caller: Caller, given: MarkInput) -> Marked:
+    wanted = {r"\Seen": given.seen, r"\Flagged": given.flagged}
+    async with open_account(caller, KIND, given.account) as account:
+        flags = await account.client.mark(
+            given.folder,
+            given.uid,
+            add=[flag for flag, is_set in wanted.items() if is_set is True],
+            remove=[flag for flag, is_set in wanted.items() if is_set is False],
+        )
+    return Marked(uid=given.uid, flags=list(flags))
+
+
+async def _create_draft(caller: Caller, given: WriteInput) -> Drafted:
+    async with open_account(caller, KIND, given.account) as account:
+        letter = await _letter(account.client, given)
+        folder, uid = await account.client.keep_draft(write_letter(letter))
+    return Drafted(folder=folder, uid=uid)
+
+
+async def _send(caller: Caller, given: WriteInput) -> Sent:
+    async with open_account(caller, KIND, given.account) as account:
+        if not account.settings.may_send:
+            raise AccountDenied(
+                f"The account {account.name} is set not to send. Use mail_create_draft: a person can send the draft."
+            )
+        letter = await _letter(account.client, given)
+        everybody = list(dict.fromkeys([*letter.to, *letter.cc, *letter.bcc]))
+        # Who gets a copy that the others do not see stands on the envelope only.
+        await account.client.send(write_letter(dataclasses.replace(letter, bcc=())), everybody)
+    return Sent(to=everybody, subject=letter.subject)
+
+
+async def _letter(client: MailClient, given: WriteInput) -> Letter:
+    to, cc, bcc = tuple(given.to), tuple(given.cc), tuple(given.bcc)
+    if given.reply_to_uid is None:
+        return Letter(to, given.subject or "", given.body, cc, bcc, sender=client.sender)
+    answered = await client.head(given.reply_to_folder, given.reply_to_uid)
+    if not to:
+        sender = answered.header("Reply-To") or answered.header("From")
+        to = tuple(address for _, address in getaddresses([sender]) if is_address(address))
+        if not to:
+            raise Invalid(
+                "The mail does not say clearly whom to answer.", fields={"to": "name the recipient"}
+            )
+    message_ids = find_references(answered.header("Message-ID"))
+    return Letter(
+        to,
+        given.subject or reply_subject(answered.header("Subject")),
+        given.body,
+        cc,
+        bcc,
+        in_reply_to=message_ids[0] if message_ids else None,
+        references=find_references(answered.header("References")),
+        sender=client.sender,
+    )
+
+
+TOOLS = (
+    Tool(
+        "mail_list_folders",
+        "List the mailbox's folders, with what each is for.",
+        AccountInput,
+        FoldersOutput,
+        _list_folders,
+        reads_only=True,
+        open_world=True,
+    ),
+    Tool(
+        "mail_search",
+        "Search one folder of the mailbox; gives the newest mails for which all that you name holds, with sender, "
+        "subject and date. Without anything named: the newest mails. Read one with `mail_read_message`.",
+        SearchInput,
+        SearchOutput,
+        _search,
+        reads_only=True,
+        open_world=True,
+    ),
+    Tool(
+        "mail_read_message",
+        "Read one mail as text, with its headers and a list of what is attached; it stays unread. A long text comes "
+        "in parts: go on with `next_start`.",
+        ReadInput,
+        MailOutput,
+        _read_message,
+        reads_only=True,
+        open_world=True,
+    ),
+    Tool(
+        "mail_mark",
+        "Mark a mail as read or unread, or add or take its star.",
+        MarkInput,
+        Marked,
+        _mark,
+        open_world=True,
+    ),
+    Tool(
+        "mail_create_draft",
+        "Write a draft into the mailbox; nothing is sent. For a reply give `reply_to_uid`, and leave out `to` and "
+        "`subject`.",
+        WriteInput,
+        Drafted,
+        _create_draft,
+        open_world=True,
+    ),
+    Tool(
+        "mail_send",
+        "Send a mail. It goes to people at once and cannot be taken back: send only what the person you work for "
+        "wants sent, else use `mail_create_draft`. For a reply give `reply_to_uid`, and leave out `to` and `subject`.",
+        WriteInput,
+        Sent,
+        _send,
+        destroys=True,
+        rate=_SENDING,
+        open_world=True,
+    ),
+)
