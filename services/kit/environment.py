@@ -86,6 +86,9 @@ class Environment(BaseSettings):
     telegram_api_base: str = Field(default="https://api.telegram.org", validation_alias="TELEGRAM_API_BASE")
     slack_api_base: str = Field(default="https://slack.com/api/", validation_alias="SLACK_API_BASE")
 
+    composio_api_base: str = Field(
+        default="https://backend.composio.dev", validation_alias="COMPOSIO_API_BASE"
+    )
     teller_api_base: str = Field(default="https://api.teller.io", validation_alias="TELLER_API_BASE")
     gmail_api_base: str = Field(default="https://gmail.googleapis.com", validation_alias="GMAIL_API_BASE")
     google_accounts_base: str = Field(
@@ -143,6 +146,7 @@ class Environment(BaseSettings):
             "GOOGLE_OAUTH_BASE": self.google_oauth_base,
             "GITHUB_API_BASE": self.github_api_base,
             "TELLER_API_BASE": self.teller_api_base,
+            "COMPOSIO_API_BASE": self.composio_api_base,
         }
 
     def oauth_apps(self) -> dict[str, tuple[str, SecretStr | None]]:

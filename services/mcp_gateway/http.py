@@ -21,7 +21,17 @@ from services.mcp_gateway.llm.openai import OpenaiProxy
 from services.mcp_gateway.llm.proxy import ModelProxy
 from services.mcp_gateway.llm.reservations import Reservations
 from services.mcp_gateway.llm.vendor import Vendor
-from services.mcp_gateway.mcp_servers import chat, github, gmail, mail, memory, notify, platform, teller
+from services.mcp_gateway.mcp_servers import (
+    chat,
+    composio,
+    github,
+    gmail,
+    mail,
+    memory,
+    notify,
+    platform,
+    teller,
+)
 from services.mcp_gateway.mcp_servers.holding import OwnTools
 from services.mcp_gateway.mcp_servers.transport import METADATA_PATH, McpEndpoint
 from services.mcp_gateway.upstreams.endpoint import UpstreamEndpoint
@@ -35,6 +45,7 @@ TOOL_SERVERS = (
     github.SERVER,
     mail.SERVER,
     teller.SERVER,
+    composio.SERVER,
 )
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 

@@ -29,6 +29,7 @@ _MCP_SERVERS = {
     "github": "GitHub: issues and pull requests of a connected account",
     "gmail": "Gmail: reads, labels and sends mail of a connected account",
     "mail": "Mail: reads, drafts and sends mail of a connected IMAP account",
+    "composio": "Composio: runs hosted tools in accounts that were connected there",
     "teller": "Teller: reads bank accounts, balances and transactions of a connected account",
 }
 

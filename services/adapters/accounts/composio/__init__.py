@@ -1,0 +1,1 @@
+"""Composio: a catalogue of tools for accounts that a person connected there."""
