@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, JsonValue, SecretStr, model_validator
 
 from services.adapters.accounts.kind import AccountKind
 from services.adapters.accounts.mail.client import MailClient, Server, SignIn
@@ -22,7 +22,7 @@ from services.kit.letters import is_address
 
 _HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-_BINDS = {"binds": True}
+_BINDS: dict[str, JsonValue] = {"binds": True}
 
 
 class MailSettings(AccountSettings):

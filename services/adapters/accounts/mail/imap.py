@@ -5,6 +5,7 @@ Source: RFC 3501 (IMAP4rev1), RFC 6154 (special-use folders), RFC 4315 (APPENDUI
 
 from __future__ import annotations
 
+import functools
 import imaplib
 import re
 import socket
@@ -115,7 +116,8 @@ class Mailbox:
             quote(texts[foreign[0]])  # which refuses line breaks
             prefix = ["CHARSET", "UTF-8"]
             criteria.append(foreign[0])
-            self._connection.literal = texts[foreign[0]].encode()  # type: ignore[attr-defined]
+            # The library sends it behind the command; its stubs know texts only.
+            self._connection.literal = texts[foreign[0]].encode()  # type: ignore[assignment]
         found = self._ask(lambda: self._connection.uid("SEARCH", *prefix, *(criteria or ["ALL"])))
         uids = sorted((int(uid) for line in found if line for uid in line.split()), reverse=True)
         return self._heads(uids[:limit]), len(uids)
@@ -138,14 +140,10 @@ class Mailbox:
     def mark(self, folder: str, uid: int, *, add: Sequence[str], remove: Sequence[str]) -> tuple[str, ...]:
         """Set and take flags; returns those that the mail has then. Raises: ItemMissing."""
         self._select(folder, is_readonly=False)
-        for sign, flags in (("+", add), ("-", remove)):
+        for change, flags in (("+FLAGS", add), ("-FLAGS", remove)):
             if flags:
-                words = f"({' '.join(flags)})"
-                self._ask(
-                    lambda sign=sign, words=words: self._connection.uid(
-                        "STORE", str(uid), f"{sign}FLAGS", words
-                    )
-                )
+                store = functools.partial(self._connection.uid, "STORE", str(uid), change)
+                self._ask(functools.partial(store, f"({' '.join(flags)})"))
         for facts, _ in self._fetch(str(uid), "(UID FLAGS BODY.PEEK[HEADER.FIELDS (DATE)])"):
             return _flags(facts)
         raise ItemMissing("The folder has no such mail. Take uids from mail_search.")
