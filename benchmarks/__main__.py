@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import chaos, fanout, latency, soak, throughput
+from benchmarks import chaos, fanout, gateway, latency, soak, throughput
 from benchmarks.rows import Row
 
 BENCHMARKS = {
     "latency": latency.run,
     "throughput": throughput.run,
     "fanout": fanout.run,
+    "gateway": gateway.run,
     "chaos": chaos.run,
     "soak": soak.run,
 }

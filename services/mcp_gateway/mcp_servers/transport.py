@@ -92,6 +92,10 @@ class McpEndpoint:
                 if self._tools.setdefault(tool.name, (server, tool))[0] is not server:
                     raise ValueError(f"two servers behind {path} have a tool named {tool.name}")
         self._listings = {server.name: [tool.listing() for tool in server.tools] for server in self._servers}
+        # Asked for with each call, and dearer to make than the call itself.
+        self._input_schemas = {
+            listing.name: listing.input_schema for listings in self._listings.values() for listing in listings
+        }
         self._build = build or self._build_server
         self._has_sessions = has_sessions
         self._for_agents: StreamableHTTPSessionManager | None = None
@@ -291,13 +295,14 @@ class McpEndpoint:
             return watch.own(await tool.call(caller, arguments))
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
-        found = self._tools.get(name)
-        return found[1].input.model_json_schema() if found else None
+        return self._input_schemas.get(name)
 
 
 def _manager(
     server: Server[Any], security: TransportSecuritySettings, *, has_sessions: bool = False
 ) -> StreamableHTTPSessionManager:
+    # The SDK's own spans take what the caller names as their parent, and repeat its words in their errors.
+    server.middleware.clear()
     return SessionManager(
         server,
         json_response=not has_sessions,

@@ -98,6 +98,7 @@ class UpstreamEndpoint:
             on_list_tools=self._list_tools,
             on_call_tool=self._call_tool,
         )
+        server.middleware.clear()  # its spans trust the caller, as in the platform's own servers
         manager = StreamableHTTPSessionManager(
             server,
             # Streams, so that progress is passed on while a call runs.
