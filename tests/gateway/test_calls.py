@@ -23,7 +23,7 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.mcp_gateway import call_log
 from services.mcp_gateway.call_log import CALL_LOG, FLUSH_S, CallLog
-from services.mcp_gateway.mcp_servers.memory import tools as memory_tools
+from services.mcp_gateway.mcp_servers.memory import reading
 from tests.gateway.serving import Caller, eventually, rpc
 from tests.gateway.upstream_cast import Weather, register, work
 
@@ -70,7 +70,7 @@ def test_calls_that_failed_are_on_record_with_their_reason(gateway, working, acm
     memory.refused("memory_read", name="nothing")
     memory.refused("memory_read", nonsense=SECRET)
     rpc(memory.url, memory.token, "tools/call", {"name": SECRET, "arguments": {}})
-    monkeypatch.setattr(memory_tools, "get_memory", lambda *args: 1 / 0)
+    monkeypatch.setattr(reading, "get_memory", lambda *args: 1 / 0)
     memory.refused("memory_read", name="broken")
     calls = recorded(acme, 4)
     assert [(call["tool"], call["outcome"], call["code"]) for call in calls] == [
