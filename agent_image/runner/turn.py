@@ -67,6 +67,12 @@ class Turn:
     session: Session | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """Return the header that lets the platform link a request to this turn; none when it does not trace."""
+        traceparent = self.options.get("traceparent")
+        return {"traceparent": traceparent} if isinstance(traceparent, str) and traceparent else {}
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -114,6 +114,9 @@ class Environment(BaseSettings):
         entries = (entry.partition("=") for entry in self.egress_test_hosts.split(",") if entry)
         return {name.strip(): address.strip() for name, _, address in entries}
 
+    otlp_endpoint: str | None = Field(
+        default=None, validation_alias=AliasChoices("SLIPWAY_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
     mcp_task_per_s: float = Field(default=40.0, gt=0)
     mcp_task_burst: int = Field(default=400, ge=1)
     mcp_tool_per_s: float = Field(default=20.0, gt=0)

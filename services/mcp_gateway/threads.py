@@ -10,6 +10,8 @@ from typing import ParamSpec, TypeVar
 
 from django.db import connections
 
+from services.kit import tracing
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -19,7 +21,7 @@ _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="database")
 async def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run blocking code in a thread of its own and give its database connections back to their pools."""
     return await asyncio.get_running_loop().run_in_executor(
-        _threads, partial(_run, partial(function, *args, **kwargs))
+        _threads, partial(_run, tracing.carried(partial(function, *args, **kwargs)))
     )
 
 

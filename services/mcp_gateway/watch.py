@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from services.domain.calls.models import CallKind
-from services.domain.calls.records import CallRecord
+from services.domain.calls.records import CallRecord, outcome_of
 from services.domain.errors import RateLimited
 from services.domain.tasks.models import Task
+from services.kit import tracing
 from services.kit.clock import now
 from services.mcp_gateway.call_log import CALL_LOG, elapsed_ms
 from services.mcp_gateway.limits import LIMITS, Rate, flood_limit, limits_of_call
@@ -42,11 +43,12 @@ class Who:
     task_id: uuid.UUID | None
     agent_id: uuid.UUID | None
     user_id: uuid.UUID | None
+    traceparent: str = ""
 
 
 def who_of(task: Task) -> Who:
     """Return the account of an agent at work."""
-    return Who(task.org_id, task.id, task.id, task.agent_id, task.user_id)
+    return Who(task.org_id, task.id, task.id, task.agent_id, task.user_id, task.traceparent)
 
 
 class Watch:
@@ -97,7 +99,12 @@ def watched(who: Who, kind: CallKind, server: str, scope: Scope) -> Iterator[Wat
     watch = Watch(who, server)
     started_at, began = now(), time.perf_counter()
     try:
-        yield watch
+        with tracing.span("mcp.call", parent=who.traceparent, link=claimed_parent(scope), kind=kind.value):
+            try:
+                yield watch
+            finally:
+                if tracing.is_on():
+                    _describe(watch, kind)
     except Exception:
         watch.code = watch.code or "internal"
         raise
@@ -122,6 +129,24 @@ def watched(who: Who, kind: CallKind, server: str, scope: Scope) -> Iterator[Wat
                 result_bytes=watch.result_bytes,
             )
         )
+
+
+def claimed_parent(scope: Scope) -> str:
+    """Return the traceparent that a request names; whoever sends it may name any, so it is only linked to."""
+    if tracing.is_on():
+        for name, value in scope.get("headers", ()):
+            if name == b"traceparent":
+                return str(value.decode("latin-1"))
+    return ""
+
+
+def _describe(watch: Watch, kind: CallKind) -> None:
+    outcome = outcome_of(watch.code).value
+    if kind is CallKind.OWN:
+        tracing.note(server=watch.server, tool=watch.tool, outcome=outcome, code=watch.code)
+    else:
+        # What tenants call their servers and tools is theirs.
+        tracing.note(outcome=outcome)
 
 
 def too_many(task: Task) -> Response | None:

@@ -12,6 +12,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "services.worker.settings")
 django.setup()
 
 from services.domain.outbox.jobs import DEFAULT_QUEUE, JOBS  # noqa: E402
+from services.kit import tracing  # noqa: E402
 from services.kit.environment import environment  # noqa: E402
 from services.worker.execution import run_job  # noqa: E402
 from services.worker.sweeps import SWEEPS  # noqa: E402
@@ -52,9 +53,12 @@ app.conf.update(
 
 
 def _register(job_type: str) -> None:
-    @app.task(name=job_type)  # type: ignore[untyped-decorator]  # Celery's decorator has no types
-    def execute(payload: dict[str, Any], attempt: int = 0, org_id: str | None = None) -> None:
-        run_job(job_type, payload, attempt=attempt, org_id=org_id)
+    @app.task(name=job_type, bind=True)  # type: ignore[untyped-decorator]  # Celery's decorator has no types
+    def execute(task: Any, payload: dict[str, Any], attempt: int = 0, org_id: str | None = None) -> None:
+        # The relay's header: the trace of whoever queued the job.
+        parent = getattr(task.request, "traceparent", None) or ""
+        with tracing.span("job.run", parent=parent, job=job_type, attempt=attempt):
+            run_job(job_type, payload, attempt=attempt, org_id=org_id)
 
 
 for _job_type in JOBS:

@@ -20,6 +20,7 @@ import psycopg
 import redis.asyncio as redis
 from aio_pika.abc import AbstractExchange
 
+from services.kit import tracing
 from services.kit.environment import Environment, environment
 from services.worker.topology import JOBS_EXCHANGE, declare_topology
 
@@ -29,7 +30,7 @@ BATCH = 256
 CONFIRM_TIMEOUT_S = 15
 POLL_S = 0.5
 _CLAIM = """
-SELECT id, org_id, type, queue, payload, attempt FROM outbox_job
+SELECT id, org_id, type, queue, payload, attempt, traceparent FROM outbox_job
 WHERE not_before <= now() ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED
 """
 
@@ -44,6 +45,7 @@ class OutboxRow:
     queue: str
     payload: dict[str, Any]
     attempt: int
+    traceparent: str = ""
 
 
 def to_message(row: OutboxRow) -> aio_pika.Message:
@@ -78,8 +80,14 @@ def to_message(row: OutboxRow) -> aio_pika.Message:
             "origin": "relay",
             "ignore_result": True,
             "shadow": None,
+            "traceparent": row.traceparent,
         },
     )
+
+
+async def _publish(exchange: AbstractExchange, row: OutboxRow) -> Any:
+    with tracing.span("job.publish", parent=row.traceparent, job=row.type):
+        return await exchange.publish(to_message(row), row.queue, mandatory=True, timeout=CONFIRM_TIMEOUT_S)
 
 
 async def publish_batch(database: psycopg.AsyncConnection[Any], exchange: AbstractExchange) -> int:
@@ -88,13 +96,7 @@ async def publish_batch(database: psycopg.AsyncConnection[Any], exchange: Abstra
         cursor = await database.execute(_CLAIM, [BATCH])
         rows = [OutboxRow(*row) for row in await cursor.fetchall()]
         if rows:
-            results = await asyncio.gather(
-                *(
-                    exchange.publish(to_message(row), row.queue, mandatory=True, timeout=CONFIRM_TIMEOUT_S)
-                    for row in rows
-                ),
-                return_exceptions=True,
-            )
+            results = await asyncio.gather(*(_publish(exchange, row) for row in rows), return_exceptions=True)
             taken = [
                 row.id
                 for row, result in zip(rows, results, strict=True)

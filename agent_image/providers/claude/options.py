@@ -34,6 +34,8 @@ def build_environment(turn: Turn, socket_path: str) -> dict[str, str]:
     environment = {**turn.env, **_QUIET}
     if effort := turn.options.get("effort"):
         environment["CLAUDE_CODE_EFFORT_LEVEL"] = str(effort)
+    if turn.trace_headers:
+        environment["ANTHROPIC_CUSTOM_HEADERS"] = f"traceparent: {turn.trace_headers['traceparent']}"
     if turn.llm is not None:
         environment["ANTHROPIC_UNIX_SOCKET"] = socket_path
         environment["ANTHROPIC_BASE_URL"] = f"http://gateway{turn.llm.path}"
@@ -50,7 +52,7 @@ def write_mcp_config(turn: Turn, gateway_url: str, folder: Path) -> Path:
         server.name: {
             "type": "http",
             "url": gateway_url + server.path,
-            "headers": {"Authorization": f"Bearer {server.token}"},
+            "headers": {"Authorization": f"Bearer {server.token}", **turn.trace_headers},
         }
         for server in turn.mcp
     }

@@ -48,6 +48,8 @@ def write_config(turn: Turn, llm: ModelAccess, gateway_url: str, home: Path) -> 
         key = f"mcp_servers.{json.dumps(server.name)}"
         settings[f"{key}.url"] = gateway_url + server.path
         settings[f"{key}.bearer_token_env_var"] = variable
+        for name, value in turn.trace_headers.items():
+            settings[f"{key}.http_headers.{name}"] = value
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
     (home / "config.toml").write_text("".join(lines), encoding="utf-8")
 

@@ -57,7 +57,7 @@ def write_config(turn: Turn, llm: ModelAccess, gateway_url: str, folder: Path) -
             server.name: {
                 "type": "remote",
                 "url": gateway_url + server.path,
-                "headers": {"Authorization": f"Bearer {{env:{variable}}}"},
+                "headers": {"Authorization": f"Bearer {{env:{variable}}}", **turn.trace_headers},
                 "oauth": False,
             }
             for variable, server in _server_variables(turn)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from django.db import connections, transaction
 from pydantic import BaseModel, ConfigDict
 
+from services.kit import tracing
 from services.kit.clock import now
 from services.kit.orgpg.tenant import current_org
 from services.kit.redisbus import nudge
@@ -238,8 +239,8 @@ def enqueue(
     moment = now()
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO outbox_job (org_id, type, queue, payload, attempt, not_before, created_at) "
-            "VALUES (%s, %s, %s, %s::jsonb, %s, %s, %s)",
+            "INSERT INTO outbox_job (org_id, type, queue, payload, attempt, not_before, created_at, traceparent) "
+            "VALUES (%s, %s, %s, %s::jsonb, %s, %s, %s, %s)",
             [
                 current_org.get(),
                 job.type,
@@ -248,6 +249,7 @@ def enqueue(
                 attempt,
                 not_before or moment,
                 moment,
+                tracing.traceparent(),
             ],
         )
     if not_before is None:

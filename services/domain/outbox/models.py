@@ -21,6 +21,7 @@ class OutboxJob(models.Model):
     attempt = models.PositiveSmallIntegerField(default=0)
     not_before = models.DateTimeField(default=now)
     created_at = models.DateTimeField(default=now)
+    traceparent = models.CharField(max_length=55, blank=True, default="", db_default="")
 
     class Meta:
         db_table = "outbox_job"

@@ -14,6 +14,7 @@ from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, SettleSandb
 from services.domain.tasks.follow_ups import settle_messages
 from services.domain.tasks.models import FINAL, Task, UsageRecord
 from services.domain.tasks.tokens import revoke_tokens
+from services.kit import tracing
 from services.kit.clock import now
 
 MAX_RESULT_CHARS = 200_000
@@ -39,6 +40,12 @@ def finish_locked_task(task: Task, outcome: Outcome) -> bool:
     """
     if task.status in FINAL:
         return False
+    with tracing.span("task.finish", parent=task.traceparent, status=outcome.status):
+        _finish(task, outcome)
+    return True
+
+
+def _finish(task: Task, outcome: Outcome) -> None:
     moment = now()
     task.status = outcome.status
     task.finished_at = moment
@@ -63,7 +70,6 @@ def finish_locked_task(task: Task, outcome: Outcome) -> bool:
         enqueue(SettleSandbox(sandbox_id=task.sandbox_id, task_id=task.id, keep=keep))
     if task.deliver_to:
         enqueue(DeliverAnswer(org_id=task.org_id, task_id=task.id))
-    return True
 
 
 def usage_of(task: Task) -> dict[str, Any]:

@@ -80,6 +80,8 @@ class Task(TenantModel):
     cost_microusd = models.BigIntegerField(default=0)
     reserved_microusd = models.BigIntegerField(default=0)
 
+    traceparent = models.CharField(max_length=55, blank=True, default="", db_default="")
+
     class Meta:
         db_table = "task"
         indexes = [

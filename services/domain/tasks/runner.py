@@ -28,6 +28,7 @@ from services.domain.upstreams.queries import list_upstream_names
 from services.domain.vault.grants import equip_task, has_placeholders
 from services.domain.workspaces.actions import save_session
 from services.domain.workspaces.queries import get_session
+from services.kit import tracing
 from services.kit.clock import now
 from services.kit.storable import storable
 from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token, make_token
@@ -107,7 +108,7 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             ],
             "llm": {"kind": llm, "path": LLM_PATHS[llm], "token": tokens["llm"]} if llm else None,
             "session": {"id": session[0], "entries": session[1]} if session else None,
-            "options": _options_of(task),
+            "options": {**_options_of(task), **_trace_of(task)},
         }
 
 
@@ -119,6 +120,13 @@ def _options_of(task: Task) -> dict[str, Any]:
         # The proxy ends TLS for these: the gateway adds its authority, which the sandbox must trust.
         options["egress"] = {"ca_pem": None}
     return options
+
+
+def _trace_of(task: Task) -> dict[str, str]:
+    """Return what the runner may name as the cause of its requests. What it names is linked to, never believed."""
+    with tracing.span("turn.issue", parent=task.traceparent, provider=task.agent.provider):
+        traceparent = tracing.traceparent()
+    return {"traceparent": traceparent} if traceparent else {}
 
 
 def _servers_of(task: Task) -> list[str]:

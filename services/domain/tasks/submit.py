@@ -33,6 +33,7 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import create_workspace, get_open_workspace
 from services.domain.workspaces.models import Workspace
 from services.domain.workspaces.reach import tasks_in_reach
+from services.kit import tracing
 from services.kit.clock import now
 from services.kit.redisbus import nudge
 
@@ -77,7 +78,7 @@ def submit_task(
     """
     require(actor, "tasks:write")
     _check_prompt(order.prompt)
-    with tenant_transaction(actor.org_id):
+    with tenant_transaction(actor.org_id), tracing.span("task.submit", source=source):
         if idempotency_key is not None:
             earlier = _claim_key(actor, idempotency_key, order)
             if earlier is not None:
@@ -194,6 +195,7 @@ def _create(
         output_schema=order.output_schema,
         deliver_to=check_deliver_to(order.deliver_to),
         turn=workspace.turn_count + 1,
+        traceparent=tracing.traceparent(),
     )
 
 

@@ -18,6 +18,7 @@ from services.domain.llm.keys import note_refused
 from services.domain.llm.rules import Rules
 from services.domain.llm.spending import RulesChanged
 from services.domain.tasks.models import Task
+from services.kit import tracing
 from services.mcp_gateway.callers import authenticate
 from services.mcp_gateway.llm.admission import RulesKept
 from services.mcp_gateway.llm.attempts import REFUSES_KEY, Candidate, Plan, may_follow, pause
@@ -27,6 +28,7 @@ from services.mcp_gateway.llm.replies import Refusal, busy, refusal_of
 from services.mcp_gateway.llm.reservations import NOTHING, Reservation, Reservations
 from services.mcp_gateway.llm.vendor import Dialect, ModelCall, Target, Vendor, no_key
 from services.mcp_gateway.threads import run_in_thread
+from services.mcp_gateway.watch import claimed_parent
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,9 @@ class ModelProxy(ABC):
         """Answer one request, whatever happens, in the vendor's shape."""
         try:
             caller = await authenticate(request.scope, self.token_of(request), "llm")
-            return await self.route(request, caller.task)
+            link = claimed_parent(request.scope)
+            with tracing.span("model.call", parent=caller.task.traceparent, link=link):
+                return await self.route(request, caller.task)
         except Refusal as refusal:
             return self.dialect.respond(refusal)
         except SlipwayError as error:

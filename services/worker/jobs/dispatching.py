@@ -59,6 +59,7 @@ from services.domain.tasks.dispatch import (
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.models import Workspace
+from services.kit import tracing
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.kit.redisbus import nudge
@@ -314,7 +315,8 @@ def _take_here(candidate: Candidate, wanted: Wanted, work: _Round) -> bool:
 def _bring_up_for_task(taken: Taken, task: Task) -> None:
     """Bring a sandbox up for a task that waits for it; what fails for a while puts the task back into the queue."""
     try:
-        _bring_up(taken)
+        with tracing.span("sandbox.start", parent=task.traceparent, path=taken.path):
+            _bring_up(taken)
     except (Temporary, Conflict) as error:
         retry_after_s = _rest.note_away() if isinstance(error, EngineAway) else _RETRY_S
         _give_up(taken.sandbox, error)
