@@ -38,8 +38,14 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpServer]:
 
 
 def spans_of(collector: OtlpServer, traceparent: str) -> list[Span]:
-    tracing.flush()
-    return collector.of_trace(traceparent.split("-")[1])
+    """Return a trace once it is whole: a batch may be under way beside the one that a flush sends."""
+
+    def find() -> list[Span]:
+        tracing.flush()
+        spans = collector.of_trace(traceparent.split("-")[1])
+        return spans if {span.parent for span in spans} <= {"", *(span.id for span in spans)} else []
+
+    return eventually(find)
 
 
 def assert_connected(spans: list[Span]) -> None:
