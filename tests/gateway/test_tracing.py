@@ -16,7 +16,7 @@ from services.worker.relay import OutboxRow, to_message
 from tests.domain.cast import Runner, fresh, running, start
 from tests.fakes.otlp_server import OtlpServer, Span
 from tests.fakes.serving import LocalServer
-from tests.gateway.serving import at_work, rpc
+from tests.gateway.serving import at_work, eventually, rpc
 
 SECRET = "only-the-tenant-may-read-this"
 FORGED = f"00-{'a' * 32}-{'b' * 16}-01"
