@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('tasks', '0005_what_calls_are_charged_to'),
+        ('tasks', '0006_time_waited'),
     ]
 
     operations = [
