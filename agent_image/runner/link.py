@@ -21,7 +21,7 @@ SILENCE_S = 30.0
 WELCOME_S = 10.0
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
-WORK = frozenset({"turn", "message", "cancel", "open", "command.start", "command.cancel"})
+WORK = frozenset({"turn", "message", "cancel", "extend", "open", "command.start", "command.cancel"})
 MAX_WAITING_LIVE = (
     1_000  # frames; what a slow gateway has not read beyond this is dropped, as live events may be
 )

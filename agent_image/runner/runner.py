@@ -130,6 +130,10 @@ class Runner:
         if frame.get("op") == "cancel":
             expired = frame.get("reason") == "expired"
             work.stop(StopReason.EXPIRED if expired else StopReason.CANCELLED)
+        elif frame.get("op") == "extend":
+            timeout_s = frame.get("timeout_s")
+            if isinstance(timeout_s, int | float) and not isinstance(timeout_s, bool):
+                work.extend(timeout_s)
         elif isinstance(message_id := frame.get("id"), str) and isinstance(message := frame.get("text"), str):
             work.channel.put_message(FollowUp(message_id, message))
 

@@ -21,6 +21,8 @@ FORCE_S = 1.0  # what it gets after that; both together stay below the five seco
 STOP_INTERRUPT_S = 0.3  # the same when the whole sandbox stops: an engine waits two seconds
 STOP_FORCE_S = 0.3
 
+MOST_S = 8 * 86_400.0  # a day of work at most, and what it may wait for people; anything longer is a mistake
+
 ProviderOpener = Callable[[str], Provider]
 
 
@@ -132,6 +134,13 @@ class TurnWork:
         self.channel = channel
         self._open_provider = open_provider
         self._stop: asyncio.Future[StopReason] = asyncio.get_running_loop().create_future()
+        self._timeout_s = float(turn.timeout_s)
+        self._extended = asyncio.Event()
+
+    def extend(self, timeout_s: float) -> None:
+        """Let the turn take this long in all, from its start: what it waits for people does not count."""
+        self._timeout_s = max(float(self.turn.timeout_s), min(timeout_s, MOST_S))
+        self._extended.set()
 
     def stop(self, reason: StopReason) -> None:
         """Ask the turn to end; the first reason counts."""
@@ -164,11 +173,18 @@ class TurnWork:
 
     async def _wait(self, working: asyncio.Task[Outcome]) -> StopReason | None:
         """Wait for the provider, a stop or the deadline; None says that the provider ended by itself."""
-        awaited: set[asyncio.Future[Any]] = {working, self._stop}
-        await asyncio.wait(awaited, timeout=self.turn.timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        if self._stop.done():
-            return self._stop.result()
-        return None if working.done() else StopReason.TIMEOUT
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while not working.done() and not self._stop.done():
+            left_s = began + self._timeout_s - loop.time()
+            if left_s <= 0:
+                return StopReason.TIMEOUT
+            self._extended.clear()
+            extending = asyncio.create_task(self._extended.wait())
+            awaited: set[asyncio.Future[Any]] = {working, self._stop, extending}
+            await asyncio.wait(awaited, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
+            extending.cancel()
+        return self._stop.result() if self._stop.done() else None
 
     def _finish(self, outcome: Outcome, reason: StopReason | None) -> None:
         status, failure = "succeeded", outcome.failure

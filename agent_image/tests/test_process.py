@@ -83,3 +83,14 @@ async def test_its_log_holds_no_prompt_and_no_secret(
     assert b"turn" in log
     assert b"s3cret" not in log
     assert b"pr0mpt" not in log
+
+
+async def test_time_that_was_waited_is_added_to_a_turns_time(
+    socket_folder: Path, workspace: Path, gateway: FakeGateway
+) -> None:
+    async with launched(socket_folder, workspace):
+        turn = await gateway.send_turn("shell", "sleep 3; echo late", timeout_s=2)
+        await gateway.wait_for("turn.started", turn=turn)
+        await gateway.send({"op": "extend", "turn": turn, "timeout_s": 60})
+        done = await gateway.wait_done(turn)
+    assert (done["status"], done["text"].strip()) == ("succeeded", "late")

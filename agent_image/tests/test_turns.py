@@ -70,6 +70,15 @@ async def test_a_turn_that_takes_too_long_expires(runner: Runner, gateway: FakeG
     assert (done["status"], done["error"]["code"]) == ("expired", "timeout")
 
 
+async def test_a_turns_time_is_never_less_than_it_was_given(runner: Runner, gateway: FakeGateway) -> None:
+    turn = await start_hanging(gateway, timeout_s=0.5)
+    for timeout_s in (60, "soon", None, True, -1):
+        await gateway.send({"op": "extend", "turn": turn, "timeout_s": timeout_s})
+    began = time.monotonic()
+    done = await gateway.wait_done(turn)
+    assert (done["status"], time.monotonic() - began < 5) == ("expired", True)
+
+
 async def test_a_stopped_sandbox_ends_its_turn(runner: Runner, gateway: FakeGateway) -> None:
     turn = await start_hanging(gateway)
     await runner.stop()

@@ -69,6 +69,7 @@ class Link:
         self._frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUED_FRAMES)
         self._cancelled: set[uuid.UUID] = set()
         self._said: set[uuid.UUID] = set()
+        self._extended: tuple[uuid.UUID, float] | None = None
         self.ready = asyncio.Event()
         self._sending = asyncio.Lock()
         self._telling = asyncio.Lock()
@@ -128,6 +129,7 @@ class Link:
             elif not has_it and work.task_id not in self._hello.finished:
                 await self._send_turn(work)
             if not work.is_cancelled and self.task_id == work.task_id:
+                await self._extend(work)
                 await self._send_messages(work)
         elif self.task_id is not None:
             await self._cancel(self.task_id, "expired")
@@ -144,6 +146,13 @@ class Link:
             await run_in_thread(
                 change_state, self.sandbox_id, SandboxState.BUSY, expected=[SandboxState.CREATING]
             )
+
+    async def _extend(self, work: LinkWork) -> None:
+        """Tell the runner how long its turn may take by now, once for each connection and change."""
+        if work.extended_s is None or self._extended == (work.task_id, work.extended_s):
+            return
+        self._extended = (work.task_id, work.extended_s)
+        await self.send({"op": "extend", "turn": str(work.task_id), "timeout_s": work.extended_s})
 
     async def _send_messages(self, work: LinkWork) -> None:
         """Send the follow-ups that this connection has not carried yet: the runner knows a repeat by its id."""

@@ -33,6 +33,7 @@ from services.domain.errors import ApprovalClosed, RoleMissing
 from services.domain.events.models import Event
 from services.domain.identity.models import Membership
 from services.domain.tasks.models import Task
+from services.domain.tasks.runner import all_tenants_link_work
 from services.domain.tasks.submit import cancel_task
 from services.domain.tasks.waiting import all_tenants_wake_unseen
 from services.domain.tenancy.transaction import tenant_transaction
@@ -458,6 +459,8 @@ def test_the_clock_stands_still_while_a_person_decides(notify, platform, working
         waiting = Waiting(lambda: notify("notify_user", message="hello"))
         eventually(lambda: fresh(working.task).status == "waiting")
         assert fresh(working.task).deadline_at > before
+        (work,) = all_tenants_link_work([working.task.id]).values()
+        assert work.extended_s > fresh(working.task).timeout_s
         with tenant_transaction(acme.organisation.id):
             # As if it had waited for three seconds by now.
             Task.objects.update(waiting_seen_at=now() - timedelta(seconds=3))

@@ -74,6 +74,26 @@ async def test_a_follow_up_is_sent_once_on_each_connection_after_its_turn(monkey
     assert [frame["op"] for frame in second.frames] == ["message", "message", "cancel"]
 
 
+async def test_a_runner_is_told_of_more_time_once_for_each_change_and_connection():
+    sandbox = Sandbox(org_id=uuid.uuid4(), workspace_id=uuid.uuid4())
+    task_id = uuid.uuid4()
+
+    def work(extended_s: float | None) -> LinkWork:
+        return LinkWork(
+            sandbox.id, sandbox.org_id, task_id, is_active=True, is_cancelled=False, extended_s=extended_s
+        )
+
+    hello = Hello(op="hello", protocol=1, journal=uuid.uuid4(), oldest=1, turn=task_id)
+    for _ in range(2):
+        wire = Wire()
+        link = Link(wire, sandbox, hello)
+        for extended_s in (None, 920.0, 920.0, 903.0):
+            await link.tell(work(extended_s))
+        assert wire.frames == [
+            {"op": "extend", "turn": str(task_id), "timeout_s": timeout_s} for timeout_s in (920.0, 903.0)
+        ]
+
+
 async def test_a_warm_sandbox_says_nothing_until_it_is_somebodys_and_then_stays_so(monkeypatch):
     stored: list[uuid.UUID] = []
 

@@ -290,8 +290,22 @@ class LinkWork:
     task_id: uuid.UUID
     is_active: bool
     is_cancelled: bool
+    extended_s: float | None = None
+    """How long the turn may take in all, where that is more than it was told at first: it waited for people."""
     messages: tuple[tuple[uuid.UUID, str], ...] = ()
     """What was said since the turn was asked for and its provider does not have yet, the oldest first."""
+
+
+_LINK_FIELDS = (
+    "id", "org_id", "sandbox_id", "status", "cancel_requested_at", "started_at", "deadline_at", "timeout_s", "waited_ms",
+)  # fmt: skip
+
+
+def _extended_s(task: Task) -> float | None:
+    is_extended = task.waited_ms > 0 or task.status == TaskStatus.WAITING
+    if not is_extended or task.started_at is None or task.deadline_at is None:
+        return None
+    return max((task.deadline_at - task.started_at).total_seconds(), float(task.timeout_s))
 
 
 def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LinkWork]:
@@ -308,8 +322,9 @@ def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Link
             task_id=row.id,
             is_active=row.status in ACTIVE,
             is_cancelled=row.cancel_requested_at is not None,
+            extended_s=_extended_s(row),
             messages=tuple(messages.get(row.id, ())),
         )
-        for row in rows.only("id", "org_id", "sandbox_id", "status", "cancel_requested_at")
+        for row in rows.only(*_LINK_FIELDS)
         if row.sandbox_id is not None
     }
