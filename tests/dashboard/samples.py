@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pydantic import SecretStr
 
 from conftest import Tenant
-from services.domain.approvals.models import Approval
+from services.domain.approvals.models import Approval, ApprovalRule
+from services.domain.approvals.rule_actions import create_rule
+from services.domain.approvals.rules import RuleFields
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.models import Chat, Delivery, Link, Wiring
 from services.domain.egress.policy import Policy
@@ -55,6 +57,7 @@ class Everything:
     secret: Secret
     token: ApiToken
     approval: Approval
+    rule: ApprovalRule
     server: UpstreamServer
     account: Integration
     app: ConnectedApp
@@ -134,8 +137,9 @@ def make_everything(tenant: Tenant) -> Everything:
         actor,
         NewIntegration(kind="gmail", name="Acme mail", credentials={"client_secret": "sealed-value"}),
     )
+    rule = create_rule(actor, RuleFields(effect="hold", tool="weather.*"))
     return Everything(
-        task, playbook, link, chat, wiring, delivery, secret, token, approval, make_server(tenant), account,
+        task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
         connect(actor),
     )  # fmt: skip
 

@@ -6,7 +6,11 @@ import pytest
 
 from services.domain.agents.models import Agent
 from services.domain.approvals.actions import decide_approval
-from services.domain.approvals.models import Approval
+from services.domain.approvals.held import Wanted, hold_call
+from services.domain.approvals.models import Approval, ApprovalRule
+from services.domain.approvals.rule_actions import create_rule
+from services.domain.approvals.rule_queries import to_rule
+from services.domain.approvals.rules import RuleFields, ToolUse, Verdict
 from services.domain.tenancy.transaction import tenant_transaction
 from tests.dashboard.conftest import assert_clean
 from tests.dashboard.samples import refuse, submit
@@ -99,3 +103,74 @@ def test_an_agents_list_is_typed_one_host_a_line(alice, acme):
         wrong = alice.post(f"/agents/{agent.id}", {**fields, "egress": f"good.test\n{line}"})
         assert wrong.status_code == 400, line
         assert line in wrong.content.decode()
+
+
+def test_a_held_call_shows_its_arguments_and_who_agreed(alice, bob, acme):
+    task = submit(acme)
+    use = ToolUse("notify", "notify_user", {"message": "<b>pay</b>"}, task.agent_id)
+    wanted = Wanted(use, {"message": "<b>pay</b>"}, {"message": "<b>pay</b>", "why": "x" * 300}, "target")
+    rule = to_rule(create_rule(acme.owner, RuleFields(effect="hold", tool="*", people=2)))
+    approval_id = hold_call(task, wanted, Verdict("hold", rule)).approval_id
+    page = alice.get("/approvals").content.decode()
+    assert_clean(page)
+    assert "notify.notify_user" in page
+    assert "&lt;b&gt;pay&lt;/b&gt;" in page
+    assert "x" * 300 in page
+    assert "0 of 2 agreed" in page
+    bob.post(f"/approvals/{approval_id}/decide", {"decision": "allow"})
+    page = bob.get("/approvals").content.decode()
+    assert "One more person must agree" in page
+    assert "1 of 2 agreed: bob" in page
+
+
+RULE = {
+    "name": "Mail to others", "effect": "hold", "tool": "gmail.gmail_send", "priority": "0", "people": "2",
+    "arguments": "to.* glob *@globex.example\namount equals 100\nbcc absent", "decider_role": "admin",
+    "lifetime_h": "24", "is_enabled": "on", "agent_id": "", "chat_id": "",
+}  # fmt: skip
+
+
+def test_a_rule_is_added_changed_and_removed(alice, acme):
+    assert "No rule yet" in alice.get("/approvals/rules").content.decode()
+    assert alice.post("/approvals/rules/new", RULE).headers["Location"] == "/approvals/rules"
+    with tenant_transaction(acme.organisation.id):
+        rule = ApprovalRule.objects.get()
+    assert rule.arguments == [
+        {"path": "to.*", "test": "glob", "value": "*@globex.example"},
+        {"path": "amount", "test": "equals", "value": 100},
+        {"path": "bcc", "test": "absent", "value": None},
+    ]
+    assert (rule.people, rule.lifetime_s, rule.may_decide_own) == (2, 86_400, False)
+    page = alice.get("/approvals/rules").content.decode()
+    assert_clean(page)
+    assert "gmail.gmail_send" in page
+    assert "to.* glob *@globex.example; amount equals 100; bcc absent" in page
+    form = alice.get(f"/approvals/rules/{rule.id}").content.decode()
+    assert_clean(form)
+    assert "amount equals 100" in form
+    alice.post(f"/approvals/rules/{rule.id}", RULE | {"effect": "deny", "arguments": ""})
+    with tenant_transaction(acme.organisation.id):
+        changed = ApprovalRule.objects.get()
+    assert (changed.effect, changed.arguments) == ("deny", [])
+    alice.post(f"/approvals/rules/{rule.id}/delete")
+    with tenant_transaction(acme.organisation.id):
+        assert not ApprovalRule.objects.exists()
+
+
+def test_a_rule_that_means_nothing_is_refused_beside_its_field(alice):
+    for change, words in (
+        ({"arguments": "to like x"}, "This is no condition: to like x"),
+        ({"arguments": "to regex ("}, "This is no regular expression"),
+        ({"tool": "gmail send"}, "A tool is named"),
+    ):
+        answer = alice.post("/approvals/rules/new", RULE | change)
+        assert answer.status_code == 400
+        assert words in answer.content.decode()
+
+
+def test_a_member_sees_rules_and_adds_none(bob, alice, acme):
+    alice.post("/approvals/rules/new", RULE)
+    page = bob.get("/approvals/rules").content.decode()
+    assert "gmail.gmail_send" in page
+    assert "New rule" not in page
+    assert bob.post("/approvals/rules/new", RULE).status_code == 400

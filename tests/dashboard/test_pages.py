@@ -13,7 +13,8 @@ from tests.dashboard.samples import Everything, make_everything
 
 LISTS = (
     "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
-    "/links/new/slack", "/approvals", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
+    "/links/new/slack", "/approvals",
+    "/approvals/rules", "/approvals/rules/new", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
     "/accounts", "/accounts/new/gmail",
     "/settings/tokens", "/settings/members", "/settings/connected-apps",
 )  # fmt: skip
@@ -35,6 +36,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/mcp-servers/{made.server.id}",
         f"/secrets/{made.secret.id}",
         f"/accounts/{made.account.id}",
+        f"/approvals/rules/{made.rule.id}",
     ]
 
 
@@ -51,6 +53,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
         f"/settings/connected-apps/{made.app.id}/disconnect",
         f"/settings/tokens/{made.token.id}/revoke", f"/approvals/{made.approval.id}/decide",
+        f"/approvals/rules/{made.rule.id}/delete",
         *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),
         f"/secrets/{made.secret.id}/value", f"/secrets/{made.secret.id}/rollback",
         *(f"/accounts/{made.account.id}/{name}" for name in ACCOUNT_BUTTONS),

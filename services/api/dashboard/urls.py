@@ -7,6 +7,7 @@ from django.urls import path
 from services.api.dashboard.views import (
     accounts,
     agents,
+    approval_rules,
     approvals,
     chats,
     connected_apps,
@@ -55,6 +56,10 @@ urlpatterns = [
     path("wirings/<uuid:wiring_id>/delete", chats.unwire, name="wiring-delete"),
     path("approvals", approvals.approvals, name="approvals"),
     path("approvals/<uuid:approval_id>/decide", approvals.decide, name="approval-decide"),
+    path("approvals/rules", approval_rules.rules, name="approval-rules"),
+    path("approvals/rules/new", approval_rules.new_rule, name="approval-rule-new"),
+    path("approvals/rules/<uuid:rule_id>", approval_rules.rule, name="approval-rule"),
+    path("approvals/rules/<uuid:rule_id>/delete", approval_rules.delete, name="approval-rule-delete"),
     path("deliveries", chats.deliveries, name="deliveries"),
     path("deliveries/<uuid:delivery_id>/retry", chats.retry, name="delivery-retry"),
     path("mcp-servers", mcp_servers.mcp_servers, name="mcp-servers"),

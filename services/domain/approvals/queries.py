@@ -19,7 +19,7 @@ PENDING_SHOWN = 200
 def list_approvals(actor: Actor) -> QuerySet[Approval]:
     """Return the approvals that the actor may see; to be read in the tenant's transaction."""
     require(actor, "workspaces:read")
-    rows = Approval.objects.select_related("workspace", "agent", "call").prefetch_related("votes")
+    rows = Approval.objects.select_related("workspace", "agent", "call").prefetch_related("votes__user")
     return rows.defer("call__sealed_arguments", "call__result")
 
 

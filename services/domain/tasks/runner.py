@@ -297,7 +297,8 @@ class LinkWork:
 
 
 _LINK_FIELDS = (
-    "id", "org_id", "sandbox_id", "status", "cancel_requested_at", "started_at", "deadline_at", "timeout_s", "waited_ms",
+    "id", "org_id", "sandbox_id", "status", "cancel_requested_at", "started_at", "deadline_at", "timeout_s",
+    "waited_ms",
 )  # fmt: skip
 
 

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
-from services.api.dashboard.pages import PageRequest, attempt, page, show, wants_json
+from services.api.dashboard.pages import PageRequest, page, show, wants_json
 from services.domain.approvals.actions import Decision, Scope, decide_approval
+from services.domain.approvals.deciders import may_decide
 from services.domain.approvals.kinds import KINDS
-from services.domain.approvals.models import Approval
+from services.domain.approvals.models import Approval, ApprovalStatus
 from services.domain.approvals.queries import (
     get_approval,
     list_decided_approvals,
     list_pending_approvals,
+    list_votes,
     show_subject,
 )
-from services.domain.errors import Invalid
+from services.domain.errors import Invalid, Missing, SlipwayError
 from services.domain.tenancy.transaction import tenant_transaction
 
 BUTTONS: dict[str, tuple[Decision, Scope, str]] = {
     "allow": ("allow", "once", "Allowed in this workspace."),
-    "always": ("allow", "always", "Allowed, and added to the agent's list."),
+    "always": ("allow", "always", "Allowed from now on."),
     "deny": ("deny", "once", "Denied."),
 }
 
@@ -37,6 +41,10 @@ class Shown:
     approval: Approval
     question: str
     subject: str
+    arguments: str
+    agreed: list[str]
+    may_decide: bool
+    may_change: bool
 
 
 @page
@@ -59,7 +67,15 @@ def decide(request: PageRequest, approval_id: uuid.UUID) -> HttpResponse:
     if wants_json(request):
         decide_approval(request.actor, approval_id, decision, scope)
         return JsonResponse({}, status=202)
-    attempt(request, lambda: decide_approval(request.actor, approval_id, decision, scope), done)
+    try:
+        decided = decide_approval(request.actor, approval_id, decision, scope)
+    except Missing:
+        raise
+    except SlipwayError as error:
+        messages.error(request, error.message)
+    else:
+        is_half = decided.status == ApprovalStatus.PENDING
+        messages.success(request, "Your yes is kept. One more person must agree." if is_half else done)
     if request.POST.get("back") == "workspace" and found.workspace_id:
         return redirect("dashboard:workspace", workspace_id=found.workspace_id)
     return redirect("dashboard:approvals")
@@ -67,10 +83,20 @@ def decide(request: PageRequest, approval_id: uuid.UUID) -> HttpResponse:
 
 def _context(request: PageRequest) -> dict[str, Any]:
     return {
-        "pending": [_shown(row) for row in list_pending_approvals(request.actor)],
-        "decided": [_shown(row) for row in list_decided_approvals(request.actor)],
+        "pending": [_shown(request, row) for row in list_pending_approvals(request.actor)],
+        "decided": [_shown(request, row) for row in list_decided_approvals(request.actor)],
     }
 
 
-def _shown(approval: Approval) -> Shown:
-    return Shown(approval, KINDS[approval.kind].question, show_subject(approval))
+def _shown(request: PageRequest, approval: Approval) -> Shown:
+    kind = KINDS[approval.kind]
+    given = approval.subject.get("arguments")
+    return Shown(
+        approval,
+        kind.question,
+        show_subject(approval),
+        arguments=json.dumps(given, indent=2, ensure_ascii=False) if given else "",
+        agreed=[vote.user.display_name or vote.user.email for vote in list_votes(approval)],
+        may_decide=may_decide(request.actor, approval),
+        may_change=kind.is_changeable,
+    )
