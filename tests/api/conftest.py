@@ -28,6 +28,12 @@ from services.domain.contacts.destinations import DestinationFields, create_dest
 from services.domain.contacts.models import PlatformAccount
 from services.domain.identity.actions import create_token
 from services.domain.integrations.actions import NewIntegration, connect_integration
+from services.domain.llm.actions import update_policy
+from services.domain.llm.budgets import BudgetFields, put_budget
+from services.domain.llm.keys import NewKey, create_key
+from services.domain.llm.logs import RawCall, store_call
+from services.domain.llm.models import BudgetLevel, BudgetPeriod, CallLog, KeyStatus, LlmVendor
+from services.domain.llm.rules import LogRules
 from services.domain.memory.actions import write_memory
 from services.domain.oauth.clients import create_client
 from services.domain.playbooks.actions import PlaybookFields, create_playbook
@@ -111,7 +117,26 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
     for name in ("gmail_api_base", "google_oauth_base", "github_api_base"):
         monkeypatch.setattr(environment(), name, "http://127.0.0.1:9")
     integration = connect_integration(owner, NewIntegration(kind="gmail", name="acme's mail"))
+    for name in ("anthropic_base_url", "openai_base_url"):
+        monkeypatch.setattr(environment(), name, "http://127.0.0.1:9")
+    llm_key = create_key(
+        owner,
+        NewKey(name="acme's key", vendor=LlmVendor.ANTHROPIC, key=SecretStr("sk-ant-acme-only")),
+        KeyStatus.OK,
+    )
+    budget = put_budget(
+        owner,
+        BudgetFields(
+            level=BudgetLevel.AGENT,
+            period=BudgetPeriod.MONTH,
+            subject_id=acme.agent.id,
+            limit_microusd=5_000_000,
+        ),
+    )
     ids = {
+        "llm_key_id": llm_key.id,
+        "budget_id": budget.id,
+        "llm_log_id": _log(owner, task),
         "integration_id": integration.id,
         "server_id": server.id,
         "image_id": image.id,
@@ -138,6 +163,16 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "user_id": acme.users["bob"].pk,
     }
     return World(ids, hook_secret)
+
+
+def _log(owner: Actor, task: Task) -> uuid.UUID:
+    update_policy(owner, {"logs_calls": True})
+    raw = RawCall(
+        task.org_id, task.id, uuid.uuid4(), "anthropic", "claude-sonnet-5", 200, b'"acme-only"', b"{}", 13
+    )
+    assert store_call(raw, LogRules(hides_emails=True, max_bytes=1_024, keep_days=7))
+    with tenant_transaction(task.org_id):
+        return CallLog.objects.get().id
 
 
 def _call_of(task: Task) -> CallRecord:

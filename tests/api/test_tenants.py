@@ -49,12 +49,17 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "integrations"): {"kind": "gmail", "name": "hers", "agent_ids": ["agent_id"]},
     ("patch", "integrations/<uuid:integration_id>"): {"name": "stolen"},
     ("post", "approvals/<uuid:approval_id>/decide"): {"decision": "allow", "scope": "always"},
+    ("patch", "llm/policy"): {"retries": 1},
+    ("post", "llm/keys"): {"vendor": "anthropic", "name": "hers", "key": "sk-ant-hers-alone"},
+    ("patch", "llm/keys/<uuid:llm_key_id>"): {"priority": 1},
+    ("put", "budgets"): {"level": "agent", "period": "day", "subject_id": "agent_id", "limit_microusd": 1},
     ("post", "approval_rules"): {"effect": "deny", "tool": "*", "agent_id": "agent_id"},
     ("patch", "approval_rules/<uuid:rule_id>"): {"effect": "allow"},
 }  # fmt: skip
 # These create something of mallory's own, and name nothing of acme's.
 OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
+    ("patch", "llm/policy"), ("post", "llm/keys"),
 }  # fmt: skip
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
 
@@ -89,6 +94,7 @@ def snapshot(acme) -> dict[str, Any]:
                 "contacts",
                 "events",
                 "images",
+                "llm",
                 "integrations",
                 "metering",
                 "oauth",

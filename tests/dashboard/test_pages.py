@@ -16,7 +16,7 @@ LISTS = (
     "/links/new/slack", "/approvals",
     "/approvals/rules", "/approvals/rules/new", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
     "/accounts", "/accounts/new/gmail",
-    "/settings/tokens", "/settings/members", "/settings/connected-apps",
+    "/settings/models", "/settings/tokens", "/settings/members", "/settings/connected-apps",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 
 from services.api.admin_desk.base import DeskAdmin, button, shown
 from services.api.admin_desk.hosts import HostAdmin, VolumeAdmin
+from services.api.admin_desk.models import register as register_models
 from services.domain.actors import Actor, system_actor
 from services.domain.agents.models import Agent
 from services.domain.chats.actions import retry_delivery
@@ -313,4 +314,5 @@ class RecordAdmin(DeskAdmin):
 
 admin.site.register(Host, HostAdmin)
 admin.site.register(Volume, VolumeAdmin)
+register_models()
 admin.site.index_template = "admin_desk/index.html"

@@ -71,6 +71,18 @@ UNFOLD: dict[str, Any] = {
                 ],
             },
             {
+                "title": "Models",
+                "separator": True,
+                "collapsible": True,
+                "items": [
+                    _entry("Bounds", "rule", "llm_platformmodels"),
+                    _entry("Prices", "sell", "llm_modelprice"),
+                    _entry("Rules", "gavel", "llm_llmpolicy"),
+                    _entry("Keys", "vpn_key", "llm_llmkey"),
+                    _entry("Budgets", "savings", "llm_budget"),
+                ],
+            },
+            {
                 "title": "Records",
                 "separator": True,
                 "collapsible": True,

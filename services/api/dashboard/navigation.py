@@ -32,6 +32,7 @@ _MAIN = (
     ("Secrets", "secret", "dashboard:secrets", ("/secrets",)),
 )
 _SETTINGS = (
+    ("Models", "agent", "dashboard:models", ("/settings/models",)),
     ("API tokens", "token", "dashboard:tokens", ("/settings/tokens",)),
     ("Connected apps", "mcp", "dashboard:connected-apps", ("/settings/connected-apps",)),
     ("Members", "members", "dashboard:members", ("/settings/members",)),

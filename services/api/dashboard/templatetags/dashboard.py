@@ -21,6 +21,7 @@ _TONES = {
     "waiting": "warn", "pending": "warn", "paused": "warn",
     "queued": "wait", "idle": "calm", "warm": "calm",
     "ok": "good", "unreachable": "bad", "unauthorised": "bad", "changed": "warn", "unchecked": "wait",
+    "refused": "bad",
 }  # fmt: skip
 
 
