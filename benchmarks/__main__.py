@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import chaos, fanout, gateway, latency, soak, throughput
+from benchmarks import chaos, fanout, gateway, latency, models, soak, throughput
 from benchmarks.rows import Row
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "throughput": throughput.run,
     "fanout": fanout.run,
     "gateway": gateway.run,
+    "models": models.run,
     "chaos": chaos.run,
     "soak": soak.run,
 }

@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from deploy.local.stack import Stack
 from tests.stack.running import RunningStack
 
 
 @contextlib.contextmanager
-def running_stack(*, driver: str, slots: int, **settings: object) -> Iterator[RunningStack]:
+def running_stack(
+    *, driver: str, slots: int, others: Mapping[str, str] | None = None, **settings: object
+) -> Iterator[RunningStack]:
     """Run a stack in a folder of its own, with one sandbox driver and so many slots.
 
-    `settings` are further ones, by their names in lower case without the prefix.
+    `settings` are further ones, by their names in lower case without the prefix, `others` those by their whole names.
     """
     folder = tempfile.mkdtemp(prefix="slipway-bench-")
     environ = {
@@ -23,6 +25,7 @@ def running_stack(*, driver: str, slots: int, **settings: object) -> Iterator[Ru
     }
     environ |= {name: os.environ[name] for name in ("SLIPWAY_BASE_IMAGE",) if name in os.environ}
     extra = {f"SLIPWAY_{name.upper()}": str(value) for name, value in settings.items()}
+    extra |= others or {}
     extra["SLIPWAY_SANDBOX_SLOTS"] = str(slots)
     stack = RunningStack(Stack(folder, environ=environ, extra=extra, driver=driver, is_bound=True))
     stack.start()

@@ -28,6 +28,9 @@ from services.domain.identity.models import ApiToken
 from services.domain.identity.queries import list_tokens
 from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.integrations.models import Integration
+from services.domain.llm.budgets import BudgetFields, put_budget
+from services.domain.llm.keys import NewKey, create_key
+from services.domain.llm.models import Budget, BudgetLevel, BudgetPeriod, KeyStatus, LlmKey, LlmVendor
 from services.domain.oauth.models import ConnectedApp
 from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
 from services.domain.playbooks.models import Playbook
@@ -61,6 +64,8 @@ class Everything:
     server: UpstreamServer
     account: Integration
     app: ConnectedApp
+    model_key: LlmKey
+    budget: Budget
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -140,8 +145,20 @@ def make_everything(tenant: Tenant) -> Everything:
     rule = create_rule(actor, RuleFields(effect="hold", tool="weather.*"))
     return Everything(
         task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
-        connect(actor),
+        connect(actor), make_model_key(tenant), make_budget(tenant),
     )  # fmt: skip
+
+
+def make_model_key(tenant: Tenant) -> LlmKey:
+    """Keep a key for models."""
+    fields = NewKey(name="main", vendor=LlmVendor.ANTHROPIC, key=SecretStr("sk-ant-sealed-value"))
+    return create_key(tenant.owner, fields, KeyStatus.OK)
+
+
+def make_budget(tenant: Tenant) -> Budget:
+    """Set a budget."""
+    fields = BudgetFields(level=BudgetLevel.ORGANISATION, period=BudgetPeriod.DAY, limit_microusd=10)
+    return put_budget(tenant.owner, fields)
 
 
 def make_server(tenant: Tenant) -> UpstreamServer:

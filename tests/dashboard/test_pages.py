@@ -52,6 +52,8 @@ def buttons_of(made: Everything) -> list[str]:
         f"{playbook}/delete", f"{link}/connect", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
         f"/settings/connected-apps/{made.app.id}/disconnect",
+        *(f"/settings/models/keys/{made.model_key.id}/{name}" for name in ("check", "switch", "delete")),
+        f"/settings/models/budgets/{made.budget.id}/delete",
         f"/settings/tokens/{made.token.id}/revoke", f"/approvals/{made.approval.id}/decide",
         f"/approvals/rules/{made.rule.id}/delete",
         *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),

@@ -51,7 +51,7 @@ class PolicyFields(BaseModel):
         named += [("fallbacks", fallback.use) for fallback in self.fallbacks]
         for field, model in named:
             if model and not is_allowed(model, platform.allowed, self.allowed):
-                raise ModelNotAllowed(f"The model {model} is not allowed.", fields={field: "not allowed"})
+                raise ModelNotAllowed(f"The model {model} is not allowed.", fields={field: "forbidden"})
         if self.key_source == KeySource.PLATFORM and not platform.lends_key:
             raise Invalid("The platform lends no key.", fields={"key_source": "not `platform`"})
         if self.logs_calls and not platform.may_log:

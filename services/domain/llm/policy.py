@@ -43,7 +43,7 @@ def refuse_model(model: str, allowed_models: Sequence[str] | None, *, field: str
     policy = find_policy()
     bounds = (get_platform().allowed, policy.allowed if policy is not None else None, allowed_models)
     if not is_allowed(model, *bounds):
-        raise ModelNotAllowed(f"The model {model} is not allowed here.", fields={field: "not allowed"})
+        raise ModelNotAllowed(f"The model {model} is not allowed here.", fields={field: "forbidden"})
 
 
 def refuse_agents_model(values: dict[str, Any]) -> None:
