@@ -1,7 +1,7 @@
 """Errors in the vendors' shapes, so that their clients understand them.
 
 Source: platform.claude.com/docs/en/api/errors; platform.openai.com/docs/guides/error-codes; what the CLIs try again:
-docs/gateway.md.
+docs/models.md.
 """
 
 from __future__ import annotations
