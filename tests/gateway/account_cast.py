@@ -11,6 +11,8 @@ from conftest import Tenant
 from services.api.accounts import add_account, checked_new, connect_account, finish_connecting
 from services.domain.actors import Actor
 from services.domain.agents.actions import AgentFields, create_agent
+from services.domain.approvals.rule_actions import create_rule
+from services.domain.approvals.rules import RuleFields
 from services.domain.integrations.models import Integration
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.environment import environment
@@ -49,6 +51,11 @@ def connect_gmail(tenant: Tenant, name: str = "work", who: str = "alice", **fiel
     return finish_connecting(
         tenant.users[who], state=back["state"], code=back["code"], issuer=back["iss"], browser="any"
     )
+
+
+def allow(tenant: Tenant, tool: str) -> None:
+    """Let agents call a tool that is held where no rule speaks."""
+    create_rule(tenant.owner, RuleFields(effect="allow", tool=tool))
 
 
 def stored(row: Integration) -> Integration:

@@ -15,7 +15,7 @@ from services.api.accounts import change_account, check_account, checked_new
 from services.domain.errors import ConfigInvalid
 from tests.fakes.github_server import APP_ID, INSTALLATION, OWNER, GithubServer, private_key
 from tests.fakes.serving import Fault
-from tests.gateway.account_cast import add, calling, point_at, stored
+from tests.gateway.account_cast import add, allow, calling, point_at, stored
 from tests.gateway.serving import Caller
 
 SETTINGS = {
@@ -208,6 +208,9 @@ def test_merging_is_for_accounts_that_allow_it_and_for_the_commit_that_was_read(
     github = calling(gateway, acme, "github")
     number = server.add_pull("shop", "Faster", {})
     sha = github("github_get_pull_request", **SHOP, number=number)["pull_request"]["head_sha"]
+    held = github.refused("github_merge_pull_request", **SHOP, number=number, head_sha=sha)
+    assert held.startswith("approval_pending:")
+    allow(acme, "github.github_merge_pull_request")
     words = github.refused("github_merge_pull_request", **SHOP, number=number, head_sha=sha)
     assert words.startswith("account_denied: The account is set not to merge.")
     change_account(acme.owner, account.id, {"settings": {"may_merge": True}})
@@ -219,6 +222,7 @@ def test_merging_is_for_accounts_that_allow_it_and_for_the_commit_that_was_read(
 
 def test_an_account_for_reading_changes_nothing(gateway, acme, server):
     connect(acme, may_write=False)
+    allow(acme, "github.*")
     github = calling(gateway, acme, "github")
     server.add_issue("shop", "Tea is cold")
     number = server.add_pull("shop", "Faster", {})

@@ -7,10 +7,13 @@ from email.message import EmailMessage
 
 import pytest
 
+from services.domain.approvals.actions import decide_approval
+from services.domain.approvals.models import Approval
+from services.domain.tenancy.transaction import tenant_transaction
 from tests.fakes.gmail_server import ADDRESS, GmailServer
 from tests.fakes.serving import Fault
-from tests.gateway.account_cast import calling, connect_gmail, stored, use_google
-from tests.gateway.serving import Caller
+from tests.gateway.account_cast import allow, calling, connect_gmail, stored, use_google
+from tests.gateway.serving import Caller, eventually
 
 
 @pytest.fixture
@@ -29,7 +32,8 @@ def account(mailbox, acme):
 
 @pytest.fixture
 def gmail(gateway, acme, account) -> Caller:
-    """Call the Gmail tools for alice."""
+    """Call the Gmail tools for alice, whose organisation lets agents send."""
+    allow(acme, "gmail.gmail_send")
     return calling(gateway, acme, "gmail")
 
 
@@ -143,6 +147,18 @@ def test_a_reply_stays_in_its_thread_and_goes_to_the_sender(gmail, mailbox):
     )
 
 
+def test_a_mail_waits_for_a_person_where_no_rule_speaks(gateway, acme, mailbox, account):
+    gmail = calling(gateway, acme, "gmail")
+    letter = {"to": ["ann@example.com"], "subject": "Hello", "body": "x"}
+    assert gmail.refused("gmail_send", **letter).startswith("approval_pending:")
+    assert gmail("gmail_create_draft", **letter)["draft_id"]
+    with tenant_transaction(acme.organisation.id):
+        approval = Approval.objects.get()
+    assert approval.subject["arguments"]["to"] == ["ann@example.com"]
+    decide_approval(acme.owner, approval.id, "allow")
+    eventually(lambda: ["SENT"] in [mail.labels for mail in mailbox.mails.values()])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -161,6 +177,7 @@ def test_what_could_break_out_of_a_header_is_refused(gmail, mailbox, wrong):
 
 def test_an_account_that_may_not_send_drafts_all_the_same(gateway, acme, mailbox):
     connect_gmail(acme, settings={"may_send": False})
+    allow(acme, "gmail.*")
     gmail = calling(gateway, acme, "gmail")
     letter = {"to": ["ann@example.com"], "subject": "Hello", "body": "x"}
     assert "Use gmail_create_draft" in gmail.refused("gmail_send", **letter)

@@ -310,5 +310,6 @@ PULL_TOOLS = (
         _merge,
         destroys=True,
         open_world=True,
+        default_hold=True,
     ),
 )

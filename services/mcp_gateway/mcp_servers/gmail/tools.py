@@ -9,6 +9,7 @@ from services.domain.errors import AccountDenied, Invalid
 from services.kit.letters import Letter, find_references, is_address, reply_subject, write_letter
 from services.mcp_gateway.accounts import open_account
 from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.limits import Rate
 from services.mcp_gateway.mcp_servers.gmail.models import (
     AccountInput,
     Drafted,
@@ -198,6 +199,8 @@ TOOLS = (
         Sent,
         _send,
         destroys=True,
+        rate=Rate(per_s=0.2, burst=10),
         open_world=True,
+        default_hold=True,
     ),
 )
