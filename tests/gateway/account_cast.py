@@ -16,6 +16,8 @@ from services.domain.approvals.rules import RuleFields
 from services.domain.integrations.models import Integration
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.environment import environment
+from services.mcp_gateway.holding import rulebook
+from services.mcp_gateway.holding.desk import DESK
 from tests.fakes.gmail_server import GmailServer
 from tests.fakes.google_oauth import CLIENT_ID, CLIENT_SECRET
 from tests.fakes.mcp_upstream import give_consent
@@ -51,6 +53,12 @@ def connect_gmail(tenant: Tenant, name: str = "work", who: str = "alice", **fiel
     return finish_connecting(
         tenant.users[who], state=back["state"], code=back["code"], issuer=back["iss"], browser="any"
     )
+
+
+def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let held calls wait for nobody, and rules count at once."""
+    monkeypatch.setattr(DESK, "max_wait_s", 0.3)
+    monkeypatch.setattr(rulebook, "TTL_S", 0.0)
 
 
 def allow(tenant: Tenant, tool: str) -> None:

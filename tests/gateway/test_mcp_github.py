@@ -15,7 +15,7 @@ from services.api.accounts import change_account, check_account, checked_new
 from services.domain.errors import ConfigInvalid
 from tests.fakes.github_server import APP_ID, INSTALLATION, OWNER, GithubServer, private_key
 from tests.fakes.serving import Fault
-from tests.gateway.account_cast import add, allow, calling, point_at, stored
+from tests.gateway.account_cast import add, allow, calling, make_impatient, point_at, stored
 from tests.gateway.serving import Caller
 
 SETTINGS = {
@@ -29,6 +29,7 @@ SHOP = {"repository": f"{OWNER}/shop"}
 @pytest.fixture
 def server(monkeypatch) -> Iterator[GithubServer]:
     """Run GitHub on loopback."""
+    make_impatient(monkeypatch)
     with GithubServer() as running:
         point_at(monkeypatch, github_api_base=running.url)
         yield running

@@ -12,13 +12,14 @@ from services.domain.approvals.models import Approval
 from services.domain.tenancy.transaction import tenant_transaction
 from tests.fakes.gmail_server import ADDRESS, GmailServer
 from tests.fakes.serving import Fault
-from tests.gateway.account_cast import allow, calling, connect_gmail, stored, use_google
+from tests.gateway.account_cast import allow, calling, connect_gmail, make_impatient, stored, use_google
 from tests.gateway.serving import Caller, eventually
 
 
 @pytest.fixture
 def mailbox(monkeypatch) -> Iterator[GmailServer]:
     """Run a mailbox on loopback."""
+    make_impatient(monkeypatch)
     with GmailServer() as server:
         use_google(monkeypatch, server)
         yield server
