@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from datetime import timedelta
 
 import pytest
@@ -253,6 +254,32 @@ def test_a_secret_is_deleted(alice, acme):
     alice.post("/secrets", {"name": "OLD", "value": "x", "is_for_all": "on"})
     alice.post(f"/secrets/{only(acme, Secret).id}/delete")
     assert only(acme, Secret) is None
+
+
+def test_a_secret_is_brokered_changed_and_gone_back_to_on_its_page(alice, acme):
+    line = "api.example.com/repos GET -> header Authorization: Bearer {value}"
+    fields = {
+        "name": "HELD",
+        "value": "value-number-one",
+        "mode": "brokered",
+        "bindings": line,
+        "is_for_all": "on",
+    }
+    alice.post("/secrets", fields)
+    address = f"/secrets/{only(acme, Secret).id}"
+    assert line in html.unescape(alice.get(address).content.decode())
+    moved = {**fields, "bindings": "evil.example.com -> query key", "value": ""}
+    refused = alice.post(address, moved)
+    assert (refused.status_code, "needs its value again" in refused.content.decode()) == (400, True)
+    nonsense = alice.post(address, {**fields, "bindings": "to wherever", "value": "value-number-two"})
+    assert nonsense.status_code == 400
+    assert "value-number-two" not in nonsense.content.decode()
+    alice.post(f"{address}/value", {"value": "value-number-two"})
+    alice.post(f"{address}/rollback", {"version": "1"})
+    assert (only(acme, Secret).version, granted(acme)) == (1, {"HELD": "value-number-one"})
+    page = alice.get(address).content.decode()
+    assert "Version 2" in page
+    assert "value-number" not in page
 
 
 def test_a_token_is_shown_once_and_works(alice, acme):

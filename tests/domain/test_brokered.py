@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import os
 import uuid
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.db.models import BinaryField
@@ -21,9 +24,11 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.actions import delete_secret, put_secret_value, update_secret
 from services.domain.vault.bindings import Binding
 from services.domain.vault.brokered import CredentialRefused, Use, find_standing, open_for_use
+from services.domain.vault.keyring import open_text, seal_text
 from services.domain.vault.models import Secret, SecretAccess
 from services.domain.vault.rotation import SEALED
 from services.kit.clock import now
+from services.kit.ids import uuid7
 from tests.domain.cast import Runner, fresh, keep, running
 
 BINDING = {"host": "api.example.com"}
@@ -135,6 +140,10 @@ def test_each_use_needs_a_yes_of_its_own(acme):
     decide_approval(acme.owner, approvals(acme)[-1].id, "deny")
     with pytest.raises(CredentialRefused, match="credential_denied"):
         find_standing(use)
+    # What was denied can be allowed later, and is good for one use then too.
+    decide_approval(acme.owner, approvals(acme)[-1].id, "allow")
+    assert open_for_use(use).value
+    assert refusal(use) == "credential_approval_pending"
 
 
 def test_the_first_use_at_a_host_is_asked_about_once_in_a_workspace(acme):
@@ -146,6 +155,10 @@ def test_the_first_use_at_a_host_is_asked_about_once_in_a_workspace(acme):
     for path in ("/x", "/another", "/x"):
         assert find_standing(use_of(secret, task, path)) == "allowed"
         assert open_for_use(use_of(secret, task, path)).value
+    decide_approval(acme.owner, approval.id, "deny")  # taken back
+    assert refusal(use_of(secret, task)) == "credential_approval_pending"
+    with pytest.raises(CredentialRefused, match="credential_denied"):
+        find_standing(use_of(secret, task))
 
 
 def test_a_lasting_yes_trusts_the_agent_and_is_given_by_who_may_change_the_secret(acme):
@@ -171,6 +184,31 @@ def test_a_personal_secret_is_decided_about_by_its_owner(acme):
     find_standing(use_of(secret, task))
     (approval,) = approvals(acme)
     assert approval.decider_ids == [acme.owner.user_id]
+
+
+def test_secrets_from_before_versions_become_first_versions(acme):
+    """Plays the migration over a secret as it was kept before, in a transaction that is rolled back."""
+    migration = importlib.import_module("services.domain.vault.migrations.0003_first_versions")
+    secret_id = uuid7()
+    sealed = seal_text("kept before", secret_id)
+    with psycopg.connect(os.environ["SLIPWAY_OWNER_DATABASE_URL"]) as connection:
+        connection.execute(
+            "ALTER TABLE secret ADD sealed bytea, ADD key_id text, NO FORCE ROW LEVEL SECURITY"
+        )
+        connection.execute(
+            "INSERT INTO secret (id, org_id, created_at, updated_at, name, description, mode, bindings, approval, "
+            "trusted_agent_ids, version, last_version, sealed, key_id) "
+            "VALUES (%s, %s, now(), now(), 'OLD', '', 'env', '[]', 'never', '{}', 1, 1, %s, %s)",
+            (secret_id, acme.organisation.id, sealed.blob, sealed.key_id),
+        )
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for statement in migration.BACKFILL.sql:
+            connection.execute(statement)
+        connection.execute("ALTER TABLE secret_version NO FORCE ROW LEVEL SECURITY")
+        row = connection.execute("SELECT id, number, sealed, key_id FROM secret_version").fetchone()
+        assert row is not None
+        connection.rollback()
+    assert (row[1], open_text(row[2], row[3], row[0])) == (1, "kept before")
 
 
 def test_all_that_is_sealed_moves_with_the_key():

@@ -121,7 +121,7 @@ KINDS: dict[str, Kind] = {
             once=_add_server,
             always=_add_server,
         ),
-        Kind(CREDENTIAL, "wants to use the credential", CredentialSubject),
+        Kind(CREDENTIAL, "wants to use the credential", CredentialSubject, is_changeable=True),
         Kind(UNKNOWN_SENDER, "hears from somebody unknown:", UnknownSenderSubject, is_changeable=True),
     )
 }
