@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from django.test import Client
+from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from services.domain.actors import Actor
 from services.domain.oauth.clients import ClientMetadata, all_tenants_register_client
@@ -113,3 +114,23 @@ def connect(actor: Actor, server: str = "platform") -> ConnectedApp:
     client, _ = authorized(actor, server)
     with tenant_transaction(actor.org_id):
         return ConnectedApp.objects.get(client_id=client.id)
+
+
+class Kept:
+    """What a program made with the real client library keeps between its calls."""
+
+    def __init__(self) -> None:
+        self.tokens: OAuthToken | None = None
+        self.client: OAuthClientInformationFull | None = None
+
+    async def get_tokens(self) -> OAuthToken | None:
+        return self.tokens
+
+    async def set_tokens(self, tokens: OAuthToken) -> None:
+        self.tokens = tokens
+
+    async def get_client_info(self) -> OAuthClientInformationFull | None:
+        return self.client
+
+    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
+        self.client = client_info

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from typing import Any
 
 import httpx
@@ -13,9 +14,7 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import (
     AuthorizationCodeResult,
-    OAuthClientInformationFull,
     OAuthClientMetadata,
-    OAuthToken,
 )
 
 from services.domain.identity.actions import (
@@ -34,7 +33,7 @@ from services.kit.clock import now
 from services.kit.environment import environment
 from services.mcp_gateway.http import TOOL_SERVERS
 from tests.dashboard.conftest import at_browser
-from tests.fakes.oauth_client import CALLBACK, answer_in, authorized
+from tests.fakes.oauth_client import CALLBACK, Kept, answer_in, authorized
 from tests.fakes.served_api import served_api
 from tests.gateway.serving import rpc
 
@@ -50,32 +49,12 @@ def public(gateway, monkeypatch) -> str:
     return gateway
 
 
-class Storage:
-    """What a program keeps."""
-
-    def __init__(self) -> None:
-        self.tokens: OAuthToken | None = None
-        self.client: OAuthClientInformationFull | None = None
-
-    async def get_tokens(self):
-        return self.tokens
-
-    async def set_tokens(self, tokens):
-        self.tokens = tokens
-
-    async def get_client_info(self):
-        return self.client
-
-    async def set_client_info(self, client_info):
-        self.client = client_info
-
-
 class Editor:
     """A person's editor, made with the real client library; the person sits at a browser and answers."""
 
     def __init__(self, url: str, person: Any, **fields: str) -> None:
         self.url, self.person, self.fields = url, person, fields
-        self.storage, self.asked = Storage(), []
+        self.storage, self.asked = Kept(), []
 
     async def _open_browser(self, address: str) -> None:
         path = address[address.index("/oauth/authorize") :]
@@ -385,3 +364,41 @@ def test_using_a_program_is_noted(public, acme):
     ConnectedApp.objects.using("operator").update(last_used_at=None)
     rpc(f"{public}/mcp/platform", issued.access_token, "tools/list")
     assert ConnectedApp.objects.using("operator").get().last_used_at is not None
+
+
+def arguments_for(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments that a tool takes, which name nothing that there is."""
+    return {name: _value(schema["properties"][name], schema) for name in schema.get("required", ())}
+
+
+# What some tools need besides what their schema says.
+MORE = {"memory_forget_many": {"names": ["x"]}, "install_packages": {"pip": ["six"]}}
+
+
+def _value(field: dict[str, Any], schema: dict[str, Any]) -> Any:
+    if "$ref" in field:
+        field = schema["$defs"][field["$ref"].rpartition("/")[2]]
+    if "anyOf" in field:
+        field = field["anyOf"][0]
+    if "enum" in field or "const" in field:
+        return field["enum"][0] if "enum" in field else field["const"]
+    if field.get("format") == "uuid":
+        return str(uuid.uuid4())
+    if field.get("examples"):
+        return field["examples"][0]
+    return {"string": "x", "integer": 1, "number": 1, "boolean": True, "array": [], "object": {}}[
+        field["type"]
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(PEOPLE_SERVERS))
+def test_every_tool_answers_a_persons_program_or_says_why_not(public, acme, name):
+    _, issued = authorized(acme.owner, name, agent_id=acme.agent.id)
+    url, said = f"{public}/mcp/{name}", {}
+    for tool in rpc(url, issued.access_token, "tools/list").json()["result"]["tools"]:
+        arguments = arguments_for(tool["inputSchema"]) | MORE.get(tool["name"], {})
+        params = {"name": tool["name"], "arguments": arguments}
+        result = rpc(url, issued.access_token, "tools/call", params).json()["result"]
+        said[tool["name"]] = result["content"][0]["text"] if result.get("isError") else "ok"
+    assert {tool: text for tool, text in said.items() if text.startswith("internal")} == {}
+    assert "ok" in said.values()

@@ -61,7 +61,7 @@ PEOPLE_SERVERS: Mapping[str, PeopleServer] = {
             "Platform",
             "Your agents, their tasks, workspaces and playbooks.",
             frozenset({"tasks:read", "workspaces:read", "agents:read", "playbooks:read"}),
-            frozenset({"tasks:write", "workspaces:write", "agents:write", "playbooks:write"}),
+            frozenset({"tasks:write", "workspaces:write", "playbooks:write"}),
         ),
     )
 }
