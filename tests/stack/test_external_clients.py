@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Iterator
+from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -26,8 +28,15 @@ class Browser:
 
     def __init__(self, stack: RunningStack) -> None:
         self.http = httpx.Client(base_url=stack.api, follow_redirects=False, timeout=15)
-        self._post("/sign-in", {"email": stack.email, "password": stack.password})
+        self._who = {"email": stack.email, "password": stack.password}
         self.answer: dict[str, list[str]] = {}
+
+    def __enter__(self) -> Self:
+        self._post("/sign-in", self._who)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.http.close()
 
     def allow(self, address: str) -> None:
         where = self._post(address, {"reach-platform": "write", "decision": "allow"})
@@ -43,9 +52,15 @@ class Browser:
         return done.headers["location"]
 
 
-def test_a_persons_client_is_connected_and_submits_a_task(stack: RunningStack):
+@pytest.fixture
+def browser(stack: RunningStack) -> Iterator[Browser]:
+    """Give the seeded person at a browser."""
+    with Browser(stack) as signed_in:
+        yield signed_in
+
+
+def test_a_persons_client_is_connected_and_submits_a_task(stack: RunningStack, browser: Browser):
     url = f"{stack.gateway}/mcp/platform"
-    browser = Browser(stack)
 
     async def go_to(address: str) -> None:
         await asyncio.to_thread(browser.allow, address)
