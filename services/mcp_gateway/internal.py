@@ -82,7 +82,7 @@ class InternalApi:
             if order.op in _STREAMED:
                 return await self._stream(link, params)
             async with self._channels.opened(link, "files", params) as channel:
-                answer = await (_upload(channel, request) if order.op == "write" else _answer(channel))
+                answer = await (_upload(channel, request) if order.op == "write" else read_answer(channel))
                 return JSONResponse(answer)
         except ValidationError as error:
             return _failed(Invalid("The order is not valid.", fields={"params": str(error.error_count())}))
@@ -95,7 +95,7 @@ class InternalApi:
         """Begin to send a file: what the runner says of it in a header, its bytes in the body."""
         async with contextlib.AsyncExitStack() as stack:
             channel = await stack.enter_async_context(self._channels.opened(link, "files", params))
-            answer = await _answer(channel)
+            answer = await read_answer(channel)
             if answer.get("op") == "error":
                 return JSONResponse(answer)
             body = ChannelBody(channel, answer)
@@ -160,7 +160,7 @@ class ChannelBody(Response):
             try:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 while not leaving.done():
-                    chunk = await _next_chunk(self._channel)
+                    chunk = await next_chunk(self._channel)
                     body = {
                         "type": "http.response.body",
                         "body": chunk or b"",
@@ -178,7 +178,7 @@ async def _until_left(receive: Receive) -> None:
         pass
 
 
-async def _next_chunk(channel: WebSocket) -> bytes | None:
+async def next_chunk(channel: WebSocket) -> bytes | None:
     """Return the next bytes, None at the end. Raises: SandboxUnreachable when it ends otherwise."""
     message = await channel.receive()
     if isinstance(chunk := message.get("bytes"), bytes):
@@ -188,7 +188,7 @@ async def _next_chunk(channel: WebSocket) -> bytes | None:
     raise SandboxUnreachable("The sandbox broke off.")
 
 
-async def _answer(channel: WebSocket) -> dict[str, Any]:
+async def read_answer(channel: WebSocket) -> dict[str, Any]:
     """Return the runner's next word. Raises: SandboxUnreachable."""
     try:
         async with asyncio.timeout(ANSWER_S):
@@ -202,7 +202,7 @@ async def _answer(channel: WebSocket) -> dict[str, Any]:
 
 async def _upload(channel: WebSocket, request: Request) -> dict[str, Any]:
     """Pass the body on, at the pace of the slower side; a refusal on the way ends it."""
-    answer = await _answer(channel)
+    answer = await read_answer(channel)
     if answer.get("op") != "ready":
         return answer
     answering = asyncio.create_task(_answer_of_upload(channel))

@@ -32,6 +32,7 @@ from services.mcp_gateway.host import HostGateway  # noqa: E402
 from services.mcp_gateway.http import build_routes, lifespan_contexts  # noqa: E402
 from services.mcp_gateway.internal import InternalApi  # noqa: E402
 from services.mcp_gateway.limits import LIMITS  # noqa: E402
+from services.mcp_gateway.sandbox_files import FILES  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Gateway:
     def __init__(self) -> None:
         env = environment()
         self._host = HostGateway(env, self._sandbox_protocol)
+        FILES.serve_from(self._host.channels, self._host.find_link)
         self._app = Starlette(
             routes=[
                 Route("/health", self._health),

@@ -11,6 +11,7 @@ import httpx
 from services.domain.errors import SlipwayError, Temporary
 from services.kit.environment import environment
 from services.realtime.access import Visitor
+from services.realtime.messages import Answer
 
 _TIMEOUT = httpx.Timeout(30.0, connect=2.0)
 
@@ -48,6 +49,18 @@ class Forwarder:
         """Send a message as `POST /v1/tasks/{id}/messages` does. Raises: Refused, Temporary."""
         headers = {"Idempotency-Key": key} if key else {}
         return await self._post(visitor, f"/v1/tasks/{task_id}/messages", {"text": text}, headers)
+
+    async def answer(self, visitor: Visitor, message: Answer) -> tuple[str, dict[str, Any]]:
+        """Answer as `POST /v1/questions/{id}/answer` or `/v1/tasks/{id}/answer` does; says which of both came back.
+
+        Raises: Refused, Temporary.
+        """
+        if message.question_id is not None:
+            path = f"/v1/questions/{message.question_id}/answer"
+            body: dict[str, Any] = {"text": message.text, "option": message.option}
+            return "question", await self._post(visitor, path, body, {})
+        path = f"/v1/tasks/{message.task_id}/answer"
+        return "task", await self._post(visitor, path, {"text": message.text}, {})
 
     async def close(self) -> None:
         """Close the connections."""

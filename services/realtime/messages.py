@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from services.domain.errors import CursorInvalid, Invalid, MalformedBody
 
@@ -65,6 +65,24 @@ class Steer(_Message):
     idempotency_key: str | None = Field(default=None, min_length=1, max_length=200, pattern=r"^[\x21-\x7e]+$")
 
 
+class Answer(_Message):
+    """An answer to a question, by its own id or by the task that waits; `option` counts from 0."""
+
+    op: Literal["answer"]
+    question_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
+    task_id: Annotated[uuid.UUID, Field(strict=False)] | None = None
+    text: str = Field(default="", max_length=20_000)
+    option: int | None = Field(default=None, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.question_id is None) == (self.task_id is None):
+            raise ValueError("give a question_id or a task_id")
+        if self.task_id is not None and self.option is not None:
+            raise ValueError("an option is given with a question_id")
+        return self
+
+
 class TerminalOpen(_Message):
     op: Literal["terminal.open"]
     workspace_id: Annotated[uuid.UUID, Field(strict=False)]
@@ -97,9 +115,11 @@ class Ping(_Message):
 
 
 TerminalMessage = TerminalInput | TerminalResize | TerminalClose
-AnyMessage = Subscribe | Unsubscribe | Submit | Cancel | Steer | Ping | TerminalOpen | TerminalMessage
+AnyMessage = (
+    Subscribe | Unsubscribe | Submit | Cancel | Steer | Answer | Ping | TerminalOpen | TerminalMessage
+)
 _OPS = frozenset(
-    {"subscribe", "unsubscribe", "submit", "cancel", "steer", "ping"}
+    {"subscribe", "unsubscribe", "submit", "cancel", "steer", "answer", "ping"}
     | {"terminal.open", "terminal.input", "terminal.resize", "terminal.close"}
 )
 _MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(Annotated[AnyMessage, Field(discriminator="op")])

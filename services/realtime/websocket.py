@@ -15,6 +15,7 @@ from services.realtime.entry import Entry, reply, resync
 from services.realtime.feed import Subscription
 from services.realtime.hub import first_number
 from services.realtime.messages import (
+    Answer,
     AnyMessage,
     Cancel,
     Ping,
@@ -121,7 +122,7 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
                 self._outlet.offer(reply("pong", id=message.id))
             case TerminalInput() | TerminalResize() | TerminalClose():
                 await self._terminals.obey(message)
-            case Submit() | Cancel() | Steer() | TerminalOpen():
+            case Submit() | Cancel() | Steer() | Answer() | TerminalOpen():
                 if len(self._forwards) >= _FORWARDS_AT_ONCE:
                     raise RateLimited("Too many requests at once on this connection.", retry_after_s=1)
                 task = asyncio.create_task(self._forward(message, visitor))
@@ -152,7 +153,9 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
         if subscription is not None:
             self._node.hub.close(subscription)
 
-    async def _forward(self, message: Submit | Cancel | Steer | TerminalOpen, visitor: Visitor) -> None:
+    async def _forward(
+        self, message: Submit | Cancel | Steer | Answer | TerminalOpen, visitor: Visitor
+    ) -> None:
         forwarder = self._node.forwarder
         try:
             if isinstance(message, TerminalOpen):
@@ -161,6 +164,10 @@ class StreamConsumer(AsyncConsumer):  # type: ignore[misc]  # channels has no ty
             if isinstance(message, Steer):
                 said = await forwarder.steer(visitor, message.task_id, message.text, message.idempotency_key)
                 self._outlet.offer(reply("ok", id=message.id, message=said))
+                return
+            if isinstance(message, Answer):
+                field, given = await forwarder.answer(visitor, message)
+                self._outlet.offer(reply("ok", **{"id": message.id, field: given}))
                 return
             if isinstance(message, Submit):
                 task = await forwarder.submit(visitor, message.body, message.idempotency_key)

@@ -25,6 +25,7 @@ from services.domain.outbox.jobs import DispatchTask, FillPool, SendDelivery, Sh
 from services.domain.plane.actions import enqueue_on_host
 from services.domain.plane.queries import find_sandbox
 from services.domain.playbooks.actions import all_tenants_claim_due_playbooks
+from services.domain.questions.actions import all_tenants_expire_questions
 from services.domain.tasks.dispatch import (
     StuckTask,
     all_tenants_deaf_to_cancel,
@@ -118,6 +119,7 @@ def sweep_records() -> None:
     all_tenants_forget_calls()
     all_tenants_sweep_oauth()
     all_tenants_expire_approvals()
+    all_tenants_expire_questions()
     all_tenants_notice_expiring()
     all_tenants_forget_old_versions()
     all_tenants_close_calls_of_ended_tasks()

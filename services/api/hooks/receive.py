@@ -15,6 +15,7 @@ from services.domain.chats.inbound import (
 )
 from services.domain.errors import HookUnverified, LinkMissing, MalformedBody
 from services.domain.ports.chat import ChatAdapter, HookReply, HookRequest, Parsed
+from services.domain.questions.presses import store_presses
 
 
 def receive_update(kind: str, link_id: uuid.UUID, request: HookRequest) -> HookReply:
@@ -33,7 +34,7 @@ def receive_update(kind: str, link_id: uuid.UUID, request: HookRequest) -> HookR
         count_hook(kind, "unverified")
         raise
     parsed = _parse(adapter, config, request)
-    stored = store_inbound(handle, parsed.messages)
+    stored = store_inbound(handle, parsed.messages) + store_presses(handle, parsed.presses)
     _count(handle, parsed, stored)
     return parsed.reply or HookReply()
 
@@ -54,7 +55,7 @@ def _count(handle: LinkHandle, parsed: Parsed, stored: int) -> None:
         count_hook(handle.kind, parsed.ignored)
     if parsed.ignored in ("unknown_type", "unreadable"):
         count_unknown_update(handle)
-    repeats = len(parsed.messages) - stored
+    repeats = len(parsed.messages) + len(parsed.presses) - stored
     for outcome, times in (("stored", stored), ("repeat", repeats)):
         for _ in range(times):
             count_hook(handle.kind, outcome)

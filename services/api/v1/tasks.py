@@ -20,7 +20,10 @@ from services.domain.errors import (
     IdempotencyKeyReused,
     ModelNotAllowed,
     NothingAsked,
+    NotTheDecider,
     PromptInvalid,
+    QuestionClosed,
+    QuestionMissing,
     QueueFull,
     TaskFinished,
     TaskMissing,
@@ -255,7 +258,9 @@ class TaskAnswer(Endpoint):
 
     tag = "tasks"
 
-    @operation(errors=(TaskMissing, TaskFinished, NothingAsked))
+    @operation(
+        errors=(TaskMissing, TaskFinished, NothingAsked, QuestionMissing, QuestionClosed, NotTheDecider)
+    )
     def post(self, call: Call, task_id: uuid.UUID, body: AnswerBody) -> TaskShape:
         """Answer what the agent asked."""
-        return TaskShape.of(answer_task(call.actor, task_id, body.text))
+        return TaskShape.of(answer_task(call.actor, task_id, body.text, question_id=body.question_id))

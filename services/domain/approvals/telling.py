@@ -10,6 +10,7 @@ from typing import Any
 from services.domain.approvals.models import Approval
 from services.domain.events.log import record_event
 from services.domain.events.types import ApprovalAgreed, ApprovalDecided, ApprovalRequested, EventData
+from services.domain.questions.announcing import announce_approval
 
 # A stream is no place for what fills pages; the approval itself has all of it.
 MAX_TOLD_BYTES = 8_000
@@ -63,6 +64,7 @@ def _tell(approval: Approval, event: EventData) -> None:
     if approval.workspace_id is not None:
         record_event(f"workspace:{approval.workspace_id}", event, task_id=approval.task_id)
     record_event(f"org:{approval.org_id}", event, task_id=approval.task_id)
+    announce_approval(approval)
 
 
 def _short(subject: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.domain.chats.models import InboundMessage
 from services.domain.chats.sending import Piece, Spot, write_message
 from services.domain.contacts.accounts import claim_account
+from services.domain.questions.replies import answer_by_message
 
 ACCOUNT = "account"
 ANSWER = "answer"
@@ -18,7 +19,7 @@ def take_message(message: InboundMessage) -> str | None:
     """
     words = claim_account(message)
     if words is None:
-        return None
+        return ANSWER if answer_by_message(message) else None
     say(message, words)
     return ACCOUNT
 

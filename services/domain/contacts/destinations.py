@@ -165,6 +165,12 @@ def resolve_destination(task: Task, to: str) -> Spot:
     return spot
 
 
+def find_person_of(task: Task, to: str) -> uuid.UUID | None:
+    """Return the person that a name stands for, None when it stands for a chat. In the tenant's transaction."""
+    name = to.strip().lower()
+    return next((row.person_id for row in list_usable_destinations(task) if row.name == name), None)
+
+
 def _spot_of(row: Destination) -> Spot | None:
     if row.chat is not None:
         return Spot(row.chat, row.thread_id)

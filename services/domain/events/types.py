@@ -44,6 +44,29 @@ class TaskResumed(EventData):
     waited_ms: int
 
 
+class QuestionAsked(EventData):
+    """An agent asks people, and waits. `options` may be empty; `asked_of` empty means whoever is there."""
+
+    type: ClassVar[str] = "question.asked"
+    question_id: str
+    text: str
+    options: list[str] = Field(default_factory=list)
+    asked_of: list[str] = Field(default_factory=list)
+    expires_at: str
+
+
+class QuestionAnswered(EventData):
+    """A question is closed. `option` counts from 0, and is missing for an answer in one's own words."""
+
+    type: ClassVar[str] = "question.answered"
+    question_id: str
+    status: Literal["answered", "expired", "withdrawn"]
+    answer: str = ""
+    option: int | None = None
+    by: str = ""
+    via: str = ""
+
+
 class TaskFinished(EventData):
     type: ClassVar[str] = "task.finished"
     task_id: str

@@ -185,6 +185,33 @@ class ShowTyping(Job):
     task_id: uuid.UUID
 
 
+class ShowQuestion(Job):
+    """Show a question in its chat, or what became of it."""
+
+    type: ClassVar[str] = "question.show"
+
+    org_id: uuid.UUID
+    question_id: uuid.UUID
+
+
+class ShowApproval(Job):
+    """Show an approval in a chat, or what became of it."""
+
+    type: ClassVar[str] = "approval.show"
+
+    org_id: uuid.UUID
+    approval_id: uuid.UUID
+
+
+class HandlePress(Job):
+    """Do what somebody asked for by pressing a button in a chat."""
+
+    type: ClassVar[str] = "press.handle"
+
+    org_id: uuid.UUID
+    press_id: uuid.UUID
+
+
 class FirePlaybook(Job):
     """Run a playbook that has become due at `due_at`."""
 
@@ -214,6 +241,9 @@ JOBS: dict[str, type[Job]] = {
         DeliverAnswer,
         SendDelivery,
         ShowTyping,
+        ShowQuestion,
+        ShowApproval,
+        HandlePress,
         FirePlaybook,
     )
 }

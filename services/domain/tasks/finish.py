@@ -11,6 +11,7 @@ from services.domain.approvals.ending import close_calls_of
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import TaskFinished, TurnDone
 from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, SettleSandbox, enqueue
+from services.domain.questions.closing import withdraw_questions
 from services.domain.tasks.follow_ups import settle_messages
 from services.domain.tasks.models import FINAL, Task, UsageRecord
 from services.domain.tasks.tokens import revoke_tokens
@@ -61,6 +62,7 @@ def _finish(task: Task, outcome: Outcome) -> None:
     task.save()
     revoke_tokens(task)
     close_calls_of(task)
+    withdraw_questions(task)
     record_events(f"workspace:{task.workspace_id}", [*_events(task, outcome), *settle_messages(task)])
     if task.sandbox_id is None:
         enqueue(DispatchTask())

@@ -8,7 +8,7 @@ from typing import Any
 from services.domain.outbox import jobs
 from services.domain.playbooks.actions import fire_due_playbook
 from services.domain.tasks.messages import submit_left_messages
-from services.worker.jobs import archiving, chats, dispatching, images, pool, sandboxes
+from services.worker.jobs import archiving, cards, chats, dispatching, images, pool, sandboxes
 
 
 def _submit_follow_ups(job: jobs.SubmitFollowUps) -> None:
@@ -32,5 +32,8 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.DeliverAnswer: chats.deliver_answer,
     jobs.SendDelivery: chats.send_batch,
     jobs.ShowTyping: chats.show_typing,
+    jobs.ShowQuestion: cards.show_question,
+    jobs.ShowApproval: cards.show_approval,
+    jobs.HandlePress: cards.handle_press,
     jobs.FirePlaybook: lambda job: fire_due_playbook(job.org_id, job.playbook_id, job.due_at),
 }

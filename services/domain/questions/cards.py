@@ -1,0 +1,160 @@
+"""What a question or an approval looks like in a chat, and when its card has to change. Platforms render it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.domain.approvals.kinds import KINDS
+from services.domain.approvals.models import Approval, ApprovalStatus
+from services.domain.chats.models import Delivery, DeliveryKind
+from services.domain.chats.sending import Piece, Spot, find_batch, write_change, write_message
+from services.domain.questions.announcing import find_approval_spot
+from services.domain.questions.models import Question, QuestionStatus
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.clock import now
+
+SHORT_CHARS = 600
+MAX_ARGUMENTS_CHARS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A button: what it says, and what a press brings back."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class CardDue:
+    """A card to show, in Markdown. With `closing` it is shown already, and this is what replaces it.
+
+    `hint` says how to answer in words; it stands below the text where there are no buttons.
+    """
+
+    kind: str
+    batch: str
+    text: str
+    choices: Sequence[Choice] = ()
+    hint: str = ""
+    closing: str = ""
+
+
+def find_question_card(org_id: uuid.UUID, question_id: uuid.UUID) -> CardDue | None:
+    """Return what has to be shown of a question in its chat now, or None."""
+    with tenant_transaction(org_id):
+        question = Question.objects.select_related("chat__link", "agent").filter(id=question_id).first()
+        if question is None or question.chat is None:
+            return None
+        batch = question_batch(question.id)
+        head = f"**{question.agent.name} asks**\n\n"
+        is_open = question.status == QuestionStatus.PENDING and question.expires_at > now()
+        if not is_open:
+            words = f"{head}{_short(question.text)}\n\n{_outcome(question)}"
+            return CardDue(question.chat.link.kind, batch, "", closing=words)
+        choices = [
+            Choice(label, f"q:{question.id.hex}:{number}") for number, label in enumerate(question.options)
+        ]
+        hint = "Reply with the number, or in your own words." if choices else "Reply here to answer."
+        return CardDue(question.chat.link.kind, batch, head + question.text, choices, hint)
+
+
+def find_approval_card(org_id: uuid.UUID, approval_id: uuid.UUID) -> CardDue | None:
+    """Return what has to be shown of an approval in a chat now, or None."""
+    with tenant_transaction(org_id):
+        approval = (
+            Approval.objects.select_related("agent", "decided_by", "task").filter(id=approval_id).first()
+        )
+        spot = find_approval_spot(approval) if approval is not None else None
+        if approval is None or spot is None:
+            return None
+        kind = KINDS[approval.kind]
+        who = approval.agent.name if approval.agent else "An agent"
+        subject = kind.show(approval.subject).replace("`", "'")
+        text = f"**{who} {kind.question}** `{subject}`"
+        batch = approval_batch(approval.id)
+        if approval.status != ApprovalStatus.PENDING or approval.expires_at <= now():
+            return CardDue(spot.chat.link.kind, batch, "", closing=f"{text}\n\n{_decision(approval)}")
+        if arguments := _arguments(approval):
+            text += f"\n\n```json\n{arguments}\n```"
+        if approval.people > 1:
+            text += f"\n\n{approval.people} people must agree."
+        choices = [
+            Choice("Allow once", f"a:{approval.id.hex}:once"),
+            Choice("Always", f"a:{approval.id.hex}:always"),
+            Choice("Deny", f"a:{approval.id.hex}:deny"),
+        ]
+        return CardDue(spot.chat.link.kind, batch, text, choices, "Decide it in the dashboard.")
+
+
+def write_question_card(org_id: uuid.UUID, question_id: uuid.UUID, pieces: Sequence[Piece]) -> None:
+    """Write a question's card, once."""
+    with tenant_transaction(org_id):
+        question = Question.objects.select_related("chat__link", "task").get(id=question_id)
+        if question.chat is not None:
+            spot = Spot(question.chat, question.thread_id, question.reply_to)
+            write_message(spot, pieces, batch=question_batch(question.id), task=question.task)
+
+
+def write_approval_card(org_id: uuid.UUID, approval_id: uuid.UUID, pieces: Sequence[Piece]) -> None:
+    """Write an approval's card, once."""
+    with tenant_transaction(org_id):
+        approval = Approval.objects.select_related("task").get(id=approval_id)
+        spot = find_approval_spot(approval)
+        if spot is not None:
+            write_message(spot, pieces, batch=approval_batch(approval.id), task=approval.task)
+
+
+def write_closing(org_id: uuid.UUID, batch: str, text: str) -> None:
+    """Change a card that was shown to how it ended; nothing happens where none was."""
+    with tenant_transaction(org_id):
+        rows: list[Delivery] = find_batch(batch)
+        if rows and rows[-1].status != "failed":
+            write_change(rows[-1], DeliveryKind.EDIT, text=text, task=None)
+
+
+def question_batch(question_id: uuid.UUID) -> str:
+    """Return the batch of a question's card."""
+    return f"question:{question_id}"
+
+
+def approval_batch(approval_id: uuid.UUID) -> str:
+    """Return the batch of an approval's card."""
+    return f"approval:{approval_id}"
+
+
+def _arguments(approval: Approval) -> str:
+    """Return what one line cannot show, in full as far as a message can hold it."""
+    text = json.dumps(approval.subject, indent=1, ensure_ascii=False, sort_keys=True).replace("```", "'''")
+    if len(text) > MAX_ARGUMENTS_CHARS:
+        return text[:MAX_ARGUMENTS_CHARS] + "\n… the rest is in the dashboard"
+    return text
+
+
+def _outcome(question: Question) -> str:
+    match question.status:
+        case QuestionStatus.ANSWERED:
+            by = f" ({question.answered_by_name})" if question.answered_by_name else ""
+            return f"✅ {_short(question.answer)}{by}"
+        case QuestionStatus.WITHDRAWN:
+            return "The work that asked this is over."
+    return "⌛ Nobody answered in time."
+
+
+def _decision(approval: Approval) -> str:
+    by = ""
+    if approval.decided_by is not None:
+        by = f" by {approval.decided_by.display_name or approval.decided_by.email}"
+    match approval.status:
+        case ApprovalStatus.ALLOWED:
+            return f"✅ Allowed{' always' if approval.scope == 'always' else ' once'}{by}."
+        case ApprovalStatus.DENIED:
+            return f"⛔ Denied{by}."
+    return "⌛ Nobody decided in time."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SHORT_CHARS else text[:SHORT_CHARS] + "…"

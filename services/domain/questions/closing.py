@@ -1,0 +1,58 @@
+"""Closing questions, and what hangs on it: the card in the chat, the state of the task."""
+
+from __future__ import annotations
+
+import uuid
+
+from services.domain.events.log import record_event
+from services.domain.events.types import QuestionAnswered
+from services.domain.outbox.jobs import ShowQuestion, enqueue
+from services.domain.questions.models import Question, QuestionStatus
+from services.domain.tasks.models import Task, TaskStatus
+from services.kit.clock import now
+
+_CLOSE_AT_ONCE = 500
+
+
+def has_open_questions(task_id: uuid.UUID) -> bool:
+    """Say whether a task waits for an answer, inside the tenant's transaction."""
+    return Question.objects.filter(
+        task_id=task_id, status=QuestionStatus.PENDING, expires_at__gt=now()
+    ).exists()
+
+
+def close_locked_question(question: Question, status: QuestionStatus) -> None:
+    """Write down how a question ended; its row is locked, and the answer is in it already. Emits: QuestionAnswered.
+
+    Queues: ShowQuestion, where it was shown in a chat.
+    """
+    question.status = status
+    question.answered_at = now()
+    question.save()
+    event = QuestionAnswered(
+        question_id=str(question.id),
+        status=status.value,
+        answer=question.answer,
+        option=question.option,
+        by=question.answered_by_name,
+        via=question.answered_via,
+    )
+    record_event(f"workspace:{question.workspace_id}", event, task_id=question.task_id)
+    if question.chat_id is not None:
+        enqueue(ShowQuestion(org_id=question.org_id, question_id=question.id))
+
+
+def let_task_go_on(task: Task) -> None:
+    """Put a task that waited for nothing but answers back to work; its row is locked."""
+    if task.status == TaskStatus.WAITING and not has_open_questions(task.id):
+        task.status = TaskStatus.RUNNING
+        task.save(update_fields=["status"])
+
+
+def withdraw_questions(task: Task) -> None:
+    """Close what an ended task asked and nobody answered; the task's row is locked. Emits: QuestionAnswered."""
+    pending = Question.objects.select_for_update(of=("self",)).filter(
+        task_id=task.id, status=QuestionStatus.PENDING
+    )
+    for question in pending.order_by("id"):
+        close_locked_question(question, QuestionStatus.WITHDRAWN)

@@ -1,0 +1,123 @@
+"""The tool about files: one out of the workspace, to a chat."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import mimetypes
+import posixpath
+import uuid
+from dataclasses import dataclass
+
+from pydantic import Field
+
+from services.adapters.storage.registry import storage_of
+from services.domain.actors import require
+from services.domain.chats.models import DeliveryKind
+from services.domain.chats.sending import Piece, batch_key, find_batch, write_message
+from services.domain.errors import Invalid
+from services.domain.ports.chat_abilities import Ability, SendsFiles
+from services.domain.ports.storage import ObjectStorage
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.environment import environment
+from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.mcp_servers.chat.messages import spot_for
+from services.mcp_gateway.mcp_servers.chat.models import Key, Sent, Thread, To
+from services.mcp_gateway.mcp_servers.chat.platforms import require_ability
+from services.mcp_gateway.mcp_servers.tools import Tool, ToolInput
+from services.mcp_gateway.sandbox_files import FILES
+from services.mcp_gateway.threads import run_in_thread
+
+WORKSPACE = "/workspace/"
+
+
+class FileInput(ToolInput):
+    to: To = "here"
+    path: str = Field(
+        min_length=1, max_length=1_000, description="A file of your workspace, relative to it. No other file."
+    )
+    caption: str = Field(default="", max_length=1_000, description="A word about it. Markdown.")
+    thread: Thread = None
+    key: Key = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is known before the file is read."""
+
+    max_bytes: int
+    caption: str
+
+
+@functools.cache
+def _storage() -> ObjectStorage:
+    return storage_of(environment())
+
+
+def _plan(caller: Caller, given: FileInput) -> _Plan:
+    require(caller.actor, "tasks:write")
+    with tenant_transaction(caller.actor.org_id):
+        kind = spot_for(caller.task, given.to, given.thread).chat.link.kind
+    adapter = require_ability(kind, Ability.FILES)
+    if not isinstance(adapter, SendsFiles):
+        raise Invalid("This platform takes no files.")
+    parts = adapter.render(given.caption) if given.caption.strip() else [""]
+    if len(parts) > 1 or len(parts[0].encode("utf-16-le")) // 2 > adapter.max_caption:
+        raise Invalid("The caption is too long.", fields={"caption": "send the text as a message"})
+    return _Plan(adapter.max_file_bytes, parts[0])
+
+
+def _send_now(caller: Caller, given: FileInput, plan: _Plan, data: bytes) -> Sent:
+    name = posixpath.basename(given.path)
+    digest = hashlib.sha256(data).hexdigest()
+    org_id = caller.actor.org_id
+    object_key = f"outgoing/{org_id}/{uuid.uuid4()}"
+    with tenant_transaction(org_id):
+        spot = spot_for(caller.task, given.to, given.thread)
+        batch = batch_key(
+            f"chat:{caller.task.id}",
+            "file",
+            spot.chat.id,
+            spot.thread_id,
+            name,
+            digest,
+            given.caption,
+            given.key,
+        )
+        is_new = not find_batch(batch)
+    if is_new:
+        _storage().put(object_key, io.BytesIO(data))
+    payload = {
+        "key": object_key,
+        "name": name,
+        "content_type": mimetypes.guess_type(name)[0] or "application/octet-stream",
+        "size_bytes": len(data),
+    }
+    with tenant_transaction(org_id):
+        piece = Piece(plan.caption, DeliveryKind.FILE, payload)
+        written = write_message(spot, [piece], batch=batch, task=caller.task)
+    if is_new and (written.first.payload or {}).get("key") != object_key:
+        _storage().delete(object_key)
+    return Sent.of(written)
+
+
+async def _send(caller: Caller, given: FileInput) -> Sent:
+    path = given.path.removeprefix(WORKSPACE)
+    plan = await run_in_thread(_plan, caller, given)
+    data = await FILES.read(caller.task.sandbox_id, path, max_bytes=plan.max_bytes)
+    if not data:
+        raise Invalid("The file is empty.", fields={"path": "empty"})
+    return await run_in_thread(_send_now, caller, given, plan, data)
+
+
+FILE_TOOLS = (
+    Tool(
+        "send_file",
+        "Send a file of your workspace to a chat. It must lie in the workspace itself: "
+        "links out of it are not followed.",
+        FileInput,
+        Sent,
+        _send,
+    ),
+)
