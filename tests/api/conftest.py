@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from pydantic import SecretStr
@@ -38,6 +39,7 @@ from services.domain.memory.actions import write_memory
 from services.domain.oauth.clients import create_client
 from services.domain.playbooks.actions import PlaybookFields, create_playbook
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
+from services.domain.questions.models import Question as AskedQuestion
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import Task
 from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
@@ -150,6 +152,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "wiring_id": wiring.id,
         "delivery_id": delivery.id,
         "destination_id": create_destination(owner, DestinationFields(name="team", chat_id=chat.id)).id,
+        "question_id": _wonder(task).id,
         "account_id": _link_account(owner, chat).id,
         "command_id": start_command(owner, task.workspace_id, "true", timeout_s=60).id,
         "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,
@@ -198,6 +201,19 @@ def _link_account(owner: Actor, chat: Chat) -> PlatformAccount:
             link_id=chat.link_id,
             platform_user_id="501",
             chat=chat,
+        )
+
+
+def _wonder(task: Task) -> AskedQuestion:
+    with tenant_transaction(task.org_id):
+        return AskedQuestion.objects.create(
+            org_id=task.org_id,
+            task=task,
+            workspace_id=task.workspace_id,
+            agent_id=task.agent_id,
+            text="for acme only?",
+            key="k",
+            expires_at=now() + timedelta(hours=1),
         )
 
 

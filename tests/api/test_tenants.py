@@ -41,6 +41,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", "wirings/<uuid:wiring_id>"): {"priority": 9},
     ("post", "destinations"): {"name": "n", "chat_id": "chat_id"},
     ("patch", "destinations/<uuid:destination_id>"): {"name": "stolen"},
+    ("post", "questions/<uuid:question_id>/answer"): {"text": "x"},
+    ("put", "me/notifications"): {"time_zone": "Europe/Berlin"},
     ("post", "tokens"): {"name": "n"},
     ("post", "oauth_clients"): {"name": "n", "redirect_uris": ["https://mallory.example/cb"]},
     ("post", "mcp_servers"): {"name": "hers", "url": "http://127.0.0.1:9/mcp"},
@@ -61,6 +63,7 @@ OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
     ("patch", "llm/policy"), ("post", "llm/keys"),
 }  # fmt: skip
+OF_HER_OWN |= {("put", "me/notifications")}
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
 
 
@@ -137,6 +140,7 @@ def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world
         ("post", "tasks/<uuid:task_id>/answer"): "task_finished",
         ("post", "tasks/<uuid:task_id>/messages"): "task_finished",
         ("post", "workspaces/<uuid:workspace_id>/pause"): "workspace_not_running",
+        ("post", "questions/<uuid:question_id>/answer"): "question_closed",
         ("post", "wirings"): "name_taken",
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import time
 from typing import Self
 
 from pydantic import Field
@@ -24,6 +25,7 @@ from services.domain.contacts.destinations import (
     update_destination,
 )
 from services.domain.contacts.models import Destination, PlatformAccount
+from services.domain.contacts.quiet import QuietHours, get_quiet_hours, set_quiet_hours
 from services.domain.errors import (
     AgentMissing,
     ChatMissing,
@@ -102,6 +104,30 @@ class OneDestination(Endpoint):
     def delete(self, call: Call, destination_id: uuid.UUID) -> None:
         """Remove a destination; no agent can send there by it any more."""
         delete_destination(call.actor, destination_id)
+
+
+class NotificationsShape(Shape):
+    """When the caller wants no messages in their chats, in their own time zone. Both times null: always welcome."""
+
+    time_zone: str
+    quiet_from: time | None
+    quiet_to: time | None
+
+
+class MyNotifications(Endpoint):
+    """The caller's quiet hours."""
+
+    tag = "me"
+
+    @operation()
+    def get(self, call: Call) -> NotificationsShape:
+        """Show the caller's quiet hours."""
+        return NotificationsShape.model_validate(get_quiet_hours(call.actor))
+
+    @operation(errors=(NotPermitted,))
+    def put(self, call: Call, body: QuietHours) -> NotificationsShape:
+        """Set the caller's quiet hours. What is urgent goes through; the rest waits until they are over."""
+        return NotificationsShape.model_validate(set_quiet_hours(call.actor, body))
 
 
 class AccountShape(Shape):

@@ -79,6 +79,7 @@ ROUTES: tuple[tuple[str, type[Endpoint]], ...] = (
     ("questions/<uuid:question_id>/answer", questions.QuestionAnswerOne),
     ("destinations", contacts.Destinations),
     ("destinations/<uuid:destination_id>", contacts.OneDestination),
+    ("me/notifications", contacts.MyNotifications),
     ("me/accounts", contacts.Accounts),
     ("me/accounts/<uuid:account_id>", contacts.OneAccount),
     ("me/accounts/codes", contacts.AccountCodes),

@@ -15,6 +15,7 @@ from services.api.dashboard.forms.workspaces import RenameForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show, wants_json
 from services.domain.events.log import get_heads, list_events
 from services.domain.identity.tickets import issue_ticket
+from services.domain.questions.queries import list_open_questions
 from services.domain.tasks.queries import list_unfinished_tasks
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
@@ -119,6 +120,7 @@ def _context(request: PageRequest, workspace_id: uuid.UUID, form: PromptForm) ->
         "form": form,
         "conversation": conversation,
         "sandbox_state": conversation.sandbox_state or found.sandbox_state,
+        "questions": list_open_questions(request.actor, workspace_id),
         "deeper": min(depth + DEPTH, MAX_DEPTH) if has_earlier and depth < MAX_DEPTH else None,
         "realtime": environment().realtime_public_url.rstrip("/"),
     }

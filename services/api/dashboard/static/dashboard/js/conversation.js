@@ -94,6 +94,11 @@ export class Conversation {
       this.on.sandbox(data.state);
       return;
     }
+    if (type === "question.asked" || type === "question.answered") {
+      if (type === "question.answered" && taskId) this.#turns.get(taskId)?.goOn();
+      this.on.questions();
+      return;
+    }
     if (type === "approval.decided") {
       this.#decisions.set(data.approval_id, data.status);
       for (const turn of this.#turns.values()) turn.decide(data.approval_id, data.status);

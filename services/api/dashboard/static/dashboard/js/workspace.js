@@ -42,7 +42,31 @@ function showStop() {
   if (turn) stopForm.action = stopForm.dataset.stopUrl.replace(NIL, turn.taskId);
 }
 
+// What an agent asks is shown above the composer; the server renders it, so that it is asked for anew.
+const questions = document.querySelector("[data-questions]");
+let questionsAsked = 0;
+
+async function showQuestions() {
+  const round = ++questionsAsked;
+  try {
+    const answer = await fetch(questions.dataset.url, { headers: { Accept: "text/html" } });
+    const html = answer.ok ? await answer.text() : null;
+    if (html !== null && round === questionsAsked) questions.innerHTML = html;
+  } catch {
+    // The next event, or the page itself, shows them.
+  }
+}
+
+questions.addEventListener("submit", async (event) => {
+  if (!event.target.matches("form[data-answer]")) return;
+  event.preventDefault();
+  const problem = await post(event.target, event.submitter);
+  if (problem && refusal) refuse(problem);
+  else await showQuestions();
+});
+
 const conversation = new Conversation(element, {
+  questions: showQuestions,
   shown() {
     showStop();
     if (isSticking) toEnd();

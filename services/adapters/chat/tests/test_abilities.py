@@ -1,0 +1,198 @@
+"""What holds for every ability that a chat platform has. Which it has is read from its methods."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from services.adapters.chat.cards import render_card
+from services.adapters.chat.registry import build_adapters, find_adapter, list_adapters
+from services.adapters.chat.tests.case import AdapterCase
+from services.adapters.chat.tests.texts import HOSTILE
+from services.domain.errors import PlatformAway, PlatformRefused, PlatformThrottled
+from services.domain.ports.chat import ChatAdapter, Place
+from services.domain.ports.chat_abilities import (
+    Button,
+    Deletes,
+    Edits,
+    FindsSent,
+    HasButtons,
+    OutgoingFile,
+    Reacts,
+    SendsFiles,
+)
+
+KINDS = [adapter.manifest.kind for adapter in list_adapters()]
+FILE = OutgoingFile("täble (1).csv", "text/csv", b"a,b\n" * 1_000)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def case(kind: str) -> AdapterCase:
+    module = importlib.import_module(f"services.adapters.chat.{kind}.tests.conformance")
+    found: AdapterCase = module.CASE
+    return found
+
+
+@pytest.fixture
+def platform(case: AdapterCase) -> Iterator[Any]:
+    with case.running() as running:
+        yield running
+
+
+@pytest.fixture
+def linked(kind: str, platform: Any) -> ChatAdapter:
+    found = find_adapter(kind)
+    assert found is not None
+    return build_adapters({found.base_setting: platform.base_url()})[kind]
+
+
+def having(adapter: ChatAdapter, ability: type) -> Any:
+    if not isinstance(adapter, ability):
+        pytest.skip(f"{adapter.manifest.label} does not have this")
+    return adapter
+
+
+def sent(adapter: ChatAdapter, case: AdapterCase, text: str = "hello") -> str:
+    return adapter.send(case.config, case.place, text).message_id
+
+
+def test_an_edited_message_shows_the_new_text_and_the_same_again_is_fine(linked, case, platform) -> None:
+    adapter = having(linked, Edits)
+    message_id = sent(linked, case)
+    (part,) = linked.render("**new** & better")
+    for _ in range(2):
+        adapter.edit(case.config, case.place, message_id, part)
+    assert [text.replace("*", "") for text in platform.sent_texts()] == ["new & better"]
+
+
+def test_a_message_that_is_not_there_cannot_be_edited(linked, case) -> None:
+    with pytest.raises(PlatformRefused):
+        having(linked, Edits).edit(case.config, case.place, "1772443800.999999", "x")
+
+
+def test_a_deleted_message_is_gone_and_deleting_it_again_is_fine(linked, case) -> None:
+    adapter = having(linked, Deletes)
+    message_id = sent(linked, case)
+    for _ in range(2):
+        adapter.delete(case.config, case.place, message_id)
+    with pytest.raises(PlatformRefused):
+        having(linked, Edits).edit(case.config, case.place, message_id, "x")
+
+
+def test_a_reaction_is_added_and_the_same_again_is_fine(linked, case) -> None:
+    adapter = having(linked, Reacts)
+    message_id = sent(linked, case)
+    for emoji in ("👍", "thumbsup", ":tada:", "❤️"):
+        name = adapter.find_emoji(emoji)
+        assert name
+        for _ in range(2):
+            adapter.react(case.config, case.place, message_id, name)
+    assert adapter.find_emoji("no emoji at all") is None
+    assert adapter.find_emoji("") is None
+
+
+def test_a_file_arrives_with_its_name_and_bytes(linked, case, platform) -> None:
+    adapter = having(linked, SendsFiles)
+    (caption,) = linked.render("The *table* & more")
+    for words in (caption, ""):
+        assert adapter.send_file(case.config, case.place, FILE, words).message_id
+    files = platform.server.extras.files.all()
+    assert [(entry["name"], entry["data"]) for entry in files] == [(FILE.name, FILE.data)] * 2
+    assert adapter.max_file_bytes > 1_000_000
+    assert adapter.max_caption > 100
+
+
+@pytest.mark.parametrize("text", [HOSTILE[0], HOSTILE[-1], "plain"], ids=["first", "last", "plain"])
+def test_a_card_is_taken_with_as_many_buttons_as_there_may_be(linked, case, platform, text) -> None:
+    adapter = having(linked, HasButtons)
+    limits = adapter.button_limits
+    buttons = [
+        Button("x" * limits.label_chars, value=str(number).zfill(min(limits.value_bytes, 64)))
+        for number in range(limits.buttons - 1)
+    ]
+    card = render_card(linked, text, [*buttons, Button("Open", url="https://example.org/")])
+    assert len(card.buttons) == limits.buttons
+    assert adapter.send_card(case.config, case.place, card.parts[-1], card.buttons).message_id
+    assert len(platform.sent_texts()) == 1
+    assert limits.source.startswith("https://")
+
+
+def test_what_no_button_can_hold_is_numbered_in_the_text(linked, case) -> None:
+    adapter = having(linked, HasButtons)
+    limits = adapter.button_limits
+    too_many = [Button(f"choice {number}", str(number)) for number in range(limits.buttons + 1)]
+    card = render_card(linked, "Which?", too_many, hint="Reply with the number.")
+    assert card.buttons == []
+    assert "choice 3" in card.parts[0]
+    assert "Reply with the number." in card.parts[-1]
+    long = render_card(linked, "Which?", [Button("y" * (limits.label_chars + 5), "1"), Button("no", "2")])
+    assert [len(button.label) <= limits.label_chars for button in long.buttons] == [True, True]
+    assert "y" * (limits.label_chars + 5) in case.check_markup(long.parts[0])
+    too_much = render_card(linked, "Which?", [Button("a", "v" * (limits.value_bytes + 1))])
+    assert too_much.buttons == []
+
+
+def test_a_press_that_is_too_old_to_be_answered_is_no_error(linked, case) -> None:
+    adapter = having(linked, HasButtons)
+    for is_refusal in (True, False):
+        adapter.answer_press(case.config, case.place, "1", "U0002BOB", "x" * 500, is_refusal=is_refusal)
+
+
+def test_a_platform_that_keeps_our_key_finds_what_was_sent_and_nothing_else(linked, case) -> None:
+    adapter = having(linked, FindsSent)
+    assert adapter.find_sent(case.config, case.place, "one") is None
+    first = adapter.send_with_key(case.config, case.place, "hello", "one")
+    card = adapter.send_card_with_key(case.config, case.place, "hello", [Button("a", "b")], "two")
+    assert adapter.find_sent(case.config, case.place, "one") == first
+    assert adapter.find_sent(case.config, case.place, "two") == card
+    assert adapter.find_sent(case.config, case.place, "three") is None
+    assert adapter.find_sent(case.config, Place("no such chat"), "one") is None
+
+
+CALLS: dict[str, tuple[type, Callable[[Any, AdapterCase, str], Any]]] = {
+    "edit": (Edits, lambda adapter, case, ref: adapter.edit(case.config, case.place, ref, "new")),
+    "delete": (Deletes, lambda adapter, case, ref: adapter.delete(case.config, case.place, ref)),
+    "react": (
+        Reacts,
+        lambda adapter, case, ref: adapter.react(case.config, case.place, ref, adapter.find_emoji("👍")),
+    ),
+    "file": (SendsFiles, lambda adapter, case, ref: adapter.send_file(case.config, case.place, FILE, "")),
+    "card": (
+        HasButtons,
+        lambda adapter, case, ref: adapter.send_card(case.config, case.place, "x", [Button("a", "b")]),
+    ),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ("throttle", PlatformThrottled),
+        ("forbid", PlatformRefused),
+        ("error", PlatformAway),
+        ("drop", PlatformAway),
+    ],
+)
+def test_each_ability_says_what_went_wrong_as_sending_does(
+    linked, case, platform, kind, call, how, error
+) -> None:
+    ability, make = CALLS[call]
+    adapter = having(linked, ability)
+    message_id = sent(linked, case)
+    platform.fail_next(how, retry_after_s=17)
+    with pytest.raises(error) as caught:
+        make(adapter, case, message_id)
+    told = f"{caught.value.message}{caught.value.details}"
+    for secret in case.config.revealed().values():
+        assert len(str(secret)) < 12 or str(secret) not in told
+    if how == "throttle":
+        assert caught.value.retry_after_s == 17

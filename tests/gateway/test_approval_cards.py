@@ -1,0 +1,139 @@
+"""Approvals in chats: a card for those who may decide, and for nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from conftest import Tenant
+from services.api.hooks.receive import receive_update
+from services.domain.approvals.actions import (
+    Question,
+    all_tenants_expire_approvals,
+    decide_approval,
+    request_approval,
+)
+from services.domain.approvals.models import Approval
+from services.domain.contacts.models import PlatformAccount
+from services.domain.ports.chat import HookRequest
+from services.domain.tasks.models import Task
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.clock import now
+from tests.fakes.chat_places import ChatPlace, chat_place, deliver_to, drain
+from tests.gateway.serving import Working, at_work
+
+
+@pytest.fixture(params=["telegram", "slack"])
+def place(request: pytest.FixtureRequest, acme: Tenant, monkeypatch) -> Iterator[ChatPlace]:
+    with chat_place(request.param, acme, monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def working(acme: Tenant, claude, place: ChatPlace) -> Working:
+    return at_work(acme, claude, deliver_to=deliver_to(place))
+
+
+def ask(task: Task) -> Approval:
+    subject = {"host": "files.example.org", "port": 443, "methods": None}
+    with tenant_transaction(task.org_id):
+        asked = request_approval(
+            Question(task.org_id, "egress", subject, task.workspace_id, task.agent_id, task.id)
+        )
+    assert asked is not None
+    return asked
+
+
+def fresh(approval: Approval) -> Approval:
+    return Approval.objects.using("operator").get(id=approval.id)
+
+
+def link_account(tenant: Tenant, place: ChatPlace, name: str) -> None:
+    with tenant_transaction(tenant.organisation.id):
+        PlatformAccount.objects.create(
+            org_id=tenant.organisation.id,
+            user_id=tenant.people[name].user_id,
+            link=place.link,
+            platform_user_id=place.person_id,
+            chat=place.chat,
+        )
+
+
+def press(place: ChatPlace, label: str, person_id: str | None = None) -> None:
+    body, headers = place.press(label, person_id or place.person_id)
+    receive_update(place.kind, place.link.id, HookRequest("POST", headers, {}, body, now()))
+    drain()
+    drain()
+
+
+def test_an_approval_of_work_from_a_chat_is_decided_there_by_a_linked_member(acme, place, working):
+    link_account(acme, place, "bob")
+    approval = ask(working.task)
+    drain()
+    (text,) = place.texts()
+    assert "Claude wants to reach" in text.replace("*", "")
+    assert "files.example.org" in text
+    assert place.buttons() == ["Allow once", "Always", "Deny"]
+    press(place, "Allow once")
+    decided = fresh(approval)
+    assert (decided.status, decided.scope, decided.decided_by_id) == (
+        "allowed",
+        "once",
+        acme.people["bob"].user_id,
+    )
+    assert "✅ Allowed once by bob" in place.texts()[0]
+    assert place.refusals() == []
+
+
+@pytest.mark.parametrize(
+    ("label", "status", "scope"), [("Always", "allowed", "always"), ("Deny", "denied", "")]
+)
+def test_each_button_does_what_it_says(acme, place, working, label, status, scope):
+    link_account(acme, place, "bob")
+    approval = ask(working.task)
+    drain()
+    press(place, label)
+    assert (fresh(approval).status, fresh(approval).scope) == (status, scope)
+
+
+def test_a_stranger_is_refused_where_it_can_be_seen(acme, place, working):
+    link_account(acme, place, "bob")
+    approval = ask(working.task)
+    drain()
+    press(place, "Always", place.stranger_id)
+    assert fresh(approval).status == "pending"
+    (refusal,) = place.refusals()
+    assert "Only members" in refusal
+
+
+def test_an_approval_without_a_chat_goes_to_the_persons_own(acme, claude, place):
+    working = at_work(acme, claude)
+    ask(working.task)
+    drain()
+    assert place.texts() == []
+    link_account(acme, place, "alice")
+    with tenant_transaction(acme.organisation.id):
+        Approval.objects.all().delete()
+    approval = ask(working.task)
+    drain()
+    assert "files.example.org" in place.texts()[0]
+    press(place, "Deny")
+    assert fresh(approval).status == "denied"
+
+
+def test_what_is_decided_elsewhere_or_expires_is_shown_on_the_card(acme, place, working):
+    approval = ask(working.task)
+    drain()
+    decide_approval(acme.owner, approval.id, "deny")
+    drain()
+    assert "⛔ Denied by alice" in place.texts()[0]
+    with tenant_transaction(acme.organisation.id):
+        Approval.objects.all().delete()
+    ask(working.task)
+    drain()
+    Approval.objects.using("operator").update(expires_at=now() - timedelta(seconds=1))
+    assert all_tenants_expire_approvals() == 1
+    drain()
+    assert "Nobody decided in time" in place.texts()[1]

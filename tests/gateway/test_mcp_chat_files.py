@@ -1,0 +1,93 @@
+"""Files of the workspace in chats: out of a real runner, once, within the limits, and no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from conftest import Tenant
+from services.domain.chats.models import Delivery
+from services.domain.plane.models import Sandbox
+from services.domain.tasks.models import Task
+from services.mcp_gateway.mcp_servers.chat import files
+from services.worker.jobs.volumes import storage
+from tests.fakes.chat_places import ChatPlace, chat_place, deliver_to, drain
+from tests.fakes.linked_sandbox import LinkedHost, linked_host
+from tests.gateway.serving import Caller, Working, at_work
+
+
+@pytest.fixture
+def host(database: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[LinkedHost]:
+    with linked_host(monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture(params=["telegram", "slack"])
+def place(request: pytest.FixtureRequest, acme: Tenant, monkeypatch) -> Iterator[ChatPlace]:
+    with chat_place(request.param, acme, monkeypatch) as running:
+        yield running
+
+
+@pytest.fixture
+def working(acme: Tenant, claude, place: ChatPlace) -> Working:
+    return at_work(acme, claude, deliver_to=deliver_to(place))
+
+
+@pytest.fixture
+def sandbox(host: LinkedHost, working: Working):
+    """Link a runner for the task's workspace, and let the task be at work in its sandbox."""
+    Sandbox.objects.all().delete()
+    linked = host.link(working.task.workspace)
+    Task.objects.using("operator").filter(id=working.task.id).update(sandbox_id=linked.id)
+    return linked
+
+
+@pytest.fixture
+def chat(host: LinkedHost, sandbox, working: Working) -> Caller:
+    return Caller(host.url, working, "chat")
+
+
+def test_a_file_of_the_workspace_arrives_once_with_its_caption(chat, place, sandbox):
+    (sandbox.folder / "out").mkdir()
+    (sandbox.folder / "out" / "report.csv").write_bytes(b"a,b\n1,2\n")
+    given = chat("send_file", path="out/report.csv", caption="The **report**")
+    assert (given["state"], given["is_repeat"]) == ("queued", False)
+    assert chat("send_file", path="/workspace/out/report.csv", caption="The **report**")["is_repeat"] is True
+    drain()
+    ((name, data, caption),) = place.files()
+    assert (name, data) == ("report.csv", b"a,b\n1,2\n")
+    assert caption.replace("*", "") == "The report"
+    row = Delivery.objects.using("operator").get()
+    assert row.status == "sent"
+    assert not storage().exists(row.payload["key"])
+    (sandbox.folder / "out" / "report.csv").write_bytes(b"a,b\n3,4\n")
+    assert chat("send_file", path="out/report.csv", caption="The **report**")["is_repeat"] is False
+    chat("delete_message", message_id=given["message_id"])
+    drain()
+    assert place.deleted() == 1
+
+
+def test_no_other_file_can_be_sent(chat, place, sandbox):
+    (sandbox.folder / "leak").symlink_to("/etc/passwd")
+    (sandbox.folder / "folder").mkdir()
+    (sandbox.folder / "empty").write_bytes(b"")
+    for path in ("leak", "../../etc/passwd", "/etc/passwd", "folder", "nothing", "empty", "."):
+        words = chat.refused("send_file", path=path)
+        assert words.partition(":")[0] in ("path_invalid", "file_missing", "invalid"), (path, words)
+    drain()
+    assert place.files() == []
+    assert Delivery.objects.using("operator").count() == 0
+
+
+def test_a_file_beyond_the_platforms_limit_is_refused_before_it_is_read(chat, sandbox, monkeypatch):
+    (sandbox.folder / "big").write_bytes(b"x" * 1_001)
+    plan = files._plan
+    monkeypatch.setattr(files, "_plan", lambda caller, given: files._Plan(1_000, plan(caller, given).caption))
+    assert chat.refused("send_file", path="big").startswith("file_too_large: The file has 1001 bytes")
+
+
+def test_a_caption_that_does_not_fit_is_refused(chat, sandbox, place):
+    (sandbox.folder / "a").write_bytes(b"x")
+    if place.kind == "telegram":
+        assert chat.refused("send_file", path="a", caption="<" * 1_000).startswith("invalid:")
