@@ -29,6 +29,8 @@ class FakeApi:
                 Route("/v1/tasks", self._answer, methods=["POST"]),
                 Route("/v1/tasks/{id}/cancel", self._answer, methods=["POST"]),
                 Route("/v1/tasks/{id}/messages", self._answer, methods=["POST"]),
+                Route("/v1/tasks/{id}/answer", self._answer, methods=["POST"]),
+                Route("/v1/questions/{id}/answer", self._answer, methods=["POST"]),
             ]
         )
 
@@ -91,6 +93,18 @@ def test_steer_passes_the_text_and_the_key_on(start, api, acme):
     [(path, body, headers)] = api.asked
     assert (path, body) == (f"/v1/tasks/{TASK['id']}/messages", {"text": "and this"})
     assert headers["idempotency-key"] == "k-2"
+
+
+def test_an_answer_goes_to_its_question_or_to_the_task_that_waits(start, api, acme):
+    service = start(api_url=api.url)
+    with service.client(acme.token) as client:
+        first = client.ask(op="answer", question_id=TASK["id"], option=1)
+        second = client.ask(op="answer", task_id=TASK["id"], text="yes")
+    assert (first["op"], first["question"], second["task"]) == ("ok", TASK, TASK)
+    assert [(path, body) for path, body, _ in api.asked] == [
+        (f"/v1/questions/{TASK['id']}/answer", {"text": "", "option": 1}),
+        (f"/v1/tasks/{TASK['id']}/answer", {"text": "yes"}),
+    ]
 
 
 def test_a_session_and_a_ticket_are_handed_over_signed(start, api, acme):

@@ -137,7 +137,7 @@ def test_a_live_delta_whose_durable_event_was_lost_waits_for_it(service, acme, s
         ('{"op": ["subscribe"]}', "unsupported_op"),
         ("{}", "unsupported_op"),
         ('{"op": "answer", "question_id": "x"}', "invalid"),
-            ('{"op": "answer"}', "invalid"),
+        ('{"op": "answer"}', "invalid"),
         ('{"op": "subscribe"}', "invalid"),
         ('{"op": "subscribe", "stream": "workspace:x", "after": "1"}', "invalid"),
         ('{"op": "subscribe", "stream": "workspace:x", "after": -1}', "invalid"),

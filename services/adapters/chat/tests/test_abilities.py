@@ -64,7 +64,9 @@ def sent(adapter: ChatAdapter, case: AdapterCase, text: str = "hello") -> str:
     return adapter.send(case.config, case.place, text).message_id
 
 
-def test_an_edited_message_shows_the_new_text_and_the_same_again_is_fine(linked, case, platform) -> None:
+def test_an_edited_message_shows_the_new_text_and_the_same_again_is_fine(
+    linked: ChatAdapter, case: AdapterCase, platform: Any
+) -> None:
     adapter = having(linked, Edits)
     message_id = sent(linked, case)
     (part,) = linked.render("**new** & better")
@@ -73,12 +75,14 @@ def test_an_edited_message_shows_the_new_text_and_the_same_again_is_fine(linked,
     assert [text.replace("*", "") for text in platform.sent_texts()] == ["new & better"]
 
 
-def test_a_message_that_is_not_there_cannot_be_edited(linked, case) -> None:
+def test_a_message_that_is_not_there_cannot_be_edited(linked: ChatAdapter, case: AdapterCase) -> None:
     with pytest.raises(PlatformRefused):
         having(linked, Edits).edit(case.config, case.place, "1772443800.999999", "x")
 
 
-def test_a_deleted_message_is_gone_and_deleting_it_again_is_fine(linked, case) -> None:
+def test_a_deleted_message_is_gone_and_deleting_it_again_is_fine(
+    linked: ChatAdapter, case: AdapterCase
+) -> None:
     adapter = having(linked, Deletes)
     message_id = sent(linked, case)
     for _ in range(2):
@@ -87,7 +91,7 @@ def test_a_deleted_message_is_gone_and_deleting_it_again_is_fine(linked, case) -
         having(linked, Edits).edit(case.config, case.place, message_id, "x")
 
 
-def test_a_reaction_is_added_and_the_same_again_is_fine(linked, case) -> None:
+def test_a_reaction_is_added_and_the_same_again_is_fine(linked: ChatAdapter, case: AdapterCase) -> None:
     adapter = having(linked, Reacts)
     message_id = sent(linked, case)
     for emoji in ("👍", "thumbsup", ":tada:", "❤️"):
@@ -99,7 +103,9 @@ def test_a_reaction_is_added_and_the_same_again_is_fine(linked, case) -> None:
     assert adapter.find_emoji("") is None
 
 
-def test_a_file_arrives_with_its_name_and_bytes(linked, case, platform) -> None:
+def test_a_file_arrives_with_its_name_and_bytes(
+    linked: ChatAdapter, case: AdapterCase, platform: Any
+) -> None:
     adapter = having(linked, SendsFiles)
     (caption,) = linked.render("The *table* & more")
     for words in (caption, ""):
@@ -111,7 +117,9 @@ def test_a_file_arrives_with_its_name_and_bytes(linked, case, platform) -> None:
 
 
 @pytest.mark.parametrize("text", [HOSTILE[0], HOSTILE[-1], "plain"], ids=["first", "last", "plain"])
-def test_a_card_is_taken_with_as_many_buttons_as_there_may_be(linked, case, platform, text) -> None:
+def test_a_card_is_taken_with_as_many_buttons_as_there_may_be(
+    linked: ChatAdapter, case: AdapterCase, platform: Any, text: str
+) -> None:
     adapter = having(linked, HasButtons)
     limits = adapter.button_limits
     buttons = [
@@ -125,7 +133,7 @@ def test_a_card_is_taken_with_as_many_buttons_as_there_may_be(linked, case, plat
     assert limits.source.startswith("https://")
 
 
-def test_what_no_button_can_hold_is_numbered_in_the_text(linked, case) -> None:
+def test_what_no_button_can_hold_is_numbered_in_the_text(linked: ChatAdapter, case: AdapterCase) -> None:
     adapter = having(linked, HasButtons)
     limits = adapter.button_limits
     too_many = [Button(f"choice {number}", str(number)) for number in range(limits.buttons + 1)]
@@ -140,13 +148,15 @@ def test_what_no_button_can_hold_is_numbered_in_the_text(linked, case) -> None:
     assert too_much.buttons == []
 
 
-def test_a_press_that_is_too_old_to_be_answered_is_no_error(linked, case) -> None:
+def test_a_press_that_is_too_old_to_be_answered_is_no_error(linked: ChatAdapter, case: AdapterCase) -> None:
     adapter = having(linked, HasButtons)
     for is_refusal in (True, False):
         adapter.answer_press(case.config, case.place, "1", "U0002BOB", "x" * 500, is_refusal=is_refusal)
 
 
-def test_a_platform_that_keeps_our_key_finds_what_was_sent_and_nothing_else(linked, case) -> None:
+def test_a_platform_that_keeps_our_key_finds_what_was_sent_and_nothing_else(
+    linked: ChatAdapter, case: AdapterCase
+) -> None:
     adapter = having(linked, FindsSent)
     assert adapter.find_sent(case.config, case.place, "one") is None
     first = adapter.send_with_key(case.config, case.place, "hello", "one")
@@ -183,7 +193,13 @@ CALLS: dict[str, tuple[type, Callable[[Any, AdapterCase, str], Any]]] = {
     ],
 )
 def test_each_ability_says_what_went_wrong_as_sending_does(
-    linked, case, platform, kind, call, how, error
+    linked: ChatAdapter,
+    case: AdapterCase,
+    platform: Any,
+    kind: str,
+    call: str,
+    how: str,
+    error: type[Exception],
 ) -> None:
     ability, make = CALLS[call]
     adapter = having(linked, ability)
