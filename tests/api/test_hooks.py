@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -193,3 +194,35 @@ def test_an_unknown_or_disabled_playbook_is_404(world, alice):
 def test_any_signed_body_makes_a_task(world, body):
     run = fire(world, body)
     assert (run.status, run.body["error"]) == (202, "")
+
+
+def test_junk_in_slacks_forms_is_never_a_500(slack_link):
+    payload: dict[str, Any] = {
+        "type": "block_actions",
+        "user": {"id": "U1", "name": "bob"},
+        "container": {"channel_id": "C1", "message_ts": "1772443800.000200"},
+        "actions": [{"type": "button", "action_id": "a", "action_ts": "1", "value": "q:x:0"}],
+    }
+    junk: list[Any] = [None, True, -1, 10**30, "", "x\x00y", "\ud800", [], [[]], {}, {"id": "x"}, "y" * 5_000]
+    forms = [
+        b"",
+        b"payload",
+        b"payload=",
+        b"payload={",
+        b"payload=[]",
+        b"text=%2Fcommand",
+        b"\xff=\xfe",
+        b"a&" * 90,
+    ]
+    for field in payload:
+        for value in junk:
+            forms.append(urlencode({"payload": json.dumps(payload | {field: value})}).encode())
+    forms.append(urlencode({"payload": json.dumps(payload)}).encode())
+    for raw in forms:
+        moment = str(int(time.time()))
+        digest = hmac.new(SIGNING_SECRET.encode(), f"v0:{moment}:".encode() + raw, hashlib.sha256).hexdigest()
+        headers = {"X_Slack_Request_Timestamp": moment, "X_Slack_Signature": f"v0={digest}"}
+        answer = STRANGER.hook(
+            f"/hooks/slack/{slack_link}", raw, Content_Type="application/x-www-form-urlencoded", **headers
+        )
+        assert answer.status in (200, 400, 401), raw

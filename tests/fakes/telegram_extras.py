@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from services.adapters.chat.emoji import NAMES
 from tests.fakes.serving import Journal
 from tests.fakes.telegram_html import CannotParse, read_html, utf16_units
+from tests.fakes.telegram_params import read_json
 
 if TYPE_CHECKING:
     from tests.fakes.telegram_server import FakeTelegram
@@ -54,7 +55,7 @@ class TelegramExtras:
 
     def keyboard(self, params: JSON) -> JSON | None:
         """Read the buttons of a message as strictly as Telegram does."""
-        markup = self._server.read_json(params.get("reply_markup"), None)
+        markup = read_json(params.get("reply_markup"), None)
         if markup is None:
             return None
         rows = markup.get("inline_keyboard")
@@ -85,7 +86,7 @@ class TelegramExtras:
         message = self._server.find_message(self._server.known_chat(params), params)
         if message is None:
             raise self._bad("message to react not found")
-        wanted = self._server.read_json(params.get("reaction"), [])
+        wanted = read_json(params.get("reaction"), [])
         if len(wanted) > 1 or any(
             one.get("type") != "emoji" or one.get("emoji") not in NAMES for one in wanted
         ):

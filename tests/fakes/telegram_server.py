@@ -25,31 +25,22 @@ from starlette.routing import Route
 
 from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
 from tests.fakes.telegram_extras import TelegramExtras
-from tests.fakes.telegram_html import CannotParse, read_html, utf16_units
+from tests.fakes.telegram_params import (
+    Refused,
+    bad,
+    found_entities,
+    read_json,
+    read_params,
+    read_text,
+    read_thread,
+    whole,
+)
 
 _TOKEN = re.compile(r"([0-9]{1,20}):[A-Za-z0-9_-]+")
 _SECRET = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _ACTIONS = {"typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice"}
 _ACTIONS |= {"upload_document", "choose_sticker", "find_location", "record_video_note", "upload_video_note"}
 JSON = dict[str, Any]
-
-
-class _Refused(Exception):
-    """An answer with an error; `parameters` as in the Bot API."""
-
-    def __init__(self, code: int, description: str, **parameters: int) -> None:
-        super().__init__(description)
-        self.code, self.description, self.parameters = code, description, parameters
-
-    def answer(self) -> Response:
-        body: JSON = {"ok": False, "error_code": self.code, "description": self.description}
-        if self.parameters:
-            body["parameters"] = self.parameters
-        return JSONResponse(body, status_code=self.code)
-
-
-def _bad(reason: str) -> _Refused:
-    return _Refused(400, f"Bad Request: {reason}")
 
 
 class FakeTelegram:
@@ -70,7 +61,7 @@ class FakeTelegram:
         self._messages: dict[tuple[int, int], JSON] = {}
         self._message_ids = itertools.count(1)
         self.update_ids = itertools.count(100_000_001)
-        self.extras = TelegramExtras(self, _bad)
+        self.extras = TelegramExtras(self, bad)
         self._server = LocalServer(self._app(), port)
         self.url = self._server.url
 
@@ -97,7 +88,7 @@ class FakeTelegram:
             "chat": chat,
             "date": int(time.time()),
             "text": text,
-            "entities": _found_entities(text),
+            "entities": found_entities(text),
         } | fields
         if not message["entities"]:
             del message["entities"]
@@ -124,7 +115,7 @@ class FakeTelegram:
 
     async def _answer(self, request: Request) -> Response:
         token, method = request.path_params["token"], request.path_params["method"].lower()
-        params = await _params(request)
+        params = await read_params(request)
         shown = {key: value for key, value in params.items() if not isinstance(value, dict)}
         self.calls.add({"token": token, "method": method, "params": shown})
         try:
@@ -133,8 +124,8 @@ class FakeTelegram:
             if fault is not None and fault.how != "drop":
                 raise _refusal(fault)
             result = self._method(method)(bot, params)
-        except _Refused as refused:
-            return refused.answer()
+        except Refused as refused:
+            return _answered(refused)
         if fault is not None:
             return BrokenConnection()
         return JSONResponse({"ok": True, "result": result})
@@ -151,15 +142,15 @@ class FakeTelegram:
             **self.extras.methods(),
         }
         if name not in methods:
-            raise _Refused(404, "Not Found: method not found")
+            raise Refused(404, "Not Found: method not found")
         return methods[name]
 
     def _bot(self, token: str) -> JSON:
         found = _TOKEN.fullmatch(token)
         if found is None:
-            raise _Refused(404, "Not Found")
+            raise Refused(404, "Not Found")
         if self.bots is not None and token not in self.bots:
-            raise _Refused(401, "Unauthorized")
+            raise Refused(401, "Unauthorized")
         name = self.bots[token] if self.bots is not None else f"slipway{found[1]}_bot"
         return {
             "id": int(found[1]),
@@ -178,11 +169,11 @@ class FakeTelegram:
             return self._delete_webhook(bot, params)
         parts = urlsplit(url)
         if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost"):
-            raise _bad("bad webhook: An HTTPS URL must be provided for webhook")
+            raise bad("bad webhook: An HTTPS URL must be provided for webhook")
         secret = str(params.get("secret_token", ""))
         if secret and not _SECRET.fullmatch(secret):
-            raise _bad("secret token contains unallowed characters")
-        allowed = _json(params.get("allowed_updates"), [])
+            raise bad("secret token contains unallowed characters")
+        allowed = read_json(params.get("allowed_updates"), [])
         self.webhooks[bot["token"]] = {"url": url, "secret_token": secret, "allowed_updates": allowed}
         return True
 
@@ -197,7 +188,7 @@ class FakeTelegram:
 
     def _send_message(self, bot: JSON, params: JSON) -> JSON:
         chat = self.known_chat(params)
-        text, entities = _read_text(params)
+        text, entities = read_text(params)
         keyboard = self.extras.keyboard(params)
         message = self.new_message(bot, chat, params) | {"text": text}
         if entities:
@@ -216,7 +207,7 @@ class FakeTelegram:
             "chat": chat,
             "date": int(time.time()),
         }
-        thread_id = _read_thread(chat, params)
+        thread_id = read_thread(chat, params)
         if thread_id is not None:
             message |= {"message_thread_id": thread_id, "is_topic_message": True}
         answered = self._answered(chat, params)
@@ -230,7 +221,7 @@ class FakeTelegram:
 
     def find_message(self, chat: JSON, params: JSON) -> JSON | None:
         """Return the message that a call names."""
-        return self._messages.get((chat["id"], _whole(params, "message_id") or 0))
+        return self._messages.get((chat["id"], whole(params, "message_id") or 0))
 
     def forget_message(self, chat: JSON, message: JSON) -> None:
         """Take a message away."""
@@ -239,14 +230,14 @@ class FakeTelegram:
     def _edit_message_text(self, bot: JSON, params: JSON) -> JSON:
         message = self.find_message(self.known_chat(params), params)
         if message is None:
-            raise _bad("message to edit not found")
+            raise bad("message to edit not found")
         if message["from"]["id"] != bot["id"]:
-            raise _bad("message can't be edited")
-        text, entities = _read_text(params)
+            raise bad("message can't be edited")
+        text, entities = read_text(params)
         keyboard = self.extras.keyboard(params)
         before = (message["text"], message.get("entities", []), message.get("reply_markup"))
         if before == (text, entities, keyboard):
-            raise _bad(
+            raise bad(
                 "message is not modified: specified new message content and reply markup are exactly the same"
             )
         message |= {"text": text, "entities": entities, "edit_date": int(time.time())}
@@ -256,38 +247,34 @@ class FakeTelegram:
         return message
 
     def _send_chat_action(self, bot: JSON, params: JSON) -> bool:
-        _read_thread(self.known_chat(params), params)
+        read_thread(self.known_chat(params), params)
         if params.get("action") not in _ACTIONS:
-            raise _bad("wrong parameter action in request")
+            raise bad("wrong parameter action in request")
         return True
-
-    def read_json(self, value: Any, default: Any) -> Any:
-        """Read a parameter that is JSON in a form."""
-        return _json(value, default)
 
     def known_chat(self, params: JSON) -> JSON:
         """Return the chat that a call names."""
-        chat_id = _whole(params, "chat_id")
+        chat_id = whole(params, "chat_id")
         if chat_id is None:
-            raise _bad("chat_id is empty")
+            raise bad("chat_id is empty")
         return self._chat(chat_id)
 
     def _chat(self, chat_id: int) -> JSON:
         if self.chats is not None:
             if chat_id not in self.chats:
-                raise _bad("chat not found")
+                raise bad("chat not found")
             return {"id": chat_id} | self.chats[chat_id]
         if chat_id > 0:
             return {"id": chat_id, "type": "private", "first_name": "Bob"}
         return {"id": chat_id, "type": "supergroup", "title": f"Group {-chat_id}", "is_forum": True}
 
     def _answered(self, chat: JSON, params: JSON) -> JSON | None:
-        reply = _json(params.get("reply_parameters"), None)
+        reply = read_json(params.get("reply_parameters"), None)
         if reply is None:
             return None
         message = self._messages.get((chat["id"], int(reply["message_id"])))
         if message is None and not reply.get("allow_sending_without_reply"):
-            raise _bad("message to be replied not found")
+            raise bad("message to be replied not found")
         return message
 
     # --- Controls ----------------------------------------------------------------------------------------
@@ -325,96 +312,32 @@ class FakeTelegram:
         return JSONResponse({"update": update, "statuses": statuses})
 
 
+def _answered(refused: Refused) -> Response:
+    body: JSON = {"ok": False, "error_code": refused.code, "description": refused.description}
+    if refused.parameters:
+        body["parameters"] = refused.parameters
+    return JSONResponse(body, status_code=refused.code)
+
+
 def _public(bot: JSON) -> JSON:
     return {key: value for key, value in bot.items() if key != "token"}
 
 
-def _refusal(fault: Fault) -> _Refused:
+def _refusal(fault: Fault) -> Refused:
     match fault.how:
         case "throttle":
             seconds = fault.retry_after_s
-            return _Refused(429, f"Too Many Requests: retry after {seconds}", retry_after=seconds)
+            return Refused(429, f"Too Many Requests: retry after {seconds}", retry_after=seconds)
         case "forbid":
-            return _Refused(403, "Forbidden: bot was blocked by the user")
+            return Refused(403, "Forbidden: bot was blocked by the user")
         case "migrate":
             reason = "Bad Request: group chat was upgraded to a supergroup chat"
-            return _Refused(400, reason, migrate_to_chat_id=-1001234567890)
+            return Refused(400, reason, migrate_to_chat_id=-1001234567890)
         case "markup":
-            return _bad("can't parse entities: Unsupported start tag at byte offset 0")
+            return bad("can't parse entities: Unsupported start tag at byte offset 0")
         case "error":
-            return _Refused(500, "Internal Server Error")
+            return Refused(500, "Internal Server Error")
     raise ValueError(f"unknown fault {fault.how}")
-
-
-def _read_text(params: JSON) -> tuple[str, list[JSON]]:
-    text, entities, mode = (
-        str(params.get("text", "")),
-        _json(params.get("entities"), []),
-        params.get("parse_mode"),
-    )
-    if mode not in (None, "", "HTML"):
-        raise _bad("unsupported parse_mode")
-    if mode == "HTML":
-        try:
-            text, entities = read_html(text)
-        except CannotParse as error:
-            raise _bad(str(error)) from error
-    if not text.strip():
-        raise _bad("message text is empty")
-    if utf16_units(text) > 4096:
-        raise _bad("message is too long")
-    return text, entities
-
-
-def _read_thread(chat: JSON, params: JSON) -> int | None:
-    thread_id = _whole(params, "message_thread_id")
-    if thread_id is not None and (thread_id <= 0 or thread_id not in chat.get("topics", [thread_id])):
-        raise _bad("message thread not found")
-    return thread_id
-
-
-def _whole(params: JSON, name: str) -> int | None:
-    value = params.get(name)
-    if value is None:
-        return None
-    try:
-        return int(value)
-    except ValueError as error:
-        raise _bad("chat not found" if name == "chat_id" else f"{name} is not a number") from error
-
-
-def _json(value: Any, default: Any) -> Any:
-    if value is None:
-        return default
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError as error:
-        raise _bad("can't parse a JSON parameter") from error
-
-
-def _found_entities(text: str) -> list[JSON]:
-    """Find the mentions and commands in a text, as Telegram does for what people write."""
-    kinds = (("mention", r"(?<!\w)@\w{3,32}"), ("bot_command", r"(?<!\S)/\w{1,64}(?:@\w{3,32})?"))
-    return [
-        {"type": kind, "offset": utf16_units(text[: found.start()]), "length": utf16_units(found[0])}
-        for kind, pattern in kinds
-        for found in re.finditer(pattern, text)
-    ]
-
-
-async def _params(request: Request) -> JSON:
-    """Read the parameters from wherever the Bot API allows them."""
-    params: JSON = dict(request.query_params)
-    if request.headers.get("content-type", "").startswith("application/json"):
-        body: JSON = await request.json()
-        return params | body
-    async with request.form(max_part_size=60_000_000) as form:
-        return params | {
-            name: value if isinstance(value, str) else {"name": value.filename, "data": await value.read()}
-            for name, value in form.items()
-        }
 
 
 def main() -> None:

@@ -199,7 +199,7 @@ def test_each_ability_says_what_went_wrong_as_sending_does(
     kind: str,
     call: str,
     how: str,
-    error: type[Exception],
+    error: Any,
 ) -> None:
     ability, make = CALLS[call]
     adapter = having(linked, ability)
