@@ -22,12 +22,12 @@ from services.domain.errors import (
     TaskFinished,
 )
 from services.domain.events.log import record_event
-from services.domain.events.types import QuestionAsked, TaskWaiting
+from services.domain.events.types import QuestionAsked
 from services.domain.identity.models import User
 from services.domain.outbox.jobs import ShowQuestion, enqueue
-from services.domain.questions.closing import close_locked_question, let_task_go_on
+from services.domain.questions.closing import close_locked_question
 from services.domain.questions.models import Question, QuestionStatus
-from services.domain.tasks.models import FINAL, Task, TaskStatus
+from services.domain.tasks.models import FINAL, Task
 from services.domain.tasks.submit import lock_task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -72,9 +72,9 @@ class Answer:
 
 
 def ask_question(actor: Actor, ask: Ask) -> Question:
-    """Ask, or return the pending question that is the same. The task waits from now on.
+    """Ask, or return the pending question that is the same.
 
-    Locks: the task. Emits: QuestionAsked, TaskWaiting. Queues: ShowQuestion, where it is shown in a chat.
+    Locks: the task. Emits: QuestionAsked. Queues: ShowQuestion, where it is shown in a chat.
     Raises: NotPermitted for who is no agent at work, Invalid, RateLimited after fifty, TaskFinished.
     """
     require(actor, "tasks:write")
@@ -102,7 +102,6 @@ def ask_question(actor: Actor, ask: Ask) -> Question:
             expires_at=question.expires_at.isoformat(),
         )
         record_event(f"workspace:{task.workspace_id}", event, task_id=task.id, turn=task.turn)
-        _let_task_wait(task)
         if question.chat_id is not None:
             enqueue(ShowQuestion(org_id=task.org_id, question_id=question.id))
         return question
@@ -141,7 +140,6 @@ def apply_answer(question: Question, answer: Answer) -> None:
     question.answered_by_id, question.answered_by_name = answer.user_id, answer.by[:200]
     question.answered_via = answer.via[:30]
     close_locked_question(question, QuestionStatus.ANSWERED)
-    let_task_go_on(question.task)
 
 
 def read_words(question: Question, words: str) -> tuple[str, int | None]:
@@ -178,7 +176,6 @@ def all_tenants_expire_questions() -> int:
             question = lock_question(question_id)
             if question is not None and question.status == QuestionStatus.PENDING:
                 close_locked_question(question, QuestionStatus.EXPIRED)
-                let_task_go_on(question.task)
                 expired += 1
     return expired
 
@@ -201,15 +198,6 @@ def _create(task: Task, ask: Ask) -> Question:
         asked_at=moment,
         expires_at=moment + ask.lifetime,
     )
-
-
-def _let_task_wait(task: Task) -> None:
-    if task.status != TaskStatus.RUNNING:
-        return
-    task.status = TaskStatus.WAITING
-    task.save(update_fields=["status"])
-    event = TaskWaiting(task_id=str(task.id), reason="question")
-    record_event(f"workspace:{task.workspace_id}", event, task_id=task.id, turn=task.turn)
 
 
 def _check(ask: Ask) -> None:

@@ -1,4 +1,4 @@
-"""Closing questions, and what hangs on it: the card in the chat, the state of the task."""
+"""Closing questions, and what hangs on it: the card in the chat."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from services.domain.events.log import record_event
 from services.domain.events.types import QuestionAnswered
 from services.domain.outbox.jobs import ShowQuestion, enqueue
 from services.domain.questions.models import Question, QuestionStatus
-from services.domain.tasks.models import Task, TaskStatus
+from services.domain.tasks.models import Task
 from services.kit.clock import now
-
-_CLOSE_AT_ONCE = 500
 
 
 def has_open_questions(task_id: uuid.UUID) -> bool:
@@ -40,13 +38,6 @@ def close_locked_question(question: Question, status: QuestionStatus) -> None:
     record_event(f"workspace:{question.workspace_id}", event, task_id=question.task_id)
     if question.chat_id is not None:
         enqueue(ShowQuestion(org_id=question.org_id, question_id=question.id))
-
-
-def let_task_go_on(task: Task) -> None:
-    """Put a task that waited for nothing but answers back to work; its row is locked."""
-    if task.status == TaskStatus.WAITING and not has_open_questions(task.id):
-        task.status = TaskStatus.RUNNING
-        task.save(update_fields=["status"])
 
 
 def withdraw_questions(task: Task) -> None:

@@ -26,6 +26,7 @@ from services.domain.questions.queries import get_own_question
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.mcp_gateway.callers import Caller
+from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolInput, ToolOutput
 from services.mcp_gateway.threads import run_in_thread
 
@@ -111,16 +112,18 @@ def _read_now(caller: Caller, question_id: uuid.UUID) -> Asked:
 
 
 async def _wait_for(caller: Caller, question_id: uuid.UUID, wait_s: float) -> Asked:
-    """Look again and again, holding neither a thread nor a connection in between."""
+    """Look again and again, holding neither a thread nor a connection in between; the turn's clock stands still."""
     deadline = time.monotonic() + wait_s
     pause_s = _FIRST_PAUSE_S
-    while True:
-        asked = await run_in_thread(_read_now, caller, question_id)
-        left_s = deadline - time.monotonic()
-        if asked.status != "pending" or left_s <= 0:
-            return asked
-        await asyncio.sleep(min(pause_s, left_s))
-        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+    async with DESK.clocks.stopped(caller.task, "question") as stop:
+        while True:
+            asked = await run_in_thread(_read_now, caller, question_id)
+            left_s = deadline - time.monotonic()
+            if asked.status != "pending" or left_s <= 0:
+                return asked
+            await stop.tick()
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
 async def _ask(caller: Caller, given: AskInput) -> Asked:

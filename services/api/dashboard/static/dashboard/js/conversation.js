@@ -95,7 +95,6 @@ export class Conversation {
       return;
     }
     if (type === "question.asked" || type === "question.answered") {
-      if (type === "question.answered" && taskId) this.#turns.get(taskId)?.goOn();
       this.on.questions();
       return;
     }

@@ -206,11 +206,6 @@ export class Turn {
     showDecision(row, data.approval_id ? decision : "");
   }
 
-  // An answer came: what waited is at work again. One that waits for more says so by its next event.
-  goOn() {
-    if (this.element.dataset.status === "waiting") this.show("running");
-  }
-
   decide(approvalId, decision) {
     for (const row of this.items.querySelectorAll(`[data-approval="${CSS.escape(approvalId)}"]`)) showDecision(row, decision);
   }
