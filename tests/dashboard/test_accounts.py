@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from services.domain.integrations.models import Integration
 from services.domain.tenancy.transaction import tenant_transaction
 from tests.dashboard.conftest import at_browser, sign_in
+from tests.fakes.github_server import APP_ID, INSTALLATION, OWNER, GithubServer, private_key
 from tests.fakes.gmail_server import ADDRESS, GmailServer
 from tests.fakes.mcp_upstream import give_consent
-from tests.gateway.account_cast import use_google
+from tests.gateway.account_cast import add, point_at, use_google
 
 
 @pytest.fixture
@@ -82,3 +84,39 @@ def test_a_member_sees_the_organisations_account_and_no_buttons(alice, bob, acme
     assert "Disconnect" not in page
     bob.post(f"/accounts/{only(acme).id}/delete")
     assert only(acme).name == "shared"
+
+
+def test_settings_and_a_new_key_are_given_on_a_page_of_their_own(alice, bob, acme, monkeypatch):
+    with GithubServer() as server:
+        point_at(monkeypatch, github_api_base=server.url)
+        row = add(
+            acme.owner,
+            "github",
+            "code",
+            settings={"app_id": APP_ID, "installation_id": INSTALLATION, "repositories": [f"{OWNER}/shop"]},
+            credentials={"private_key": private_key()},
+        )
+        path = f"/accounts/{row.id}/settings"
+        page = alice.get(path).content.decode()
+        assert f"{OWNER}/shop" in page
+        assert "PRIVATE KEY" not in page
+        fields = {"settings_app_id": APP_ID, "settings_installation_id": str(INSTALLATION)}
+        both = fields | {"settings_repositories": f"{OWNER}/shop\n{OWNER}/site", "settings_may_merge": "on"}
+        assert alice.post(path, both).status_code == 302
+        changed = only(acme)
+        assert changed.settings["repositories"] == [f"{OWNER}/shop", f"{OWNER}/site"]
+        # A box that is not ticked is off, the key that was not given stays, and so does what is not shown.
+        assert (changed.settings["may_write"], changed.settings["may_merge"], changed.status) == (
+            False,
+            True,
+            "ok",
+        )
+        other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        server.key = other.public_key()
+        alice.post(f"/accounts/{row.id}/check")
+        assert only(acme).status == "unauthorised"
+        assert alice.post(path, both | {"credentials_private_key": private_key(other)}).status_code == 302
+        assert only(acme).status == "ok"
+        wrong = alice.post(path, both | {"credentials_private_key": "hush"})
+        assert (wrong.status_code, "a PEM file" in wrong.content.decode()) == (400, True)
+        assert bob.get(path).status_code == 404

@@ -36,6 +36,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/mcp-servers/{made.server.id}",
         f"/secrets/{made.secret.id}",
         f"/accounts/{made.account.id}",
+        f"/accounts/{made.account.id}/settings",
         f"/approvals/rules/{made.rule.id}",
     ]
 

@@ -82,6 +82,7 @@ urlpatterns = [
     path("accounts", accounts.accounts, name="accounts"),
     path("accounts/new/<slug:kind>", accounts.new_account, name="account-new"),
     path("accounts/<uuid:integration_id>", accounts.account, name="account"),
+    path("accounts/<uuid:integration_id>/settings", accounts.account_settings, name="account-settings"),
     path("accounts/<uuid:integration_id>/check", accounts.check, name="account-check"),
     path("accounts/<uuid:integration_id>/connect", accounts.connect, name="account-connect"),
     path("accounts/<uuid:integration_id>/switch", accounts.switch, name="account-switch"),

@@ -56,6 +56,34 @@ class ScopeForm(DomainForm):
         return values
 
 
+class _KindFields:
+    """The part of a form that a kind's own models make: a field for each of theirs, behind its group's name."""
+
+    def __init__(self, form: forms.Form, kind: type[AccountKind]) -> None:
+        self._asked: dict[str, tuple[str, str, FieldInfo]] = {}
+        for group, model in (("settings", kind.settings_model), ("credentials", kind.credentials_model)):
+            for name, info in model.model_fields.items():
+                extra = info.json_schema_extra
+                if not (isinstance(extra, dict) and extra.get("is_hidden")):
+                    self._asked[f"{group}_{name}"] = (group, name, info)
+                    form.fields[f"{group}_{name}"] = _field_for(name, info)
+
+    def take(self, values: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Take a kind's values out of a form's, by group; what was left empty is not among them."""
+        groups: dict[str, dict[str, Any]] = {"settings": {}, "credentials": {}}
+        for key, (group, name, info) in self._asked.items():
+            value = values.pop(key)
+            if _inner(info) is list:
+                value = lines_of(value)
+            if value not in ("", None, []):
+                groups[group][name] = value
+        return groups
+
+    def keys_of(self, wanted: str) -> list[tuple[str, str, FieldInfo]]:
+        """List a group's fields: the form's name, the model's, and what the model says of it."""
+        return [(key, name, info) for key, (group, name, info) in self._asked.items() if group == wanted]
+
+
 class AccountForm(ScopeForm):
     """A new account: what its kind asks for, and who may use it."""
 
@@ -65,33 +93,55 @@ class AccountForm(ScopeForm):
 
     def __init__(self, *args: Any, kind: type[AccountKind], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._asked: dict[str, tuple[str, str, FieldInfo]] = {}
-        for group, model in (("settings", kind.settings_model), ("credentials", kind.credentials_model)):
-            for name, info in model.model_fields.items():
-                extra = info.json_schema_extra
-                if isinstance(extra, dict) and extra.get("is_hidden"):
-                    continue
-                self._asked[f"{group}_{name}"] = (group, name, info)
-                self.fields[f"{group}_{name}"] = _field_for(name, info)
+        self._kind_fields = _KindFields(self, kind)
 
     def values(self) -> dict[str, Any]:
         """Return the fields of an account, its settings and credentials each in a dictionary of their own."""
         values = super().values()
-        groups: dict[str, dict[str, Any]] = {"settings": {}, "credentials": {}}
-        for key, (group, name, info) in self._asked.items():
-            value = values.pop(key)
-            if _inner(info) is list:
-                value = lines_of(value)
-            if value not in ("", None, []):
-                groups[group][name] = value
+        groups = self._kind_fields.take(values)
         values["is_personal"] = not values.pop("is_shared")
         return values | groups
 
     def _note_error(self, error: SlipwayError) -> None:
-        fields = error.details.get("fields") or {}
-        renamed = {name.replace(".", "_", 1).partition(".")[0]: reason for name, reason in fields.items()}
-        error.details["fields"] = renamed
+        _rename_fields(error)
         super()._note_error(error)
+
+
+class SettingsForm(DomainForm):
+    """An account's settings, and other credentials for it; left empty, those that are kept stay."""
+
+    def __init__(self, *args: Any, kind: type[AccountKind], row: Integration, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._kind_fields = _KindFields(self, kind)
+        for key, name, _ in self._kind_fields.keys_of("settings"):
+            value = row.settings.get(name)
+            self.initial[key] = "\n".join(value) if isinstance(value, list) else value
+        for key, _, info in self._kind_fields.keys_of("credentials"):
+            self.fields[key].required = False
+            self.fields[key].help_text = f"{info.description or ''} Empty keeps what is there.".strip()
+
+    def values(self) -> dict[str, Any]:
+        """Return the changes: all settings that are shown, and the credentials if any were given."""
+        groups = self._kind_fields.take(super().values())
+        emptied = {
+            name: info.get_default(call_default_factory=True)
+            for _, name, info in self._kind_fields.keys_of("settings")
+            if not info.is_required()
+        }
+        changes: dict[str, Any] = {"settings": emptied | groups["settings"]}
+        return changes | {"credentials": groups["credentials"]} if groups["credentials"] else changes
+
+    def _note_error(self, error: SlipwayError) -> None:
+        _rename_fields(error)
+        super()._note_error(error)
+
+
+def _rename_fields(error: SlipwayError) -> None:
+    """Name an error's fields as the form does: `settings.host` is `settings_host`."""
+    fields = error.details.get("fields") or {}
+    error.details["fields"] = {
+        name.replace(".", "_", 1).partition(".")[0]: reason for name, reason in fields.items()
+    }
 
 
 def _inner(info: FieldInfo) -> Any:

@@ -22,7 +22,7 @@ from services.api.accounts import (
     redirect_uri,
     remove_account,
 )
-from services.api.dashboard.forms.accounts import AccountForm, ScopeForm
+from services.api.dashboard.forms.accounts import AccountForm, ScopeForm, SettingsForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
@@ -89,6 +89,30 @@ def account(request: PageRequest, integration_id: uuid.UUID) -> HttpResponse:
         return redirect("dashboard:account", integration_id=integration_id)
     return show(
         request, "dashboard/accounts/account.html", lambda: _context(request, row, form), status=form.status
+    )
+
+
+@page
+@sensitive_post_parameters()
+@require_http_methods(["GET", "HEAD", "POST"])
+def account_settings(request: PageRequest, integration_id: uuid.UUID) -> HttpResponse:
+    """Change an account's settings, or replace what opens it, and try it."""
+    with tenant_transaction(request.actor.org_id):
+        row = get_integration(request.actor, integration_id)
+    kind = find_kind(row.kind)
+    if kind is None:
+        raise Missing("There is no such kind of account.")
+    form = SettingsForm(request.POST or None, kind=kind, row=row)
+    if request.method == "POST" and form.submit(
+        lambda given: change_account(request.actor, integration_id, given)
+    ):
+        messages.success(request, "Saved, and the account was tried.")
+        return redirect("dashboard:account", integration_id=integration_id)
+    return show(
+        request,
+        "dashboard/accounts/settings.html",
+        lambda: {"account": row, "form": form, "kind": kind.manifest},
+        status=form.status,
     )
 
 
