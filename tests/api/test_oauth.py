@@ -307,6 +307,8 @@ def test_a_client_registers_itself_and_gets_a_secret_only_if_it_wants_one(databa
         {"redirect_uris": ["https://a.example/#x"]},
         {"redirect_uris": "https://a.example/"},
         {"redirect_uris": ["data:text/html,x"]},
+        {"redirect_uris": ["https://a.example;sandbox/x"]},
+        {"redirect_uris": ["https://*/x"]},
         {"redirect_uris": [CALLBACK] * 11},
     ):
         refused = post(**fields)
@@ -331,6 +333,13 @@ def test_registrations_are_limited(database, monkeypatch):
     monkeypatch.setattr("services.api.oauth.views.MAX_REGISTRATIONS", 20)
     full = Client().post("/oauth/register", {"redirect_uris": [CALLBACK]}, "application/json")
     assert full.status_code == 429
+
+
+def test_what_is_refused_at_the_token_endpoint_is_limited_and_what_is_good_is_not(acme, monkeypatch):
+    monkeypatch.setattr("services.api.oauth.views.MAX_REFUSALS", 2)
+    client, issued = authorized(acme.owner)
+    assert [refresh(client, f"swr_{n}").status_code for n in range(3)] == [400, 400, 429]
+    assert refresh(client, issued.refresh_token).status_code == 200
 
 
 def test_a_confidential_client_shows_its_secret_in_either_way(acme):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
@@ -36,7 +37,7 @@ from services.domain.oauth.servers import PEOPLE_SERVERS, scopes_of
 AUTHORIZE_PATH, TOKEN_PATH = "/oauth/authorize", "/oauth/token"
 REGISTER_PATH, REVOKE_PATH = "/oauth/register", "/oauth/revoke"
 MAX_REGISTRATIONS = 60
-MAX_TOKEN_REQUESTS = 1_200
+MAX_REFUSALS = 600
 
 
 @endpoint("GET")
@@ -96,17 +97,25 @@ def _registration(client: OAuthClient, secret: str | None) -> dict[str, Any]:
 @endpoint("POST")
 def token(request: HttpRequest) -> HttpResponse:
     """Trade a code or a refresh token for tokens. Source: OAuth 2.1, section 3.2."""
-    count_request("token", address_of(request), most=MAX_TOKEN_REQUESTS)
     given = form(request)
-    client = all_tenants_authenticate_client(credentials(request, given))
+    shown = credentials(request, given)
+    try:
+        return _tokens(_trade(all_tenants_authenticate_client(shown), given))
+    except OAuthRefused:
+        # Only what fails is counted: behind a proxy everybody comes from one address.
+        count_request("token", f"{address_of(request)}|{shown.client_id}", most=MAX_REFUSALS)
+        raise
+
+
+def _trade(client: OAuthClient, given: Mapping[str, str]) -> Issued:
     match given.get("grant_type"):
         case "authorization_code":
             if not given.get("resource"):
                 raise OAuthRefused("invalid_target", "The resource must be named.")
             names = ("code", "code_verifier", "redirect_uri", "resource")
-            issued = all_tenants_trade_code(client, CodeTrade(*(given.get(name, "") for name in names)))
+            return all_tenants_trade_code(client, CodeTrade(*(given.get(name, "") for name in names)))
         case "refresh_token":
-            issued = all_tenants_refresh(
+            return all_tenants_refresh(
                 client,
                 given.get("refresh_token", ""),
                 resource=given.get("resource", ""),
@@ -114,7 +123,6 @@ def token(request: HttpRequest) -> HttpResponse:
             )
         case _:
             raise OAuthRefused("unsupported_grant_type", "Only codes and refresh tokens are traded.")
-    return _tokens(issued)
 
 
 def _tokens(issued: Issued) -> HttpResponse:
@@ -132,7 +140,6 @@ def _tokens(issued: Issued) -> HttpResponse:
 @endpoint("POST")
 def revoke(request: HttpRequest) -> HttpResponse:
     """End a token, and the family that it belongs to. Source: RFC 7009, section 2."""
-    count_request("token", address_of(request), most=MAX_TOKEN_REQUESTS)
     given = form(request)
     client = all_tenants_authenticate_client(credentials(request, given))
     all_tenants_revoke_token(client, given.get("token", ""))

@@ -12,6 +12,7 @@ LOOPBACKS = frozenset({"127.0.0.1", "::1", "localhost"})
 # Schemes of well-known programs that do not have the dot that RFC 8252, section 7.1, asks for.
 KNOWN_SCHEMES = frozenset({"cursor", "vscode", "vscode-insiders", "vscodium", "windsurf", "zed", "claude"})
 _PRINTABLE = re.compile(r"[\x21\x23-\x3b\x3d\x3f-\x5b\x5d\x5f\x61-\x7a\x7e]+")
+_PLACE = re.compile(r"([A-Za-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?")
 _PRIVATE_SCHEME = re.compile(r"[a-z][a-z0-9+-]*(\.[a-z0-9+-]+)+")
 
 
@@ -22,10 +23,11 @@ def is_usable(uri: str) -> bool:
     parts = _split(uri)
     if parts is None or parts.fragment or "#" in uri or parts.username is not None:
         return False
-    if parts.scheme == "https":
-        return bool(parts.hostname)
-    if parts.scheme == "http":
-        return parts.hostname in LOOPBACKS
+    if parts.scheme in ("https", "http"):
+        # Nothing that would mean something in the header that names the place: see `form_target`.
+        return bool(_PLACE.fullmatch(parts.netloc)) and (
+            parts.scheme == "https" or parts.hostname in LOOPBACKS
+        )
     return parts.scheme in KNOWN_SCHEMES or bool(_PRIVATE_SCHEME.fullmatch(parts.scheme))
 
 
