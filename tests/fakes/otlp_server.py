@@ -32,6 +32,7 @@ class OtlpServer:
     def __init__(self) -> None:
         self.spans: list[Span] = []
         self.raw = b""
+        self.url = ""
         self.app = Starlette(routes=[Route("/v1/traces", self._take, methods=["POST"])])
 
     async def _take(self, request: Request) -> Response:
