@@ -17,6 +17,7 @@ import uvloop
 CONNECTIONS = 16
 REVISIONS = {"modern": "2026-07-28", "legacy": "2025-11-25"}
 _LENGTH = re.compile(rb"\r\ncontent-length: (\d+)\r\n", re.IGNORECASE)
+_PING, _PONG = 0x89, 0x8A
 _HELLO = {"op": "hello", "protocol": 1, "oldest": 1}
 
 
@@ -156,19 +157,35 @@ class _Runner(asyncio.Protocol):
         if self._buffer.startswith(b"HTTP/1.1 101") and b"\r\n\r\n" in self._buffer:
             self._buffer = self._buffer.partition(b"\r\n\r\n")[2]
             self._send({**_HELLO, "journal": str(uuid.uuid4())})
-        if b'"welcome"' in self._buffer and not self.is_welcome.done():
+        if self._buffer[:1] == b"H":
+            return
+        while len(self._buffer) >= 2:
+            length, start = self._buffer[1], 2
+            if length == 126:
+                length, start = int.from_bytes(self._buffer[2:4], "big"), 4
+            if len(self._buffer) < start + length:
+                return
+            kind, payload = self._buffer[0], self._buffer[start : start + length]
+            self._buffer = self._buffer[start + length :]
+            self._take(kind, payload)
+
+    def _take(self, kind: int, payload: bytes) -> None:
+        if kind == _PING:
+            # Without a pong the server ends the connection after 40 s.
+            self._transport.write(bytes((_PONG, 0x80 | len(payload))) + bytes(4) + payload)
+        elif b'"welcome"' in payload and not self.is_welcome.done():
             self.is_welcome.set_result(None)
-        if pings := self._buffer.count(b'"ping"'):
-            self.pings += pings
+        elif b'"ping"' in payload:
+            self.pings += 1
             self._send({"op": "pong"})
-        if self.is_welcome.done():
-            self._buffer = b""
 
     def _send(self, frame: dict[str, Any]) -> None:
+        # The mask is zero, so that the payload stays as it is.
         payload = json.dumps(frame).encode()
-        self._transport.write(
-            bytes((0x81, 0x80 | 126)) + len(payload).to_bytes(2, "big") + bytes(4) + payload
+        size = (
+            bytes((0x80 | len(payload),)) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
         )
+        self._transport.write(b"\x81" + size + bytes(4) + payload)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
