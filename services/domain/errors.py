@@ -734,3 +734,9 @@ class ItemMissing(Missing):
     """The account has no such thing: message, thread, issue, file."""
 
     code = "item_not_found"
+
+
+class ItemChanged(Conflict):
+    """A thing of the account was changed since it was read."""
+
+    code = "item_changed"

@@ -22,6 +22,7 @@ from services.mcp_gateway.llm.proxy import ModelProxy
 from services.mcp_gateway.llm.reservations import Reservations
 from services.mcp_gateway.llm.vendor import Vendor
 from services.mcp_gateway.mcp_servers import (
+    calendar,
     chat,
     composio,
     github,
@@ -46,6 +47,7 @@ TOOL_SERVERS = (
     mail.SERVER,
     teller.SERVER,
     composio.SERVER,
+    calendar.SERVER,
 )
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 

@@ -30,6 +30,7 @@ _MCP_SERVERS = {
     "gmail": "Gmail: reads, labels and sends mail of a connected account",
     "mail": "Mail: reads, drafts and sends mail of a connected IMAP account",
     "composio": "Composio: runs hosted tools in accounts that were connected there",
+    "calendar": "Calendar: reads and writes calendars of a connected CalDAV account",
     "teller": "Teller: reads bank accounts, balances and transactions of a connected account",
 }
 
