@@ -14,8 +14,10 @@ import pytest
 from conftest import Tenant, recorded
 from services.api.hooks.receive import receive_update
 from services.domain.agents.actions import AgentFields, create_agent
+from services.domain.chats import sending
 from services.domain.chats.actions import WiringFields, create_wiring
 from services.domain.chats.inbound import all_tenants_find_link
+from services.domain.chats.models import Delivery
 from services.domain.contacts.accounts import issue_account_code
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import PlatformAccount
@@ -210,6 +212,26 @@ def test_the_answer_is_there_after_the_gateway_has_started_anew(chat, place, wor
     with served(AgentHttp(Vendor(model_server.url, SecretStr("x")))) as url:
         later = Caller(url, working, "chat")
         assert later("question_wait", question_id=given["question_id"])["answer"] == "Yes"
+
+
+def test_an_agent_cannot_touch_the_card_of_its_question(chat, place):
+    ask(chat)
+    drain()
+    card = Delivery.objects.using("operator").get()
+    for tool, more in (
+        ("edit_message", {"text": "x"}),
+        ("delete_message", {}),
+        ("add_reaction", {"emoji": "👍"}),
+    ):
+        assert chat.refused(tool, message_id=str(card.id), **more).startswith("delivery_not_found:")
+
+
+def test_a_task_that_has_said_enough_can_still_be_answered(chat, place, monkeypatch):
+    monkeypatch.setattr(sending, "MAX_OF_A_TASK", 0)
+    assert chat.refused("send_message", text="x").startswith("rate_limited:")
+    ask(chat)
+    drain()
+    assert place.buttons() == ["Yes", "No"]
 
 
 # --- who may answer ----------------------------------------------------------------------------------

@@ -23,6 +23,8 @@ from services.domain.tasks.models import Task
 from services.kit.clock import now
 
 MAX_OF_A_TASK = 300
+# What an agent said itself begins so. Cards of questions and approvals, notices and answers are the platform's.
+SAID_BY_AGENT = "chat:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ def write_message(
     earlier = find_batch(batch)
     if earlier:
         return Written(earlier, is_repeat=True)
-    if task is not None:
+    if task is not None and batch.startswith(SAID_BY_AGENT):
         refuse_when_too_many(task)
     org_id, task_id = spot.chat.org_id, task.id if task is not None else None
     Delivery.objects.bulk_create(
@@ -146,14 +148,19 @@ def find_batch(batch: str) -> list[Delivery]:
 
 
 def get_own_delivery(task: Task, delivery_id: uuid.UUID) -> Delivery:
-    """Return a message that this task's agent sent, inside the tenant's transaction. Raises: DeliveryMissing.
+    """Return a message that this task's agent said itself, inside the tenant's transaction. Raises: DeliveryMissing.
 
     An agent's own are those of its tasks for the same person, without one those of its workspace.
     """
     sendable = (DeliveryKind.TEXT, DeliveryKind.CARD, DeliveryKind.FILE)
     row = (
         Delivery.objects.select_related("chat", "link", "task")
-        .filter(id=delivery_id, kind__in=sendable, task__agent_id=task.agent_id)
+        .filter(
+            id=delivery_id,
+            kind__in=sendable,
+            batch__startswith=SAID_BY_AGENT,
+            task__agent_id=task.agent_id,
+        )
         .first()
     )
     sender = row.task if row is not None else None

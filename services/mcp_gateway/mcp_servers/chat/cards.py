@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 from services.adapters.chat.cards import render_card
 from services.domain.actors import require
 from services.domain.chats.models import DeliveryKind
-from services.domain.chats.sending import Piece, batch_key, write_message
+from services.domain.chats.sending import SAID_BY_AGENT, Piece, batch_key, write_message
 from services.domain.ports.chat_abilities import Button
 from services.domain.tenancy.transaction import tenant_transaction
 from services.mcp_gateway.callers import Caller
@@ -73,7 +73,11 @@ def _send_now(caller: Caller, given: CardInput) -> Sent:
             Piece(last, kind, payload if rendered.buttons else None),
         ]
         batch = batch_key(
-            f"chat:{caller.task.id}", "card", spot.chat.id, spot.thread_id, given.model_dump(mode="json")
+            f"{SAID_BY_AGENT}{caller.task.id}",
+            "card",
+            spot.chat.id,
+            spot.thread_id,
+            given.model_dump(mode="json"),
         )
         return Sent.of(write_message(spot, pieces, batch=batch, task=caller.task))
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from services.adapters.storage.registry import storage_of
 from services.domain.actors import require
 from services.domain.chats.models import DeliveryKind
-from services.domain.chats.sending import Piece, batch_key, find_batch, write_message
+from services.domain.chats.sending import SAID_BY_AGENT, Piece, batch_key, find_batch, write_message
 from services.domain.errors import Invalid
 from services.domain.ports.chat_abilities import Ability, SendsFiles
 from services.domain.ports.storage import ObjectStorage
@@ -76,7 +76,7 @@ def _send_now(caller: Caller, given: FileInput, plan: _Plan, data: bytes) -> Sen
     with tenant_transaction(org_id):
         spot = spot_for(caller.task, given.to, given.thread)
         batch = batch_key(
-            f"chat:{caller.task.id}",
+            f"{SAID_BY_AGENT}{caller.task.id}",
             "file",
             spot.chat.id,
             spot.thread_id,

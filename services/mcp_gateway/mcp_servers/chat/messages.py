@@ -7,6 +7,7 @@ from dataclasses import replace
 from services.domain.actors import require
 from services.domain.chats.models import Delivery, DeliveryKind
 from services.domain.chats.sending import (
+    SAID_BY_AGENT,
     Piece,
     Spot,
     Written,
@@ -62,7 +63,7 @@ def _send_now(caller: Caller, given: SendInput) -> Sent:
             spot = replace(spot, reply_to=answered.platform_message_id)
         parts = adapter_of(spot.chat.link.kind).render(given.text)
         batch = batch_key(
-            f"chat:{caller.task.id}",
+            f"{SAID_BY_AGENT}{caller.task.id}",
             spot.chat.id,
             spot.thread_id,
             given.text,
