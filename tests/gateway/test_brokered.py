@@ -337,6 +337,16 @@ async def test_a_folded_header_is_one_header() -> None:
         assert b"\nX-Smuggled" not in it.last
 
 
+async def test_no_header_makes_another_method_or_path_of_a_request() -> None:
+    async with brokered() as it:
+        it.bind({"path": PREFIX, "methods": ["GET"]})
+        given = dict.fromkeys(("X_HTTP_Method_Override", "X_HTTP_Method", "X_Method_Override"), "DELETE")
+        given |= dict.fromkeys(("X_Original_URL", "X_Rewrite_URL"), "/user/keys")
+        await it.ask("/repos/acme/x", Authorization=f"Bearer {it.placeholder}", **given)
+        assert VALUE.encode() in it.last
+        assert not any(text in it.last for text in (b"DELETE", b"/user/keys"))
+
+
 async def test_a_header_that_is_named_away_takes_nothing_with_it() -> None:
     async with brokered() as it:
         await it.ask(Authorization=f"Bearer {it.placeholder}", Connection="authorization")

@@ -39,8 +39,8 @@ from services.mcp_gateway.egress.injection import (
     inject,
     is_below,
     is_wanted,
+    made_safe,
     path_of,
-    without_encodings,
 )
 from services.mcp_gateway.egress.scrub import Scrubber
 from services.mcp_gateway.threads import run_in_thread
@@ -167,7 +167,7 @@ class Broker:
             return Filled(headers, target, None)
         # Also an answer to a request without a value may repeat what an earlier one brought.
         scrubber = Scrubber([value for values in self._used.values() for value in values])
-        headers, target = inject(without_encodings(headers), target, fillings)
+        headers, target = inject(made_safe(headers), target, fillings)
         return Filled(headers, target, scrubber)
 
     async def write_down(self) -> None:

@@ -18,8 +18,14 @@ from services.domain.vault.bindings import VALUE, Binding
 Headers = list[tuple[bytes, bytes]]
 
 PLACEHOLDER = re.compile(rb"swp_[0-9a-f]{48}")
-# A value that one request makes the host repeat must come back whole and as it is, so that it is found.
-_NOT_WITH_A_VALUE = frozenset({b"accept-encoding", b"range", b"if-range"})
+# A value that a host repeats must come back whole and as it is, so that it is found; and the method and the path that
+# were matched must be those that the host goes by.
+_NOT_WITH_A_VALUE = frozenset(
+    {
+        b"accept-encoding", b"range", b"if-range", b"x-http-method", b"x-http-method-override", b"x-method-override",
+        b"x-original-url", b"x-rewrite-url",
+    }
+)  # fmt: skip
 _PLAIN_PART = re.compile(rb"(?:[A-Za-z0-9_.~!$&'()*+,=:@-]|%[0-9A-Fa-f]{2})+")
 # What a server may read as the end of a part, or take away: / \ . ; % and controls.
 _UNCLEAR = re.compile(rb"%(?:2[eEfF5]|5[cC]|3[bB]|[01][0-9A-Fa-f]|7[fF])")
@@ -90,8 +96,8 @@ def inject(headers: Headers, target: bytes, fillings: Sequence[Filling]) -> tupl
     return headers, target
 
 
-def without_encodings(headers: Headers) -> Headers:
-    """Return the headers so that the answer comes whole and as it is."""
+def made_safe(headers: Headers) -> Headers:
+    """Return the headers so that the request is what was matched, and the answer comes whole and as it is."""
     kept = [(name, value) for name, value in headers if name not in _NOT_WITH_A_VALUE]
     return [*kept, (b"accept-encoding", b"identity")]
 
