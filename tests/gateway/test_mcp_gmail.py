@@ -133,7 +133,9 @@ def test_a_reply_stays_in_its_thread_and_goes_to_the_sender(gmail, mailbox):
     mail = mailbox.receive_text(
         '"Lee, Ann" <ann@example.com>', "Plan", "Monday?", References="<a@example.com> <b@example.com>"
     )
-    done = gmail("gmail_send", body="Yes.", reply_to_message_id=mail.id)
+    # Whoever allows the call must see whom it reaches.
+    assert "name the recipients" in gmail.refused("gmail_send", body="Yes.", reply_to_message_id=mail.id)
+    done = gmail("gmail_send", to=["ann@example.com"], body="Yes.", reply_to_message_id=mail.id)
     letter = sent(mailbox, done["message_id"])
     assert (done["thread_id"], done["to"]) == (mail.thread_id, ["ann@example.com"])
     assert (letter["Subject"], letter["In-Reply-To"]) == ("Re: Plan", mail.mime["Message-ID"])
@@ -142,6 +144,7 @@ def test_a_reply_stays_in_its_thread_and_goes_to_the_sender(gmail, mailbox):
         "gmail_create_draft", body="Or Tuesday?", reply_to_message_id=mail.id, cc=["bob@example.com"]
     )
     assert mailbox.drafts[draft["draft_id"]] == draft["message_id"]
+    assert sent(mailbox, draft["message_id"])["To"] == "ann@example.com"
     assert (draft["thread_id"], sent(mailbox, draft["message_id"])["Cc"]) == (
         mail.thread_id,
         "bob@example.com",

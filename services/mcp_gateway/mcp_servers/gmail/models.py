@@ -104,7 +104,7 @@ class WriteInput(ToolInput):
     to: list[Address] = Field(
         default_factory=list,
         max_length=MAX_RECIPIENTS,
-        description="Recipients. May be empty in a reply: it then goes to whoever the message is from.",
+        description="Recipients. Only the draft of a reply may leave them out: it goes to whoever is answered.",
     )
     cc: list[Address] = Field(default_factory=list, max_length=MAX_RECIPIENTS)
     bcc: list[Address] = Field(default_factory=list, max_length=MAX_RECIPIENTS)
@@ -123,6 +123,15 @@ class WriteInput(ToolInput):
             raise ValueError("name at least one recipient in `to`")
         if self.reply_to_message_id is None and self.subject is None:
             raise ValueError("give a `subject`, or `reply_to_message_id` for a reply")
+        return self
+
+
+class SendInput(WriteInput):
+    @model_validator(mode="after")
+    def _names_recipients(self) -> SendInput:
+        # A person may have to allow the call, and must see whom it reaches.
+        if not (self.to or self.cc or self.bcc):
+            raise ValueError("name the recipients in `to`, also in a reply")
         return self
 
 

@@ -23,6 +23,7 @@ from services.mcp_gateway.mcp_servers.gmail.models import (
     ReadThreadInput,
     SearchInput,
     SearchOutput,
+    SendInput,
     Sent,
     ThreadOutput,
     WriteInput,
@@ -83,7 +84,7 @@ async def _create_draft(caller: Caller, given: WriteInput) -> Drafted:
     return Drafted(draft_id=kept.draft_id or "", message_id=kept.message_id, thread_id=kept.thread_id)
 
 
-async def _send(caller: Caller, given: WriteInput) -> Sent:
+async def _send(caller: Caller, given: SendInput) -> Sent:
     async with open_account(caller, KIND, given.account) as account:
         if not account.settings.may_send:
             raise AccountDenied(
@@ -194,8 +195,8 @@ TOOLS = (
         "gmail_send",
         "Send a mail from the mailbox. It goes to people at once and cannot be taken back: send only what the person "
         "you work for wants sent, else use `gmail_create_draft`. For a reply give `reply_to_message_id`, and leave out "
-        "`to` and `subject`.",
-        WriteInput,
+        "`subject`.",
+        SendInput,
         Sent,
         _send,
         destroys=True,
