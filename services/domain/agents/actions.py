@@ -67,7 +67,7 @@ class AgentFields(BaseModel):
         if unknown:
             raise Invalid("Unknown MCP servers.", fields={"mcp_servers": f"unknown: {', '.join(unknown)}"})
         values = self.model_dump()
-        values["slug"] = self.slug or slugify(self.name)[:60] or "agent"
+        values["slug"] = self.slug or slugify(self.name).replace("_", "-")[:60] or "agent"
         return values
 
 

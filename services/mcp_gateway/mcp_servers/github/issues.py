@@ -46,7 +46,9 @@ class GetIssueInput(NumberInput):
 class CreateIssueInput(RepositoryInput):
     title: Title
     body: Body
-    labels: list[Label] = Field(default_factory=list, max_length=20)
+    labels: list[Label] = Field(
+        default_factory=list, max_length=20, description="Labels of the repository to begin with."
+    )
 
 
 class CommentInput(NumberInput):
@@ -54,8 +56,8 @@ class CommentInput(NumberInput):
 
 
 class LabelsInput(NumberInput):
-    add: list[Label] = Field(default_factory=list, max_length=20)
-    remove: list[Label] = Field(default_factory=list, max_length=20)
+    add: list[Label] = Field(default_factory=list, max_length=20, description="Labels to add.")
+    remove: list[Label] = Field(default_factory=list, max_length=20, description="Labels to take away.")
 
     @model_validator(mode="after")
     def _has_some(self) -> LabelsInput:
@@ -65,7 +67,7 @@ class LabelsInput(NumberInput):
 
 
 class StateInput(NumberInput):
-    state: Literal["open", "closed"]
+    state: Literal["open", "closed"] = Field(description="What it is to be.")
     reason: Literal["completed", "not_planned"] = Field(
         default="completed", description="Why it is closed; of no matter when it is opened again."
     )

@@ -33,11 +33,17 @@ Repository = Annotated[
 Number = Annotated[int, Field(ge=1, le=10**9, description="The number of the issue or pull request.")]
 Page = Annotated[int, Field(ge=1, le=1_000, description="`next_page` of the page before.")]
 Limit = Annotated[int, Field(ge=1, le=100, description="The most to return in a page.")]
-Body = Annotated[str, StringConstraints(min_length=1, max_length=MAX_BODY_CHARS)]
-Title = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Body = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=MAX_BODY_CHARS),
+    Field(description="The text, in Markdown."),
+]
+Title = Annotated[
+    str, StringConstraints(min_length=1, max_length=256), Field(description="The title, one line.")
+]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Branch = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\s~^:?*\[\\]+$")]
-State = Literal["open", "closed", "all"]
+State = Annotated[Literal["open", "closed", "all"], Field(description="Which of them.")]
 
 
 class RepositoryInput(ToolInput):

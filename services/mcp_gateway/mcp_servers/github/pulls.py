@@ -49,11 +49,11 @@ class CreatePullInput(RepositoryInput):
     head: Branch = Field(description="The branch with the changes. It must be at GitHub already.")
     base: Branch = Field(description="The branch that the changes are to go into.")
     body: str = Field(default="", max_length=MAX_BODY_CHARS)
-    is_draft: bool = False
+    is_draft: bool = Field(default=False, description="Whether it is not yet to be reviewed.")
 
 
 class LineComment(ToolInput):
-    path: str = Field(min_length=1, max_length=1_000)
+    path: str = Field(min_length=1, max_length=1_000, description="The file, from the root.")
     line: int = Field(ge=1, le=10**7, description="The line in the file, as the difference shows it.")
     side: Literal["LEFT", "RIGHT"] = Field(
         default="RIGHT", description="`LEFT` for a line that was taken out."
@@ -62,9 +62,11 @@ class LineComment(ToolInput):
 
 
 class ReviewInput(NumberInput):
-    event: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"]
+    event: Literal["COMMENT", "APPROVE", "REQUEST_CHANGES"] = Field(description="What the review comes to.")
     body: str = Field(default="", max_length=MAX_BODY_CHARS, description="Needed unless you approve.")
-    comments: list[LineComment] = Field(default_factory=list, max_length=50)
+    comments: list[LineComment] = Field(
+        default_factory=list, max_length=50, description="Remarks at lines of the change."
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> ReviewInput:
@@ -77,7 +79,7 @@ class MergeInput(NumberInput):
     head_sha: Sha = Field(
         description="The `head_sha` that you read: with another commit on top nothing is merged."
     )
-    method: Literal["merge", "squash", "rebase"] = "merge"
+    method: Literal["merge", "squash", "rebase"] = Field(default="merge", description="How to merge.")
 
 
 class PullHead(ToolOutput):

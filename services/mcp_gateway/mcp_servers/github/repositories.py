@@ -68,7 +68,9 @@ class RepositoryOutput(ToolOutput):
 
 
 class ReadFileInput(RepositoryInput):
-    path: Annotated[str, StringConstraints(min_length=1, max_length=1_000), AfterValidator(_inside)]
+    path: Annotated[str, StringConstraints(min_length=1, max_length=1_000), AfterValidator(_inside)] = Field(
+        description="The file or folder, from the root."
+    )
     ref: Branch | None = Field(
         default=None, description="Branch, tag or commit; leave out for the default branch."
     )

@@ -106,8 +106,12 @@ class WriteInput(ToolInput):
         max_length=MAX_RECIPIENTS,
         description="Recipients. Only the draft of a reply may leave them out: it goes to whoever is answered.",
     )
-    cc: list[Address] = Field(default_factory=list, max_length=MAX_RECIPIENTS)
-    bcc: list[Address] = Field(default_factory=list, max_length=MAX_RECIPIENTS)
+    cc: list[Address] = Field(
+        default_factory=list, max_length=MAX_RECIPIENTS, description="Who gets a copy, seen by all."
+    )
+    bcc: list[Address] = Field(
+        default_factory=list, max_length=MAX_RECIPIENTS, description="Who gets a copy, seen by nobody else."
+    )
     subject: Subject | None = Field(
         default=None, description="One line. Leave out in a reply: it keeps the thread's."
     )

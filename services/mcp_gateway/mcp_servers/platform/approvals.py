@@ -31,12 +31,14 @@ class ApprovalWaitInput(ToolInput):
 class ApprovalState(ToolOutput):
     """How an approval stands. `result` is what the held call returned, once it was made."""
 
-    approval_id: str
-    outcome: Literal["pending", "allowed", "running", "done", "denied", "expired", "refused", "lost"]
-    is_settled: bool
-    agreed: int
-    people: int
-    message: str
+    approval_id: str = Field(description="The approval's id.")
+    outcome: Literal["pending", "allowed", "running", "done", "denied", "expired", "refused", "lost"] = Field(
+        description="How far it is; `done` when the held call was made."
+    )
+    is_settled: bool = Field(description="Whether nothing will change any more.")
+    agreed: int = Field(description="How many people have agreed.")
+    people: int = Field(description="How many must agree.")
+    message: str = Field(description="What this means for you.")
     is_error: bool = Field(default=False, description="Whether the held call itself ended in an error.")
     result: Any = Field(default=None, description="The structured result of the held call, if it gave one.")
     content: list[dict[str, Any]] = Field(
