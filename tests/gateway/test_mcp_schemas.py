@@ -21,7 +21,9 @@ WITH_OUTPUTS_DESCRIBED = frozenset({"memory", "notify", "platform"})
 MOST_TOOLS = 40
 MOST_LIST_BYTES = 64_000
 TOOLS = [
-    pytest.param(server.name, tool, id=f"{server.name}.{tool.name}") for server in TOOL_SERVERS for tool in server.tools
+    pytest.param(server.name, tool, id=f"{server.name}.{tool.name}")
+    for server in TOOL_SERVERS
+    for tool in server.tools
 ]
 SERVERS = [pytest.param(server, id=server.name) for server in TOOL_SERVERS]
 
