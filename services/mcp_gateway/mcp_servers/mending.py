@@ -29,7 +29,7 @@ _HINTS: dict[type[SlipwayError], str] = {
     errors.Permanent: "Trying again does not help: say in your answer what went wrong.",
     errors.SlipwayError: "Say in your answer what went wrong.",
 }
-_SAY_IT_THEMSELVES = (
+SAY_IT_THEMSELVES = (
     errors.MemoryMissing,
     errors.MemoryChanged,
     errors.MemoryFull,
@@ -46,7 +46,7 @@ _SAY_IT_THEMSELVES = (
 
 def hint_for(error: SlipwayError) -> str:
     """Return what the caller can do about an error; empty where its message says so already."""
-    if isinstance(error, _SAY_IT_THEMSELVES):
+    if isinstance(error, SAY_IT_THEMSELVES):
         return ""
     if isinstance(error, Limited | Temporary) and error.retry_after_s is not None:
         return f"Try again in {max(1, round(error.retry_after_s))} s."

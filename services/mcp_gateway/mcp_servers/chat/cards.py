@@ -47,7 +47,7 @@ class CardButton(ToolInput):
 
 class CardInput(ToolInput):
     to: To = "here"
-    title: str = Field(min_length=1, max_length=200)
+    title: str = Field(min_length=1, max_length=200, description="What stands on top, in one line.")
     text: str = Field(default="", max_length=10_000, description="Markdown.")
     fields: Annotated[list[CardField], Field(max_length=20)] = []
     buttons: Annotated[list[CardButton], Field(max_length=10)] = []

@@ -48,7 +48,9 @@ class CreatePullInput(RepositoryInput):
     title: Title
     head: Branch = Field(description="The branch with the changes. It must be at GitHub already.")
     base: Branch = Field(description="The branch that the changes are to go into.")
-    body: str = Field(default="", max_length=MAX_BODY_CHARS)
+    body: str = Field(
+        default="", max_length=MAX_BODY_CHARS, description="What it changes and why, in Markdown."
+    )
     is_draft: bool = Field(default=False, description="Whether it is not yet to be reviewed.")
 
 

@@ -31,18 +31,18 @@ class NotifyInput(ToolInput):
 
 
 class ChannelShown(ToolOutput):
-    channel: str
+    channel: str = Field(description="A channel of the person.")
     state: Literal["sent", "queued", "held", "failed"] = Field(
         description="`held`: the person has quiet hours now, and gets it at `until`."
     )
-    until: str | None = None
-    error: str | None = None
+    until: str | None = Field(default=None, description="When it is sent, in UTC, if it is held.")
+    error: str | None = Field(default=None, description="Why it could not be sent.")
 
 
 class Notified(ToolOutput):
     seq: int = Field(description="The notification's number among all that this person received.")
     is_repeat: bool = Field(description="The very same was told before, so that nothing new was sent.")
-    channels: list[ChannelShown]
+    channels: list[ChannelShown] = Field(description="What became of it in each channel.")
 
 
 def _notify_now(caller: Caller, given: NotifyInput) -> Notified:
