@@ -224,7 +224,7 @@ def test_two_people_must_agree(acme: Tenant, carol: Actor) -> None:
 
 
 def test_one_no_of_two_is_enough_and_takes_the_yes_away(acme: Tenant, carol: Actor) -> None:
-    approval = ask(submit(acme), terms=TWO)
+    approval = ask(submit(acme), PACKAGES, terms=TWO)
     decide_approval(acme.people["bob"], approval.id, "allow")
     assert decide_approval(carol, approval.id, "deny").status == "denied"
     with tenant_transaction(approval.org_id):

@@ -112,7 +112,8 @@ def test_a_held_call_is_kept_shown_and_asked_about(notify, working, acme):
     )
     assert f'approval_wait of the server platform with {{"approval_id": "{approval.id}"}}' in words
     subject = {
-        "server": "notify", "tool": "notify_user", "arguments": {"message": "pay now", "urgency": "high"},
+        "server": "notify", "tool": "notify_user",
+        "arguments": {"message": "pay now", "urgency": "high", "channel": "all"},
     }  # fmt: skip
     assert approval.subject == subject
     assert (approval.kind, approval.people, approval.rule_id) == ("tool_call", 2, rule.id)
@@ -133,7 +134,7 @@ def test_a_call_is_made_once_when_it_is_allowed_and_the_waiter_gets_its_result(n
     approval = eventually(lambda: approval_of(acme))
     assert notified(acme) == []
     decide_approval(acme.owner, approval.id, "allow")
-    assert waiting.answer() == {"seq": 1}
+    assert waiting.answer()["seq"] == 1
     assert notified(acme) == ["hello"]
     assert (call_of(acme).state, call_of(acme).handed_at is None) == ("done", False)
 
@@ -147,7 +148,7 @@ def test_the_same_call_is_the_same_question_until_its_result_went_out(notify, pl
     decide_approval(acme.owner, first.id, "allow")
     eventually(lambda: notified(acme))
     # It went on alone; the repeat gets what came of it, and the next one is a new call.
-    assert notify("notify_user", message="hello") == {"seq": 1}
+    assert notify("notify_user", message="hello")["seq"] == 1
     assert str(first.id) not in notify.refused("notify_user", message="hello")
     assert notified(acme) == ["hello"]
 
@@ -161,7 +162,7 @@ def test_waiting_brings_the_decision_and_the_result(notify, platform, acme):
     waiting = Waiting(lambda: platform("approval_wait", approval_id=str(approval.id), timeout_s=10))
     decide_approval(acme.owner, approval.id, "allow")
     state = waiting.answer()
-    assert (state["outcome"], state["is_settled"], state["result"]) == ("done", True, {"seq": 1})
+    assert (state["outcome"], state["is_settled"], state["result"]["seq"]) == ("done", True, 1)
     again = platform("approval_wait", approval_id=str(approval.id))
     assert again == state
     assert notified(acme) == ["hello"]
@@ -223,9 +224,9 @@ def test_a_rule_denies_and_another_allows(notify, acme):
         acme.owner,
         RuleFields.model_validate({"effect": "allow", "tool": "notify.*", "arguments": [argument]}),
     )
-    assert notify("notify_user", message="hello", urgency="low") == {"seq": 1}
+    assert notify("notify_user", message="hello", urgency="low")["seq"] == 1
     delete_rule(acme.owner, denied.id)
-    assert notify("notify_user", message="hello") == {"seq": 2}
+    assert notify("notify_user", message="hello")["seq"] == 2
     assert approval_of(acme) is None
 
 
@@ -414,7 +415,7 @@ def test_a_decision_is_carried_out_by_the_next_gateway(working, acme, model_serv
     decide_approval(acme.owner, approval_of(acme).id, "allow")
     assert notified(acme) == []
     with served(AgentHttp(Vendor(model_server.url, SecretStr("k")))) as url:
-        assert Caller(url, working, "notify")("notify_user", message="hello") == {"seq": 1}
+        assert Caller(url, working, "notify")("notify_user", message="hello")["seq"] == 1
     assert notified(acme) == ["hello"]
 
 
@@ -443,9 +444,7 @@ def test_nobody_waits_for_the_approvals_of_others(gateway, notify, acme, globex,
 
 def test_the_rules_of_one_organisation_are_not_those_of_another(gateway, acme, globex, working):
     hold(acme, "*")
-    assert Caller(gateway, at_work(globex, globex.agent), "notify")("notify_user", message="free") == {
-        "seq": 1
-    }
+    assert Caller(gateway, at_work(globex, globex.agent), "notify")("notify_user", message="free")["seq"] == 1
 
 
 # --- the turn's clock -----------------------------------------------------------------------------------
