@@ -11,7 +11,7 @@ from conftest import Tenant, recorded
 from services.domain.integrations.models import Integration
 from tests.fakes.composio_server import KEY, USER, ComposioServer
 from tests.fakes.serving import Fault
-from tests.gateway.account_cast import add, calling, point_at, stored
+from tests.gateway.account_cast import add, allow, calling, make_impatient, point_at, stored
 from tests.gateway.serving import Caller
 
 
@@ -34,14 +34,22 @@ def connect(tenant: Tenant, name: str = "tools", key: str = KEY, **settings: str
 
 
 @pytest.fixture
+def running(acme, globex, monkeypatch) -> None:
+    """Let tools run without a person's word."""
+    make_impatient(monkeypatch)
+    for tenant in (acme, globex):
+        allow(tenant, "composio.*")
+
+
+@pytest.fixture
 def account(catalogue, acme) -> Integration:
     """Connect it as alice."""
     return connect(acme)
 
 
 @pytest.fixture
-def composio(gateway, acme, account) -> Caller:
-    """Call the Composio tools for alice."""
+def composio(gateway, acme, account, running) -> Caller:
+    """Call the Composio tools for alice, who lets them run."""
     return calling(gateway, acme, "composio")
 
 
@@ -96,7 +104,7 @@ def test_a_connection_of_somebody_else_is_not_used(composio, catalogue):
     assert catalogue.executed.all()[0]["connected_account_id"] == "ca_github"
 
 
-def test_what_the_settings_do_not_allow_is_neither_found_nor_run(gateway, acme, catalogue):
+def test_what_the_settings_do_not_allow_is_neither_found_nor_run(gateway, acme, catalogue, running):
     connect(acme, "narrow", toolkits="github", tools="GITHUB_CREATE_*")
     composio = calling(gateway, acme, "composio")
     assert [each["slug"] for each in composio("composio_list_toolkits")["toolkits"]] == ["github"]
@@ -143,7 +151,17 @@ def test_a_key_that_is_not_taken_closes_the_account_and_is_told_without_it(compo
     assert stored(account).status == "unauthorised"
 
 
-def test_another_tenant_and_another_member_find_nothing(gateway, acme, globex, account):
+def test_a_tool_waits_for_a_person_where_no_rule_speaks(gateway, acme, catalogue, account, monkeypatch):
+    make_impatient(monkeypatch)
+    composio = calling(gateway, acme, "composio")
+    words = str(
+        composio.raw("composio_execute_tool", slug="GITHUB_CREATE_AN_ISSUE", arguments={"title": "x"})
+    )
+    assert "held" in words
+    assert not catalogue.executed.all()
+
+
+def test_another_tenant_and_another_member_find_nothing(gateway, acme, globex, account, running):
     mallory = calling(gateway, globex, "composio")
     assert mallory.refused("composio_list_connections").startswith("account_not_connected:")
     bob = calling(gateway, acme, "composio", who=acme.people["bob"])

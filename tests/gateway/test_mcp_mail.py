@@ -15,7 +15,7 @@ from services.adapters.accounts.mail.names import decode_folder, encode_folder, 
 from services.domain.integrations.models import Integration
 from services.kit.environment import environment
 from tests.fakes.mail_server import ADDRESS, PASSWORD, USER, MailServer
-from tests.gateway.account_cast import add, calling, stored
+from tests.gateway.account_cast import add, allow, calling, make_impatient, stored
 from tests.gateway.serving import Caller
 
 
@@ -49,8 +49,10 @@ def account(mailbox, acme) -> Integration:
 
 
 @pytest.fixture
-def mail(gateway, acme, account) -> Caller:
-    """Call the mail tools for alice."""
+def mail(gateway, acme, account, monkeypatch) -> Caller:
+    """Call the mail tools for alice, who lets them send."""
+    make_impatient(monkeypatch)
+    allow(acme, "mail.mail_send")
     return calling(gateway, acme, "mail")
 
 
@@ -163,7 +165,17 @@ def test_headers_cannot_be_added_through_a_subject_or_an_address(mail, mailbox):
     assert mailbox.sent == []
 
 
-def test_an_account_that_may_not_send_drafts(gateway, acme, mailbox):
+def test_sending_waits_for_a_person_where_no_rule_speaks(gateway, acme, mailbox, account, monkeypatch):
+    make_impatient(monkeypatch)
+    mail = calling(gateway, acme, "mail")
+    words = str(mail.raw("mail_send", to=["ann@example.com"], subject="Hi", body="x"))
+    assert "held" in words
+    assert mailbox.sent == []
+
+
+def test_an_account_that_may_not_send_drafts(gateway, acme, mailbox, monkeypatch):
+    make_impatient(monkeypatch)
+    allow(acme, "mail.*")
     connect(acme, mailbox, "quiet", may_send=False)
     mail = calling(gateway, acme, "mail")
     words = mail.refused("mail_send", account="quiet", to=["a@x.example"], subject="Hi", body="x")

@@ -113,6 +113,7 @@ TOOLS = (
         ExecutedOutput,
         _execute_tool,
         destroys=True,
+        default_hold=True,
         open_world=True,
     ),
 )

@@ -172,6 +172,7 @@ TOOLS = (
         Sent,
         _send,
         destroys=True,
+        default_hold=True,
         rate=_SENDING,
         open_world=True,
     ),
