@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pydantic import SecretStr
 
@@ -34,6 +35,7 @@ from services.domain.llm.models import Budget, BudgetLevel, BudgetPeriod, KeySta
 from services.domain.oauth.models import ConnectedApp
 from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
 from services.domain.playbooks.models import Playbook
+from services.domain.questions.models import Question
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import Task
 from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
@@ -44,6 +46,7 @@ from services.domain.upstreams.models import UpstreamAuth, UpstreamServer
 from services.domain.vault.actions import create_secret
 from services.domain.vault.fields import NewSecret
 from services.domain.vault.models import Secret
+from services.kit.clock import now
 from tests.fakes.oauth_client import connect
 
 
@@ -66,6 +69,7 @@ class Everything:
     app: ConnectedApp
     model_key: LlmKey
     budget: Budget
+    question: Question
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -145,8 +149,23 @@ def make_everything(tenant: Tenant) -> Everything:
     rule = create_rule(actor, RuleFields(effect="hold", tool="weather.*"))
     return Everything(
         task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
-        connect(actor), make_model_key(tenant), make_budget(tenant),
+        connect(actor), make_model_key(tenant), make_budget(tenant), ask(task),
     )  # fmt: skip
+
+
+def ask(task: Task) -> Question:
+    """Let a task ask its people something."""
+    with tenant_transaction(task.org_id):
+        return Question.objects.create(
+            org_id=task.org_id,
+            task=task,
+            workspace_id=task.workspace_id,
+            agent_id=task.agent_id,
+            text="Deploy now?",
+            options=["Yes", "No"],
+            key="sample",
+            expires_at=now() + timedelta(hours=1),
+        )
 
 
 def make_model_key(tenant: Tenant) -> LlmKey:

@@ -28,6 +28,7 @@ def pages_of(made: Everything) -> list[str]:
     """Name the pages about single things."""
     return [
         f"/workspaces/{made.task.workspace_id}",
+        f"/workspaces/{made.task.workspace_id}/questions",
         f"/agents/{made.task.agent_id}",
         f"/playbooks/{made.playbook.id}",
         f"/links/{made.link.id}",
@@ -59,6 +60,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/approvals/rules/{made.rule.id}/delete",
         *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),
         f"/secrets/{made.secret.id}/value", f"/secrets/{made.secret.id}/rollback",
+        f"/questions/{made.question.id}/answer",
         *(f"/accounts/{made.account.id}/{name}" for name in ACCOUNT_BUTTONS),
     ]  # fmt: skip
 
