@@ -162,9 +162,9 @@ class DeleteInput(ToolInput):
 
 
 class CalendarOutput(ToolOutput):
-    id: str
-    name: str
-    is_writable: bool
+    id: str = Field(description="Give it as `calendar_id`.")
+    name: str = Field(description="What people call it.")
+    is_writable: bool = Field(description="Whether the server lets events be written there.")
 
     @classmethod
     def of(cls, calendar: CalendarFound) -> CalendarOutput:
@@ -172,22 +172,22 @@ class CalendarOutput(ToolOutput):
 
 
 class CalendarsOutput(ToolOutput):
-    account: str
-    calendars: list[CalendarOutput]
+    account: str = Field(description="The account that answered; give it as `account`.")
+    calendars: list[CalendarOutput] = Field(description="All that hold events.")
 
 
 class EventOutput(ToolOutput):
-    id: str
-    etag: str
-    calendar_id: str
-    summary: str
+    id: str = Field(description="Give it as `event_id`; the occurrences of a series share it.")
+    etag: str = Field(description="This version of it; changing and deleting ask for it.")
+    calendar_id: str = Field(description="The calendar that it is in.")
+    summary: str = Field(description="The title.")
     start: str = Field(description="A date for whole days, else a time with its offset.")
-    end: str
-    location: str
-    description: str
+    end: str = Field(description="As `start`; of whole days the day after the last one.")
+    location: str = Field(description="Where it is; may be empty.")
+    description: str = Field(description="What else there is to say; may be empty.")
     status: str = Field(description="`confirmed`, `tentative` or `cancelled`.")
-    organizer: str
-    attendees: list[str]
+    organizer: str = Field(description="The mail address of who invites; may be empty.")
+    attendees: list[str] = Field(description="The mail addresses of those invited, at most 100.")
     is_recurring: bool = Field(description="One of a series: changes and deletion concern all of it.")
 
     @classmethod
@@ -217,4 +217,4 @@ class EventsOutput(ToolOutput):
 
 
 class Deleted(ToolOutput):
-    event_id: str
+    event_id: str = Field(description="The event that is gone, with all of its series.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -25,12 +24,12 @@ HINT = "Reply with the number."
 
 
 class CardField(ToolInput):
-    name: str = Field(min_length=1, max_length=100)
-    value: str = Field(max_length=1_000)
+    name: str = Field(min_length=1, max_length=100, description="What it is, such as `Branch`.")
+    value: str = Field(max_length=1_000, description="What there is to say of it. Markdown.")
 
 
 class CardButton(ToolInput):
-    label: str = Field(min_length=1, max_length=64)
+    label: str = Field(min_length=1, max_length=64, description="What stands on it.")
     url: str | None = Field(
         default=None,
         max_length=1_000,
@@ -49,8 +48,12 @@ class CardInput(ToolInput):
     to: To = "here"
     title: str = Field(min_length=1, max_length=200, description="What stands on top, in one line.")
     text: str = Field(default="", max_length=10_000, description="Markdown.")
-    fields: Annotated[list[CardField], Field(max_length=20)] = []
-    buttons: Annotated[list[CardButton], Field(max_length=10)] = []
+    fields: list[CardField] = Field(
+        default_factory=list, max_length=20, description="Named facts, listed below the text."
+    )
+    buttons: list[CardButton] = Field(
+        default_factory=list, max_length=10, description="Buttons below the card, in this order."
+    )
     thread: Thread = None
     key: Key = None
 

@@ -82,10 +82,14 @@ class Sent(ToolOutput):
     """A message on its way. It is sent even if you end; `is_repeat` says that it was asked for before."""
 
     message_id: str = Field(description="For edit_message, delete_message, add_reaction and reply_to.")
-    state: State
+    state: State = Field(
+        description="`queued` and `sending`: on its way. `sent`: it is there. `failed`: see `error`."
+    )
     parts: int = Field(description="How many messages of the platform it takes.")
-    is_repeat: bool
-    error: str | None = None
+    is_repeat: bool = Field(description="Whether the same was asked for before, so that nothing new is sent.")
+    error: str | None = Field(
+        default=None, description="What the platform last refused it for; null if it did not."
+    )
 
     @classmethod
     def of(cls, written: Written) -> Self:
@@ -108,14 +112,20 @@ class Sent(ToolOutput):
 
 class DestinationShown(ToolOutput):
     name: str = Field(description="What to give as `to`.")
-    kind: Literal["here", "chat", "person"]
-    platform: str | None
-    title: str
-    description: str
+    kind: Literal["here", "chat", "person"] = Field(
+        description="`here`: the chat that asked you. `chat`: one named for you. `person`: somebody's own chat."
+    )
+    platform: str | None = Field(
+        description="Such as `telegram` or `slack`; null for a person who has linked no chat."
+    )
+    title: str = Field(description="The chat's title on its platform; may be empty.")
+    description: str = Field(description="What people say that it is for; may be empty.")
     can: list[str] = Field(
         description="What the platform can do beyond text: edit, delete, react, files, buttons."
     )
 
 
 class Destinations(ToolOutput):
-    destinations: list[DestinationShown]
+    destinations: list[DestinationShown] = Field(
+        description="All that you may send to; `here` comes first, if a chat asked you."
+    )

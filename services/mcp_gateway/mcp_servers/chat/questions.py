@@ -63,12 +63,16 @@ class WaitInput(ToolInput):
 class Asked(ToolOutput):
     """A question and its answer. While it is `pending`, call question_wait; do not ask again."""
 
-    question_id: str
-    status: Literal["pending", "answered", "expired", "withdrawn"]
+    question_id: str = Field(description="Give it to question_wait.")
+    status: Literal["pending", "answered", "expired", "withdrawn"] = Field(
+        description="`pending`: call question_wait. `expired`: nobody answered in time. `withdrawn`: the task ended."
+    )
     answer: str | None = Field(description="The chosen option's text, or the person's own words.")
     option: int | None = Field(description="The chosen option, counted from 1; null for own words.")
-    answered_by: str | None
-    answered_via: str | None
+    answered_by: str | None = Field(description="The name of who answered; null while nobody has.")
+    answered_via: str | None = Field(
+        description="Where the answer was given, such as `dashboard` or `telegram`; null while there is none."
+    )
     asked_in: str | None = Field(description="The chat where it is shown; null means the dashboard alone.")
 
     @classmethod

@@ -68,8 +68,8 @@ class ExecuteInput(ToolInput):
 
 
 class ConnectionOutput(ToolOutput):
-    connection_id: str
-    toolkit: str
+    connection_id: str = Field(description="Give it to `composio_execute_tool` where a toolkit has several.")
+    toolkit: str = Field(description="The `slug` of the toolkit that it is for.")
     status: str = Field(description="`ACTIVE`, or why it cannot be used.")
 
     @classmethod
@@ -78,13 +78,13 @@ class ConnectionOutput(ToolOutput):
 
 
 class ConnectionsOutput(ToolOutput):
-    connections: list[ConnectionOutput]
+    connections: list[ConnectionOutput] = Field(description="All that the person has connected.")
 
 
 class ToolkitOutput(ToolOutput):
-    slug: str
-    name: str
-    description: str
+    slug: str = Field(description="Give it as `toolkit` to `composio_search_tools`.")
+    name: str = Field(description="The application's name.")
+    description: str = Field(description="What it is for; 300 characters at most.")
 
     @classmethod
     def of(cls, toolkit: Toolkit) -> ToolkitOutput:
@@ -92,14 +92,14 @@ class ToolkitOutput(ToolOutput):
 
 
 class ToolkitsOutput(ToolOutput):
-    toolkits: list[ToolkitOutput]
+    toolkits: list[ToolkitOutput] = Field(description="Those that fit best, or the most used.")
 
 
 class FoundTool(ToolOutput):
-    slug: str
-    name: str
-    toolkit: str
-    description: str
+    slug: str = Field(description="Give it to `composio_get_tool`.")
+    name: str = Field(description="A name for people.")
+    toolkit: str = Field(description="The `slug` of its toolkit.")
+    description: str = Field(description="What it does; 500 characters at most.")
 
     @classmethod
     def of(cls, tool: HostedTool) -> FoundTool:
@@ -107,23 +107,23 @@ class FoundTool(ToolOutput):
 
 
 class FoundTools(ToolOutput):
-    tools: list[FoundTool]
+    tools: list[FoundTool] = Field(description="Those that fit best.")
 
 
 class ToolSchema(ToolOutput):
-    slug: str
-    name: str
-    toolkit: str
-    description: str
+    slug: str = Field(description="Give it to `composio_execute_tool`.")
+    name: str = Field(description="A name for people.")
+    toolkit: str = Field(description="The `slug` of its toolkit.")
+    description: str = Field(description="What it does.")
     input_schema_json: str = Field(description="The schema of `arguments`, as JSON text.")
 
 
 class ExecutedOutput(ToolOutput):
-    successful: bool
+    successful: bool = Field(description="Whether the tool did what it was asked for.")
     result_json: str = Field(description="What the tool gave, as JSON text.")
     is_cut: bool = Field(description="The result was longer than what is shown.")
     error: str = Field(description="Why it did not succeed; empty when it did.")
-    log_id: str
+    log_id: str = Field(description="Finds this run in Composio's own log; for people.")
 
 
 def as_json(value: Any) -> tuple[str, bool]:

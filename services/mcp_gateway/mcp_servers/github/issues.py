@@ -16,6 +16,7 @@ from services.mcp_gateway.mcp_servers.github.models import (
     Comment,
     Label,
     ListInput,
+    NextPage,
     NumberInput,
     Page,
     RepositoryInput,
@@ -74,13 +75,13 @@ class StateInput(NumberInput):
 
 
 class IssueHead(ToolOutput):
-    number: int
-    title: str
-    state: str
-    author: str
-    labels: list[str]
-    comments: int
-    updated_at: str
+    number: int = Field(description="Give it as `number`.")
+    title: str = Field(description="The title, one line.")
+    state: str = Field(description="`open` or `closed`.")
+    author: str = Field(description="The login of who opened it.")
+    labels: list[str] = Field(description="The names of its labels.")
+    comments: int = Field(description="How many comments it has.")
+    updated_at: str = Field(description="When it last changed, in UTC: 2026-07-01T10:00:00Z.")
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> IssueHead:
@@ -96,28 +97,30 @@ class IssueHead(ToolOutput):
 
 
 class IssuesOutput(ToolOutput):
-    issues: list[IssueHead]
-    next_page: int | None
+    issues: list[IssueHead] = Field(description="The newest first; a page may have fewer than `limit`.")
+    next_page: NextPage
 
 
 class IssueOutput(ToolOutput):
-    issue: IssueHead
-    body: str
-    is_cut: bool
-    url: str
-    comments: list[Comment]
-    next_comments_page: int | None
+    issue: IssueHead = Field(description="Its title, state, author and labels.")
+    body: str = Field(description="The text, in Markdown.")
+    is_cut: bool = Field(description="Whether `body` was too long to be shown whole.")
+    url: str = Field(description="Where people see it.")
+    comments: list[Comment] = Field(description="Thirty at most, the oldest first.")
+    next_comments_page: int | None = Field(
+        description="Give it as `comments_page` for more; null when there are no more."
+    )
 
 
 class IssueWritten(ToolOutput):
-    number: int
-    state: str
-    url: str
+    number: int = Field(description="The issue; give it as `number`.")
+    state: str = Field(description="What it is now: `open` or `closed`.")
+    url: str = Field(description="Where people see it.")
 
 
 class LabelsOutput(ToolOutput):
-    number: int
-    labels: list[str]
+    number: int = Field(description="The issue or pull request.")
+    labels: list[str] = Field(description="The names of the labels that it has now.")
 
 
 async def _list(caller: Caller, given: ListIssuesInput) -> IssuesOutput:

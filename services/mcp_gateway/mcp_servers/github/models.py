@@ -41,6 +41,13 @@ Body = Annotated[
 Title = Annotated[
     str, StringConstraints(min_length=1, max_length=256), Field(description="The title, one line.")
 ]
+NextPage = Annotated[
+    int | None, Field(description="Give it as `page` for more; null when there are no more.")
+]
+NextStart = Annotated[
+    int | None,
+    Field(description="Give it as `start` for the rest of the text; null when this is all."),
+]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 Branch = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\s~^:?*\[\\]+$")]
 State = Annotated[Literal["open", "closed", "all"], Field(description="Which of them.")]
@@ -62,10 +69,12 @@ class ListInput(RepositoryInput):
 
 
 class Comment(ToolOutput):
-    id: int
-    author: str
-    at: str
-    body: str
+    id: int = Field(description="Its id at GitHub.")
+    author: str = Field(description="The login of who wrote it; `ghost` for who has left.")
+    at: str = Field(description="When, in UTC: 2026-07-01T10:00:00Z.")
+    body: str = Field(
+        description="Its Markdown; a review's begins with what it came to, such as `[APPROVED]`."
+    )
     is_cut: bool = Field(description="Whether the text was too long to be shown whole.")
 
     @classmethod
@@ -81,8 +90,8 @@ class Comment(ToolOutput):
 
 
 class Written(ToolOutput):
-    id: int
-    url: str
+    id: int = Field(description="Its id at GitHub.")
+    url: str = Field(description="Where people see it.")
 
 
 @contextlib.asynccontextmanager

@@ -16,6 +16,8 @@ from services.mcp_gateway.mcp_servers.github.models import (
     Comment,
     Limit,
     ListInput,
+    NextPage,
+    NextStart,
     NumberInput,
     Page,
     RepositoryInput,
@@ -85,15 +87,15 @@ class MergeInput(NumberInput):
 
 
 class PullHead(ToolOutput):
-    number: int
-    title: str
-    state: str
-    is_draft: bool
-    author: str
-    head: str
-    base: str
-    head_sha: str
-    updated_at: str
+    number: int = Field(description="Give it as `number`.")
+    title: str = Field(description="The title, one line.")
+    state: str = Field(description="`open`, `closed` or `merged`.")
+    is_draft: bool = Field(description="Whether it is not yet to be reviewed.")
+    author: str = Field(description="The login of who opened it.")
+    head: str = Field(description="The branch with the changes.")
+    base: str = Field(description="The branch that they are to go into.")
+    head_sha: str = Field(description="The newest commit of `head`; merging asks for it.")
+    updated_at: str = Field(description="When it last changed, in UTC: 2026-07-01T10:00:00Z.")
 
     @classmethod
     def of(cls, found: dict[str, Any]) -> PullHead:
@@ -111,52 +113,54 @@ class PullHead(ToolOutput):
 
 
 class PullsOutput(ToolOutput):
-    pull_requests: list[PullHead]
-    next_page: int | None
+    pull_requests: list[PullHead] = Field(description="The newest first.")
+    next_page: NextPage
 
 
 class PullOutput(ToolOutput):
-    pull_request: PullHead
-    body: str
-    is_cut: bool
+    pull_request: PullHead = Field(description="Its title, state, author and branches.")
+    body: str = Field(description="The text, in Markdown.")
+    is_cut: bool = Field(description="Whether `body` was too long to be shown whole.")
     is_mergeable: bool | None = Field(description="Null while GitHub does not know yet.")
-    url: str
-    additions: int
-    deletions: int
-    changed_files: int
+    url: str = Field(description="Where people see it.")
+    additions: int = Field(description="How many lines it adds.")
+    deletions: int = Field(description="How many lines it takes out.")
+    changed_files: int = Field(description="How many files it changes.")
     reviews: list[Comment] = Field(description="The newest thirty at most.")
 
 
 class DiffOutput(ToolOutput):
-    diff: str
-    next_start: int | None
+    diff: str = Field(description="The difference in unified form, or the part from `start` on.")
+    next_start: NextStart
 
 
 class ChangedFile(ToolOutput):
-    path: str
-    status: str
-    additions: int
-    deletions: int
-    patch: str
+    path: str = Field(description="The file, from the root.")
+    status: str = Field(description="Such as `added`, `modified`, `removed` or `renamed`.")
+    additions: int = Field(description="How many lines are added.")
+    deletions: int = Field(description="How many lines are taken out.")
+    patch: str = Field(
+        description="The difference in unified form; empty where GitHub gives none, as for binary files."
+    )
     is_cut: bool = Field(
         description="Whether the patch was too long; `github_get_pull_request_diff` has it all."
     )
 
 
 class FilesOutput(ToolOutput):
-    files: list[ChangedFile]
-    next_page: int | None
+    files: list[ChangedFile] = Field(description="The files of this page.")
+    next_page: NextPage
 
 
 class PullWritten(ToolOutput):
-    number: int
-    url: str
+    number: int = Field(description="The pull request; give it as `number`.")
+    url: str = Field(description="Where people see it.")
 
 
 class Merged(ToolOutput):
-    number: int
-    sha: str
-    is_merged: bool
+    number: int = Field(description="The pull request.")
+    sha: str = Field(description="The commit that the merge made.")
+    is_merged: bool = Field(description="Whether it is merged now.")
 
 
 async def _list(caller: Caller, given: ListInput) -> PullsOutput:

@@ -19,6 +19,8 @@ from services.mcp_gateway.mcp_servers.github.models import (
     Account,
     Branch,
     Limit,
+    NextPage,
+    NextStart,
     Page,
     RepositoryInput,
     cut,
@@ -51,20 +53,22 @@ class AccountInput(ToolInput):
 
 
 class RepositoriesOutput(ToolOutput):
-    account: str
-    repositories: list[str]
-    may_write: bool
-    may_merge: bool
+    account: str = Field(description="The account that answered; give it as `account`.")
+    repositories: list[str] = Field(description="Each as owner/name; give one as `repository`.")
+    may_write: bool = Field(
+        description="Whether you may change anything there: issues, comments, pull requests."
+    )
+    may_merge: bool = Field(description="Whether you may merge pull requests.")
 
 
 class RepositoryOutput(ToolOutput):
-    repository: str
-    description: str
-    default_branch: str
-    is_private: bool
-    is_archived: bool
-    open_issues: int
-    url: str
+    repository: str = Field(description="Its owner/name.")
+    description: str = Field(description="What it is, in its owner's words; may be empty.")
+    default_branch: str = Field(description="The branch that is meant where none is named.")
+    is_private: bool = Field(description="Whether only those who are let in see it.")
+    is_archived: bool = Field(description="Whether it can only be read.")
+    open_issues: int = Field(description="How many issues and pull requests are open.")
+    url: str = Field(description="Where people see it.")
 
 
 class ReadFileInput(RepositoryInput):
@@ -78,11 +82,11 @@ class ReadFileInput(RepositoryInput):
 
 
 class FileOutput(ToolOutput):
-    path: str
-    sha: str
-    size_bytes: int
-    text: str
-    next_start: int | None
+    path: str = Field(description="The file that was read.")
+    sha: str = Field(description="The id of this content: another content has another one.")
+    size_bytes: int = Field(description="The size of the whole file in bytes.")
+    text: str = Field(description="The text, or the part from `start` on.")
+    next_start: NextStart
 
 
 class SearchInput(RepositoryInput):
@@ -94,29 +98,31 @@ class SearchInput(RepositoryInput):
 
 
 class FoundIssue(ToolOutput):
-    number: int
-    title: str
-    state: str
-    is_pull_request: bool
-    author: str
-    labels: list[str]
+    number: int = Field(description="Give it as `number`.")
+    title: str = Field(description="The title, one line.")
+    state: str = Field(description="`open` or `closed`.")
+    is_pull_request: bool = Field(
+        description="Whether it is a pull request: read it with `github_get_pull_request`."
+    )
+    author: str = Field(description="The login of who opened it.")
+    labels: list[str] = Field(description="The names of its labels.")
 
 
 class FoundIssues(ToolOutput):
-    total: int
-    issues: list[FoundIssue]
-    next_page: int | None
+    total: int = Field(description="How many match in all.")
+    issues: list[FoundIssue] = Field(description="Issues and pull requests, the best match first.")
+    next_page: NextPage
 
 
 class FoundFile(ToolOutput):
-    path: str
-    sha: str
+    path: str = Field(description="Give it to `github_read_file`.")
+    sha: str = Field(description="The id of the file's content.")
 
 
 class FoundFiles(ToolOutput):
-    total: int
-    files: list[FoundFile]
-    next_page: int | None
+    total: int = Field(description="How many match in all.")
+    files: list[FoundFile] = Field(description="The best match first.")
+    next_page: NextPage
 
 
 async def _list(caller: Caller, given: AccountInput) -> RepositoriesOutput:

@@ -140,13 +140,13 @@ class SendInput(WriteInput):
 
 
 class Head(ToolOutput):
-    id: str
-    thread_id: str
-    sender: str
-    to: str
-    subject: str
-    date: str
-    snippet: str
+    id: str = Field(description="Give it as `message_id`.")
+    thread_id: str = Field(description="Its conversation; give it to `gmail_read_thread`.")
+    sender: str = Field(description="The From header: name and address.")
+    to: str = Field(description="The To header.")
+    subject: str = Field(description="One line; may be empty.")
+    date: str = Field(description="The Date header, as the sender wrote it.")
+    snippet: str = Field(description="The beginning of the text.")
     labels: list[str] = Field(description="Label ids; `gmail_list_labels` gives their names.")
 
     @classmethod
@@ -164,30 +164,32 @@ class Head(ToolOutput):
 
 
 class SearchOutput(ToolOutput):
-    account: str
-    messages: list[Head]
-    next_page: str | None
+    account: str = Field(description="The account that answered; give it as `account`.")
+    messages: list[Head] = Field(description="The newest first.")
+    next_page: str | None = Field(description="Give it as `page` for more; null when there are no more.")
 
 
 class AttachmentOutput(ToolOutput):
-    name: str
-    mime_type: str
-    size_bytes: int
+    name: str = Field(description="Its file name.")
+    mime_type: str = Field(description="For example `application/pdf`, as the sender says.")
+    size_bytes: int = Field(description="Its size in bytes.")
 
 
 class MessageOutput(ToolOutput):
-    id: str
-    thread_id: str
-    sender: str
-    to: str
-    cc: str
-    subject: str
-    date: str
+    id: str = Field(description="Give it as `message_id`, or as `reply_to_message_id` to answer.")
+    thread_id: str = Field(description="Its conversation; give it to `gmail_read_thread`.")
+    sender: str = Field(description="The From header: name and address.")
+    to: str = Field(description="The To header.")
+    cc: str = Field(description="The Cc header; empty when nobody got a copy.")
+    subject: str = Field(description="One line; may be empty.")
+    date: str = Field(description="The Date header, as the sender wrote it.")
     message_id: str = Field(description="The Message-ID header.")
-    labels: list[str]
-    text: str
+    labels: list[str] = Field(description="Label ids; `gmail_list_labels` gives their names.")
+    text: str = Field(description="The text, plain, or the part from `start` on.")
     next_start: int | None = Field(description="Where the rest of the text begins; null when this is all.")
-    attachments: list[AttachmentOutput]
+    attachments: list[AttachmentOutput] = Field(
+        description="What is attached, a hundred at most; only listed."
+    )
 
     @classmethod
     def of(cls, message: MailMessage, start: int = 0, most: int = MAX_TEXT_CHARS) -> MessageOutput:
@@ -213,33 +215,33 @@ class MessageOutput(ToolOutput):
 
 
 class ThreadOutput(ToolOutput):
-    thread_id: str
-    messages: list[MessageOutput]
+    thread_id: str = Field(description="The conversation that was read.")
+    messages: list[MessageOutput] = Field(description="The oldest first; each text is cut to its share.")
     left_out: int = Field(description="How many older messages of the thread are not shown.")
 
 
 class LabelOutput(ToolOutput):
-    id: str
-    name: str
-    is_system: bool
+    id: str = Field(description="As the `labels` of a message name it.")
+    name: str = Field(description="Give it to `gmail_label`.")
+    is_system: bool = Field(description="Whether it is Gmail's own, not made by the person.")
 
 
 class LabelsOutput(ToolOutput):
-    labels: list[LabelOutput]
+    labels: list[LabelOutput] = Field(description="All labels of the mailbox.")
 
 
 class Labelled(ToolOutput):
-    message_id: str
+    message_id: str = Field(description="The message that was changed.")
     labels: list[str] = Field(description="The names of the labels that the message has now.")
 
 
 class Drafted(ToolOutput):
-    draft_id: str
-    message_id: str
-    thread_id: str
+    draft_id: str = Field(description="The draft's id at Gmail.")
+    message_id: str = Field(description="The draft's message; `gmail_read_message` takes it.")
+    thread_id: str = Field(description="The conversation that the draft is in.")
 
 
 class Sent(ToolOutput):
-    message_id: str
-    thread_id: str
-    to: list[str]
+    message_id: str = Field(description="What was sent; `gmail_read_message` takes it.")
+    thread_id: str = Field(description="The conversation that it is in.")
+    to: list[str] = Field(description="The recipients in `to`; copies are not listed.")

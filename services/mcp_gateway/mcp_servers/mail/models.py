@@ -120,22 +120,22 @@ class WriteInput(ToolInput):
 
 
 class FolderOutput(ToolOutput):
-    name: str
+    name: str = Field(description="Give it as `folder`.")
     use: str = Field(description="`inbox`, `drafts`, `sent`, `trash`, `junk`, `archive`, `all` or empty.")
 
 
 class FoldersOutput(ToolOutput):
-    folders: list[FolderOutput]
+    folders: list[FolderOutput] = Field(description="All that can hold mail.")
 
 
 class Head(ToolOutput):
-    uid: int
-    sender: str
-    to: str
-    subject: str
-    date: str
-    is_unread: bool
-    size_bytes: int
+    uid: int = Field(description="Its number in this folder; give it together with the folder.")
+    sender: str = Field(description="The From header: name and address.")
+    to: str = Field(description="The To header.")
+    subject: str = Field(description="One line; may be empty.")
+    date: str = Field(description="The Date header, as the sender wrote it.")
+    is_unread: bool = Field(description="Whether it is not read yet.")
+    size_bytes: int = Field(description="The size of the whole mail in bytes.")
 
     @classmethod
     def of(cls, mail: Mail) -> Head:
@@ -151,31 +151,33 @@ class Head(ToolOutput):
 
 
 class SearchOutput(ToolOutput):
-    account: str
-    folder: str
+    account: str = Field(description="The account that answered; give it as `account`.")
+    folder: str = Field(description="The folder that was searched; the uids hold in it only.")
     mails: list[Head] = Field(description="The newest first.")
     found: int = Field(description="How many match in all.")
 
 
 class AttachmentOutput(ToolOutput):
-    name: str
-    mime_type: str
-    size_bytes: int
+    name: str = Field(description="Its file name.")
+    mime_type: str = Field(description="For example `application/pdf`, as the sender says.")
+    size_bytes: int = Field(description="Its size in bytes.")
 
 
 class MailOutput(ToolOutput):
-    uid: int
-    folder: str
-    sender: str
-    to: str
-    cc: str
-    subject: str
-    date: str
+    uid: int = Field(description="Its number in `folder`; give it as `reply_to_uid` to answer.")
+    folder: str = Field(description="The folder that it is in.")
+    sender: str = Field(description="The From header: name and address.")
+    to: str = Field(description="The To header.")
+    cc: str = Field(description="The Cc header; empty when nobody got a copy.")
+    subject: str = Field(description="One line; may be empty.")
+    date: str = Field(description="The Date header, as the sender wrote it.")
     message_id: str = Field(description="The Message-ID header.")
-    text: str
+    text: str = Field(description="The text, plain, or the part from `start` on.")
     next_start: int | None = Field(description="Where the rest of the text begins; null when this is all.")
     is_cut: bool = Field(description="The mail is larger than what is read of it: its end is missing.")
-    attachments: list[AttachmentOutput]
+    attachments: list[AttachmentOutput] = Field(
+        description="What is attached, a hundred at most; only listed."
+    )
 
     @classmethod
     def of(cls, mail: Mail, folder: str, start: int) -> MailOutput:
@@ -201,15 +203,15 @@ class MailOutput(ToolOutput):
 
 
 class Marked(ToolOutput):
-    uid: int
+    uid: int = Field(description="The mail that was marked.")
     flags: list[str] = Field(description="The flags that the mail has now.")
 
 
 class Drafted(ToolOutput):
-    folder: str
+    folder: str = Field(description="The folder that the draft is in.")
     uid: int | None = Field(description="The draft's uid; null where the server does not tell it.")
 
 
 class Sent(ToolOutput):
     to: list[str] = Field(description="All who got it.")
-    subject: str
+    subject: str = Field(description="The subject that it went out with.")

@@ -48,24 +48,26 @@ class TransactionsInput(ToolInput):
 
 
 class EnrollmentOutput(ToolOutput):
-    enrollment_id: str
+    enrollment_id: str = Field(
+        description="Give it to `teller_list_accounts` for the accounts of this bank alone."
+    )
     institution: str = Field(description="The bank's name.")
     accounts: int = Field(description="How many accounts it shares.")
 
 
 class EnrollmentsOutput(ToolOutput):
-    enrollments: list[EnrollmentOutput]
+    enrollments: list[EnrollmentOutput] = Field(description="One for each sign-in at a bank.")
 
 
 class BankAccountOutput(ToolOutput):
-    id: str
-    enrollment_id: str
-    institution: str
-    name: str
+    id: str = Field(description="Give it as `account_id`.")
+    enrollment_id: str = Field(description="The sign-in at the bank that shares it.")
+    institution: str = Field(description="The bank's name.")
+    name: str = Field(description="What the bank calls the account.")
     type: str = Field(description="`depository` or `credit`.")
     subtype: str = Field(description="For example `checking`, `savings`, `credit_card`.")
-    currency: str
-    last_four: str
+    currency: str = Field(description="ISO 4217 code, such as USD: all amounts are in it.")
+    last_four: str = Field(description="The last four digits of its number; may be empty.")
     status: str = Field(description="`open` or `closed`.")
 
     @classmethod
@@ -85,25 +87,29 @@ class BankAccountOutput(ToolOutput):
 
 
 class AccountsOutput(ToolOutput):
-    accounts: list[BankAccountOutput]
+    accounts: list[BankAccountOutput] = Field(
+        description="The accounts of all banks, or of the one asked for."
+    )
 
 
 class BalanceOutput(ToolOutput):
-    account_id: str
+    account_id: str = Field(description="The bank account.")
     ledger: str | None = Field(description="What is booked; null where the bank does not say.")
     available: str | None = Field(description="What may be spent; null where the bank does not say.")
 
 
 class TransactionOutput(ToolOutput):
-    id: str
-    date: str
+    id: str = Field(description="The transaction's id at Teller.")
+    date: str = Field(description="The day: 2026-07-01.")
     amount: str = Field(description="Signed: as the bank books it.")
-    description: str
+    description: str = Field(description="What the bank writes of it.")
     status: str = Field(description="`posted` or `pending`.")
-    type: str
-    category: str
-    counterparty: str
-    running_balance: str | None
+    type: str = Field(description="The bank's own kind, such as `card_payment` or `ach`.")
+    category: str = Field(description="Teller's guess of what it was for, such as `groceries`; may be empty.")
+    counterparty: str = Field(description="With whom, as far as Teller knows; may be empty.")
+    running_balance: str | None = Field(
+        description="The balance after it; null where the bank does not say, as while it is pending."
+    )
 
     @classmethod
     def of(cls, transaction: Transaction) -> TransactionOutput:
@@ -129,7 +135,7 @@ class TransactionsOutput(ToolOutput):
 
 
 class DetailsOutput(ToolOutput):
-    account_id: str
+    account_id: str = Field(description="The bank account.")
     account_number: str = Field(
         description="All but the last four digits are dots unless the person shows them."
     )
