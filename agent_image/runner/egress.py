@@ -25,6 +25,8 @@ _AUTHORITY_NAMES = (
     "PIP_CERT",
     "CARGO_HTTP_CAINFO",
 )
+VARIABLES = frozenset({*_AUTHORITY_NAMES, *_PROXY_NAMES, "NO_PROXY"})
+"""Those that name the way outside; the proxy's also in small letters."""
 
 
 class Egress:

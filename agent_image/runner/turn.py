@@ -25,6 +25,19 @@ class McpServer:
 
 
 @dataclass(frozen=True, slots=True)
+class StdioServer:
+    """An MCP server that runs in the sandbox. `secrets`: by variable, the name of one in the turn's env."""
+
+    name: str
+    command: str
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    allowed_tools: tuple[str, ...] | None = None
+    timeout_s: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class ModelAccess:
     """The gateway's model proxy: the vendor's wire format, the path and this turn's token."""
 
@@ -63,9 +76,10 @@ class Turn:
     tools: list[str] | None = None
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     mcp: tuple[McpServer, ...] = ()
+    mcp_stdio: tuple[StdioServer, ...] = ()
     llm: ModelAccess | None = None
     session: Session | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def trace_headers(self) -> dict[str, str]:
@@ -162,6 +176,7 @@ class Provider(Protocol):
 def parse_turn(frame: Mapping[str, Any]) -> Turn:
     """Read a `turn` frame. Raises: TurnInvalid."""
     try:
+        options = dict(frame.get("options") or {})
         return Turn(
             id=_text(frame, "turn"),
             provider=_text(frame, "provider"),
@@ -176,9 +191,10 @@ def parse_turn(frame: Mapping[str, Any]) -> Turn:
                 McpServer(_text(s, "name"), _text(s, "path"), _text(s, "token"))
                 for s in frame.get("mcp") or ()
             ),
+            mcp_stdio=tuple(_parse_stdio(server) for server in options.get("mcp_stdio") or ()),
             llm=_parse_llm(frame.get("llm")),
             session=_parse_session(frame.get("session")),
-            options=dict(frame.get("options") or {}),
+            options=options,
         )
     except (TypeError, ValueError, AttributeError) as exc:
         raise TurnInvalid("the turn is not of the form that this runner knows") from exc
@@ -196,6 +212,26 @@ def _parse_env(env: Mapping[str, Any]) -> dict[str, str]:
         if not isinstance(value, str) or not name or "=" in name or "\0" in name + value:
             raise TurnInvalid("the turn's env holds a name or a value that no process can have")
     return dict(env)
+
+
+def _parse_stdio(server: Mapping[str, Any]) -> StdioServer:
+    args, secrets, allowed = (
+        server.get("args") or [],
+        server.get("secrets") or {},
+        server.get("allowed_tools"),
+    )
+    words = [*args, *secrets, *secrets.values(), *(allowed or ())]
+    if not all(isinstance(word, str) and "\0" not in word for word in words):
+        raise TurnInvalid("the turn's mcp_stdio holds an argument or a name that no process can have")
+    return StdioServer(
+        name=_text(server, "name"),
+        command=_text(server, "command"),
+        args=tuple(args),
+        env=_parse_env(server.get("env") or {}),
+        secrets=dict(secrets),
+        allowed_tools=None if allowed is None else tuple(allowed),
+        timeout_s=int(server.get("timeout_s") or 60),
+    )
 
 
 def _parse_llm(llm: Mapping[str, Any] | None) -> ModelAccess | None:

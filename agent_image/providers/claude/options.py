@@ -10,6 +10,7 @@ from typing import Any
 from claude_agent_sdk import ClaudeAgentOptions
 
 from agent_image.providers.claude.session import SessionLog
+from agent_image.providers.stdio import write_stdio_servers
 from agent_image.runner.turn import Turn
 
 MAX_LINE_BYTES = 64 * 1024 * 1024  # of the CLI's output: one line may hold an image
@@ -48,7 +49,7 @@ def build_environment(turn: Turn, socket_path: str) -> dict[str, str]:
 
 def write_mcp_config(turn: Turn, gateway_url: str, folder: Path) -> Path:
     """Write the MCP servers to a file: on the command line their tokens would show in the host's process list."""
-    servers = {
+    servers: dict[str, dict[str, Any]] = {
         server.name: {
             "type": "http",
             "url": gateway_url + server.path,
@@ -56,6 +57,8 @@ def write_mcp_config(turn: Turn, gateway_url: str, folder: Path) -> Path:
         }
         for server in turn.mcp
     }
+    for name, command in write_stdio_servers(turn, folder).items():
+        servers[name] = {"type": "stdio", "command": command[0], "args": command[1:], "env": {}}
     path = folder / "mcp.json"
     path.touch(mode=0o600)
     path.write_text(json.dumps({"mcpServers": servers}))

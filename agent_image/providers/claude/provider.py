@@ -37,7 +37,7 @@ class ClaudeProvider:
         stderr: deque[str] = deque(maxlen=STDERR_LINES)
         with tempfile.TemporaryDirectory(prefix="turn-") as folder:
             mcp_config = None
-            if turn.mcp:
+            if turn.mcp or turn.mcp_stdio:
                 mcp_config = write_mcp_config(turn, await events.gateway_url(), Path(folder))
             options = build_options(
                 turn,

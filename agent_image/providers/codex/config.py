@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_image.providers.environment import build_environment
+from agent_image.providers.stdio import LEAST_START_S, write_stdio_servers
 from agent_image.runner.turn import ModelAccess, Turn
 
 _MODEL_TOKEN = "SLIPWAY_MODEL_TOKEN"  # noqa: S105 (the name of a variable)
@@ -50,6 +51,11 @@ def write_config(turn: Turn, llm: ModelAccess, gateway_url: str, home: Path) -> 
         settings[f"{key}.bearer_token_env_var"] = variable
         for name, value in turn.trace_headers.items():
             settings[f"{key}.http_headers.{name}"] = value
+    limits = {server.name: server.timeout_s for server in turn.mcp_stdio}
+    for name, command in write_stdio_servers(turn, home).items():
+        key = f"mcp_servers.{json.dumps(name)}"
+        settings |= {f"{key}.command": command[0], f"{key}.args": command[1:]}
+        settings |= {f"{key}.startup_timeout_sec": LEAST_START_S, f"{key}.tool_timeout_sec": limits[name]}
     lines = [f"{key} = {json.dumps(value)}\n" for key, value in settings.items()]
     (home / "config.toml").write_text("".join(lines), encoding="utf-8")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent_image.providers.environment import build_environment
+from agent_image.providers.stdio import LEAST_START_S, write_stdio_servers
 from agent_image.runner.turn import ModelAccess, Turn
 
 PROVIDER = "gateway"
@@ -63,6 +64,9 @@ def write_config(turn: Turn, llm: ModelAccess, gateway_url: str, folder: Path) -
             for variable, server in _server_variables(turn)
         },
     }
+    limits = {server.name: max(server.timeout_s, LEAST_START_S) for server in turn.mcp_stdio}
+    for name, command in write_stdio_servers(turn, folder).items():
+        config["mcp"][name] = {"type": "local", "command": command, "timeout": limits[name] * 1_000}
     path = folder / "opencode.json"
     path.write_text(json.dumps(config), encoding="utf-8")
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from tests.fakes.anthropic_server import AnthropicServer, Rule, ToolUse
@@ -12,6 +13,16 @@ from tests.fakes.openai_server import OpenaiServer
 
 MODEL_TOKEN, MEMORY_TOKEN = "token-of-the-model", "token-of-memory"
 MCP = [{"name": "memory", "path": "/mcp/memory", "token": MEMORY_TOKEN}]
+STDIO_PROGRAM = (Path(__file__).parents[4] / "tests" / "fakes" / "stdio_mcp.py").read_text()
+STDIO = {
+    "name": "tools",
+    "command": "python3",
+    "args": ["-c", STDIO_PROGRAM, "${HOME} $(id)"],
+    "env": {"MODE": "fast"},
+    "secrets": {"API_KEY": "GRANTED"},
+    "allowed_tools": None,
+    "timeout_s": 60,
+}
 UNTIL_GO = "until [ -e go ]; do sleep 0.05; done"
 LOOK = "echo found-$((40 + 2)) $GRANTED $(id -u)"
 
@@ -49,6 +60,10 @@ class Case:
     """What to say in place of the scenario's name, where there is no model that understands it."""
     follow_up: str = "and one thing more"
 
+    def tool_of(self, server: str, tool: str) -> str:
+        """Return what the model calls a tool of a server."""
+        return self.remember.replace("memory", server).replace("remember", tool)
+
     @property
     def fields(self) -> dict[str, Any]:
         """Return the fields of a turn that every scenario needs."""
@@ -77,6 +92,23 @@ class Case:
                 tool_uses=[ToolUse(name=self.remember, input={"text": "it is 42"})],
             ),
             Rule(user="look around", tool_result="remembered", text="The answer is 42."),
+            Rule(
+                user="use the tools",
+                has_tool_result=False,
+                tool_uses=[
+                    ToolUse(
+                        name=self.tool_of("tools", "look"),
+                        input={"names": ["MODE", "API_KEY", "GRANTED"]},
+                    )
+                ],
+            ),
+            Rule(
+                user="use the other tool",
+                has_tool_result=False,
+                tool_uses=[ToolUse(name=self.tool_of("tools", "quiet"))],
+            ),
+            Rule(user="use the tools", has_tool_result=True, text="Used."),
+            Rule(user="use the other tool", has_tool_result=True, text="Used."),
             Rule(user="my name is Ada", text="Hello Ada."),
             Rule(user="what is my name", text="Ada, I think."),
             Rule(user="one thing more", text="Both done."),

@@ -18,7 +18,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.adapters.sandbox.tests.conftest import REPOSITORY, AgentImages, Host, Sandbox
-from services.adapters.sandbox.tests.provider_cases import CASES, MCP, MEMORY_TOKEN, OPENAI, Case
+from services.adapters.sandbox.tests.provider_cases import CASES, MCP, MEMORY_TOKEN, OPENAI, STDIO, Case
 from services.domain.ports.sandbox import SandboxLimits
 from tests.fakes.anthropic_server import AnthropicServer
 from tests.fakes.openai_server import OpenaiServer
@@ -250,6 +250,35 @@ async def test_a_cli_that_dies_is_a_crash_and_the_next_turn_is_well(world: World
     done = await sandbox.gateway.wait_done(turn)
     assert (done["status"], done["error"]["code"]) == ("failed", "provider_crashed"), done
     assert (await world.play(sandbox, "my name is Ada"))["text"] == "Hello Ada."
+
+
+@every_model
+async def test_it_starts_mcp_servers_in_the_sandbox_that_end_with_the_turn(world: World) -> None:
+    sandbox = await world.sandbox()
+    options = {"mcp_stdio": [STDIO]}
+    turn = await world.begin(sandbox, "use the tools", env={"GRANTED": "a secret"}, options=options)
+    done = await sandbox.gateway.wait_done(turn)
+    assert (done["status"], done["text"]) == ("succeeded", "Used."), done
+    (called,) = [event["data"] for event in sandbox.gateway.of_turn(turn, "tool.called")]
+    assert called["name"].endswith("look")
+    (returned,) = [event["data"] for event in sandbox.gateway.of_turn(turn, "tool.returned")]
+    seen = returned["output"].replace("\\", "")
+    assert '"argv": ["${HOME} $(id)"]' in seen
+    assert '"env": {"MODE": "fast", "API_KEY": "a secret", "GRANTED": null}' in seen
+    assert '"count": 0' in seen
+    assert await sandbox.run("pgrep -fc 'Say what this serve[r]' || true") == "0"
+
+
+@every_model
+async def test_a_tool_that_is_not_on_the_list_of_such_a_server_does_not_exist(world: World) -> None:
+    sandbox = await world.sandbox()
+    outputs = []
+    for allowed in (None, ["look"]):
+        options = {"mcp_stdio": [{**STDIO, "allowed_tools": allowed}]}
+        done = await world.play(sandbox, "use the other tool", options=options)
+        assert (done["status"], done["text"]) == ("succeeded", "Used."), done
+        outputs.append("nothing to say" in world.asked())
+    assert outputs == [True, False]
 
 
 @pytest.mark.parametrize("world", ["shell"], indirect=True)
