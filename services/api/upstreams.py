@@ -26,6 +26,7 @@ from services.domain.upstreams.authorization import (
     get_connectable,
 )
 from services.domain.upstreams.credentials import open_upstream
+from services.domain.upstreams.in_sandbox import refuse_in_sandbox
 from services.domain.upstreams.listing import record_failure, record_listing
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
 from services.domain.upstreams.review import lock_own_upstream
@@ -54,21 +55,26 @@ def redirect_uri() -> str:
 
 def add_server(actor: Actor, fields: NewUpstream) -> UpstreamServer:
     """Register a server and list its tools; what it is found to be stands in its row. Raises: Invalid, NameTaken."""
-    return refresh_server(actor, register_upstream(actor, fields).id)
+    made = register_upstream(actor, fields)
+    return made if made.is_in_sandbox else refresh_server(actor, made.id)
 
 
 def change_server(actor: Actor, server_id: uuid.UUID, changes: dict[str, Any]) -> UpstreamServer:
     """Change a server; one that has to be asked anew is asked at once. Raises: UpstreamMissing, Invalid."""
     changed = update_upstream(actor, server_id, changes)
-    if changed.status == UpstreamStatus.UNCHECKED:
+    if changed.status == UpstreamStatus.UNCHECKED and not changed.is_in_sandbox:
         return refresh_server(actor, server_id)
     return changed
 
 
 def refresh_server(actor: Actor, server_id: uuid.UUID) -> UpstreamServer:
-    """List a server's tools now; what went wrong stands in its row. Raises: UpstreamMissing, RoleMissing."""
+    """List a server's tools now; what went wrong stands in its row.
+
+    Raises: UpstreamMissing, RoleMissing, UpstreamInSandbox.
+    """
     with tenant_transaction(actor.org_id):
         server = lock_own_upstream(actor, server_id)
+        refuse_in_sandbox(server)
     try:
         upstream = open_upstream(server, _run_in_thread)
         tools = asyncio.run(list_tools_once(upstream, network(), timeout_s=server.timeout_s))

@@ -646,6 +646,12 @@ class AuthorizationInvalid(Invalid):
     code = "authorization_invalid"
 
 
+class UpstreamInSandbox(Conflict):
+    """The server runs in sandboxes only: nobody but the agent at work can ask it anything."""
+
+    code = "mcp_server_in_sandbox"
+
+
 class ToolsChangedAgain(Conflict):
     """The tools are not those that were looked at."""
 

@@ -195,3 +195,38 @@ def test_an_authorization_server_without_pkce_or_without_registration_is_refused
 def test_a_server_without_oauth_cannot_be_connected(alice, upstream):
     made = register(alice, upstream)
     assert alice.post(f"/v1/mcp_servers/{made['id']}/connect").status == 409
+
+
+def test_a_server_for_the_sandbox_is_registered_changed_and_never_asked(alice, acme, mallory):
+    program = {
+        "transport": "stdio",
+        "command": "npx",
+        "args": ["-y", "@acme/mcp"],
+        "env_secrets": {"KEY": "ACME_KEY"},
+    }
+    made = alice.post("/v1/mcp_servers", {"name": "acme", **program}).body
+    assert (made["transport"], made["url"], made["status"], made["tools"]) == ("stdio", "", "unchecked", [])
+    assert (made["command"], made["args"], made["env_secrets"]) == (
+        "npx",
+        ["-y", "@acme/mcp"],
+        {"KEY": "ACME_KEY"},
+    )
+    route = f"/v1/mcp_servers/{made['id']}"
+    changed = alice.patch(route, {"args": ["@acme/mcp"], "allowed_tools": ["look"]}).body
+    assert (changed["args"], changed["allowed_tools"], changed["status"]) == (
+        ["@acme/mcp"],
+        ["look"],
+        "unchecked",
+    )
+    for answer in (
+        alice.post(f"{route}/refresh"),
+        alice.post(f"{route}/connect"),
+        alice.post(f"{route}/approve_tools", {"tools_digest": ""}),
+    ):
+        assert (answer.status, answer.code) == (409, "mcp_server_in_sandbox")
+    assert mallory.post(f"{route}/refresh").code == "mcp_server_not_found"
+    assert Api(acme.tokens["bob"]).patch(route, {"command": "sh"}).status == 403
+    wrong = alice.patch(route, {"command": "sh -c"})
+    assert (wrong.status, list(wrong.body["error"]["fields"])) == (400, ["command"])
+    assert alice.patch(route, {"transport": "http"}).status == 400
+    assert alice.delete(route).status == 204

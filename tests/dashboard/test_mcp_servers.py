@@ -59,6 +59,30 @@ def test_what_is_wrong_stands_in_the_form(alice, upstream):
     assert "not on the public internet" in answer.content.decode()
 
 
+def test_a_server_for_the_sandbox_is_registered_and_shown_as_what_is_started(alice, acme):
+    fields = {
+        **FIELDS, "transport": "stdio", "command": "npx", "args": "-y\n@acme/<mcp>", "env": "MODE=a=b",
+        "env_secrets": "API_KEY = ACME_KEY", "allowed_tools": "look",
+    }  # fmt: skip
+    wrong = alice.post("/mcp-servers", {**fields, "command": "npx -y"})
+    assert (wrong.status_code, "no shell reads it" in wrong.content.decode()) == (400, True)
+    answer = alice.post("/mcp-servers", fields)
+    server = only(acme)
+    assert (server.args, server.env, server.env_secrets) == (
+        ["-y", "@acme/<mcp>"],
+        {"MODE": "a=b"},
+        {"API_KEY": "ACME_KEY"},
+    )
+    page = alice.get(answer.headers["Location"]).content.decode()
+    for shown in ("npx", "@acme/&lt;mcp&gt;", "MODE=a=b", "API_KEY from the secret ACME_KEY", "Only look."):
+        assert shown in page
+    assert "Ask again" not in page
+    assert "in the sandbox" in alice.get("/mcp-servers").content.decode()
+    assert re.search(
+        r'name="mcp_servers" value="weather"', alice.get(f"/agents/{acme.agent.id}").content.decode()
+    )
+
+
 def test_a_changed_tool_is_shown_as_a_difference_and_accepted_as_shown(alice, bob, acme):
     server = make_server(acme)
     path = f"/mcp-servers/{server.id}"

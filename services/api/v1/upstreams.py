@@ -20,6 +20,7 @@ from services.domain.errors import (
     QueueFull,
     ToolsChangedAgain,
     UpstreamAway,
+    UpstreamInSandbox,
     UpstreamMissing,
     UpstreamRefused,
 )
@@ -30,16 +31,13 @@ from services.domain.upstreams.actions import (
     approve_tools,
     delete_upstream,
 )
-from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus
+from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus, UpstreamTransport
 from services.domain.upstreams.queries import get_upstream, list_upstreams
 from services.domain.upstreams.tools import ToolState, tool_states
-from services.domain.upstreams.urls import MAX_URL_CHARS
 
 
 class ServerChanges(UpstreamFields, Changes):
     """The fields to change. Another address or way to show who we are loses the credential, unless one is sent."""
-
-    url: str = Field(default="", min_length=1, max_length=MAX_URL_CHARS)
 
 
 class ToolsApproval(Closed):
@@ -74,12 +72,20 @@ class ToolShape(BaseModel):
 
 
 class ServerShape(Shape):
-    """A registered MCP server, without what opens it. With an owner, only that person's work uses it."""
+    """A registered MCP server, without what opens it. With an owner, only that person's work uses it.
+
+    One with the transport `stdio` runs in the agent's sandbox and stays `unchecked`: its tools are not known here.
+    """
 
     id: uuid.UUID
     name: str
     owner_id: uuid.UUID | None
+    transport: UpstreamTransport
     url: str
+    command: str
+    args: list[str]
+    env: dict[str, str]
+    env_secrets: dict[str, str]
     auth: UpstreamAuth
     header_name: str
     client_id: str
@@ -119,7 +125,11 @@ class Servers(Endpoint):
 
     @operation(status=201, errors=(NameTaken, Invalid, QueueFull, NotPermitted))
     def post(self, call: Call, body: NewUpstream) -> ServerShape:
-        """Register an MCP server and list its tools."""
+        """Register an MCP server and list its tools; one with the transport `stdio` runs in sandboxes only.
+
+        The calls of such a server do not pass the gateway: approval rules and the call log do not see them. The
+        sandbox is the boundary, and `tool.called` events of the workspace show them.
+        """
         return ServerShape.of(add_server(call.actor, body))
 
 
@@ -149,7 +159,7 @@ class ServerRefresh(Endpoint):
 
     tag = "mcp servers"
 
-    @operation(errors=(UpstreamMissing,))
+    @operation(errors=(UpstreamMissing, UpstreamInSandbox))
     def post(self, call: Call, server_id: uuid.UUID) -> ServerShape:
         """List a server's tools now; `status` and `last_error` say what came of it."""
         return ServerShape.of(refresh_server(call.actor, server_id))
@@ -160,7 +170,7 @@ class ServerApprove(Endpoint):
 
     tag = "mcp servers"
 
-    @operation(errors=(UpstreamMissing, ToolsChangedAgain, Invalid))
+    @operation(errors=(UpstreamMissing, UpstreamInSandbox, ToolsChangedAgain, Invalid))
     def post(self, call: Call, server_id: uuid.UUID, body: ToolsApproval) -> ServerShape:
         """Accept new and changed tools as they are."""
         return ServerShape.of(approve_tools(call.actor, server_id, body.tools_digest, body.tools))
@@ -171,7 +181,9 @@ class ServerConnect(Endpoint):
 
     tag = "mcp servers"
 
-    @operation(errors=(UpstreamMissing, Conflict, NotPermitted, UpstreamRefused, UpstreamAway))
+    @operation(
+        errors=(UpstreamMissing, UpstreamInSandbox, Conflict, NotPermitted, UpstreamRefused, UpstreamAway)
+    )
     def post(self, call: Call, server_id: uuid.UUID) -> ConnectShape:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
         return ConnectShape(authorization_url=connect_server(call.actor, server_id))

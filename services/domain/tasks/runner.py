@@ -24,7 +24,8 @@ from services.domain.tasks.follow_ups import note_consumed
 from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage, TaskStatus, TaskToken
 from services.domain.tasks.tokens import revoke_tokens
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.upstreams.queries import list_upstream_names
+from services.domain.upstreams.in_sandbox import list_sandbox_servers
+from services.domain.upstreams.queries import list_remote_names
 from services.domain.vault.grants import equip_task, has_placeholders
 from services.domain.workspaces.actions import save_session
 from services.domain.workspaces.queries import get_session
@@ -119,6 +120,8 @@ def _options_of(task: Task) -> dict[str, Any]:
     if any(rule.methods for rule in read_rules(task.agent.egress)) or has_placeholders(task):
         # The proxy ends TLS for these: the gateway adds its authority, which the sandbox must trust.
         options["egress"] = {"ca_pem": None}
+    if in_sandbox := list_sandbox_servers(task.user_id, task.agent.mcp_servers):
+        options["mcp_stdio"] = in_sandbox
     return options
 
 
@@ -130,8 +133,8 @@ def _trace_of(task: Task) -> dict[str, str]:
 
 
 def _servers_of(task: Task) -> list[str]:
-    """Return the MCP servers that a turn gets: the agent's, without those that are not for this task's person."""
-    usable = {*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS, *list_upstream_names(task.user_id)}
+    """Return the MCP servers that a turn reaches: the agent's, without those that are not for this task's person."""
+    usable = {*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS, *list_remote_names(task.user_id)}
     return [name for name in task.agent.mcp_servers if name in usable]
 
 

@@ -17,7 +17,8 @@ from services.domain.approvals.models import ApprovalStatus
 from services.domain.errors import Invalid, NameTaken, NotPermitted, QueueFull
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.credentials import open_sealed, seal_into
-from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus
+from services.domain.upstreams.in_sandbox import MAX_ARGS, MAX_COMMAND_CHARS, MAX_VARIABLES, check_program
+from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus, UpstreamTransport
 from services.domain.upstreams.names import is_reserved
 from services.domain.upstreams.review import accept_tools, lock_own_upstream
 from services.domain.upstreams.telling import close_questions
@@ -43,32 +44,71 @@ ToolName = Annotated[str, StringConstraints(min_length=1, max_length=128, patter
 
 
 class UpstreamFields(BaseModel):
-    """What a person may set on a server. `credential` is the header's value, or the OAuth client's secret."""
+    """What a person may set on a server. `credential` is the header's value, or the OAuth client's secret.
+
+    A server elsewhere has a `url`; one that runs in the sandbox (`stdio`) a `command`, and none of what is about
+    the way to a server. Its calls do not pass the gateway: approval rules and the call log do not see them, the
+    workspace's events do.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    url: str = Field(min_length=1, max_length=MAX_URL_CHARS)
+    url: str = Field(default="", max_length=MAX_URL_CHARS)
     auth: UpstreamAuth = UpstreamAuth.NONE
     header_name: str = Field(default="Authorization", max_length=60)
     client_id: str = Field(default="", max_length=500, pattern=r"^[\x21-\x7e]*$")
     credential: SecretStr | None = Field(default=None, max_length=MAX_CREDENTIAL_CHARS)
     allowed_tools: list[ToolName] | None = Field(default=None, max_length=500)
     timeout_s: int = Field(default=60, ge=1, le=600)
+    command: str = Field(
+        default="", max_length=MAX_COMMAND_CHARS, description="The program alone: an argv, no shell."
+    )
+    args: list[str] = Field(default_factory=list, max_length=MAX_ARGS)
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=MAX_VARIABLES,
+        description="Shown to whoever sees the server: no secrets.",
+    )
+    env_secrets: dict[str, str] = Field(
+        default_factory=dict,
+        max_length=MAX_VARIABLES,
+        description="By variable, the name of a secret of the vault.",
+    )
 
-    def checked(self) -> dict[str, Any]:
+    def checked(self, transport: UpstreamTransport = UpstreamTransport.HTTP) -> dict[str, Any]:
         """Return the row's values. Raises: Invalid."""
         values = self.model_dump(exclude={"credential"})
+        if transport == UpstreamTransport.STDIO:
+            self._refuse_given(
+                "a server in the sandbox has none", "url", "client_id", "credential", "header_name"
+            )
+            if self.auth != UpstreamAuth.NONE:
+                raise Invalid(
+                    "These do not go together.", fields={"auth": "a server in the sandbox has none"}
+                )
+            check_program(self.command, self.args, self.env, self.env_secrets)
+            return values
+        self._refuse_given("only a server in the sandbox has it", "command", "args", "env", "env_secrets")
+        if not self.url:
+            raise Invalid("The address is needed.", fields={"url": "a server elsewhere has one"})
         values["url"] = check_url(self.url, environment().internal_hosts())
         name = self.header_name.lower()
         if not _HEADER.fullmatch(name) or name in _TAKEN_HEADERS or name.startswith("mcp-"):
             raise Invalid("This header cannot carry a credential.", fields={"header_name": "not usable"})
         return values
 
+    def _refuse_given(self, reason: str, *names: str) -> None:
+        default = UpstreamFields.model_construct()
+        given = [name for name in names if getattr(self, name) not in (getattr(default, name), None)]
+        if given:
+            raise Invalid("These do not go together.", fields=dict.fromkeys(given, reason))
+
 
 class NewUpstream(UpstreamFields):
     """A server to register. A personal one is used by its owner's work only."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    transport: UpstreamTransport = UpstreamTransport.HTTP
     is_personal: bool = False
 
 
@@ -79,7 +119,7 @@ def register_upstream(actor: Actor, fields: NewUpstream) -> UpstreamServer:
         raise NotPermitted("Only a person has personal servers.")
     if is_reserved(fields.name):
         raise NameTaken("The name is taken by a server of the platform.", fields={"name": "reserved"})
-    values = NewUpstream.checked(fields)
+    values = NewUpstream.checked(fields, fields.transport)
     del values["name"], values["is_personal"]
     with tenant_transaction(actor.org_id):
         if UpstreamServer.objects.filter(name=fields.name).exists():
@@ -109,7 +149,7 @@ def update_upstream(actor: Actor, server_id: uuid.UUID, changes: dict[str, Any])
         names = set(UpstreamFields.model_fields) - {"credential"}
         current = {name: getattr(server, name) for name in names}
         fields = UpstreamFields.model_validate(current | changes)
-        values = fields.checked()
+        values = fields.checked(UpstreamTransport(server.transport))
         moved = values["url"] != server.url
         if moved or any(values[name] != current[name] for name in ("auth", "header_name", "client_id")):
             seal_into(server, {})

@@ -14,6 +14,7 @@ from services.domain.errors import AuthorizationInvalid, Conflict, NotPermitted
 from services.domain.ports.upstreams import AuthorizationPlan, GrantedTokens, OAuthGrant
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.credentials import open_sealed, seal_into
+from services.domain.upstreams.in_sandbox import refuse_in_sandbox
 from services.domain.upstreams.models import (
     UpstreamAuth,
     UpstreamAuthorization,
@@ -48,11 +49,15 @@ class Begun:
 
 
 def get_connectable(actor: Actor, server_id: uuid.UUID) -> Connectable:
-    """Return what is needed to ask for an authorization. Raises: UpstreamMissing, RoleMissing, Conflict."""
+    """Return what is needed to ask for an authorization.
+
+    Raises: UpstreamMissing, RoleMissing, UpstreamInSandbox, Conflict.
+    """
     if actor.user_id is None:
         raise NotPermitted("Only a person can give an authorization.")
     with tenant_transaction(actor.org_id):
         server = lock_own_upstream(actor, server_id)
+        refuse_in_sandbox(server)
         if server.auth != UpstreamAuth.OAUTH:
             raise Conflict("This server is not connected by OAuth.")
         return Connectable(server.url, server.client_id, open_sealed(server).get("client_secret"))

@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from services.domain.errors import UpstreamUnauthorised
 from services.domain.ports.upstreams import GrantedTokens, OAuthGrant, RefreshClaim, Upstream
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.upstreams.in_sandbox import refuse_in_sandbox
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus
 from services.domain.upstreams.telling import tell_state
 from services.domain.vault.keyring import open_json, seal_json
@@ -65,7 +66,11 @@ def find_grant(server: UpstreamServer) -> OAuthGrant | None:
 
 
 def open_upstream(server: UpstreamServer, run: RunBlocking) -> Upstream:
-    """Return where a server is and what opens it. Raises: UpstreamUnauthorised when nothing does."""
+    """Return where a server is and what opens it.
+
+    Raises: UpstreamUnauthorised when nothing does, UpstreamInSandbox when it is nowhere to be reached.
+    """
+    refuse_in_sandbox(server)
     if server.auth == UpstreamAuth.HEADER:
         value = open_sealed(server).get("value")
         if value is None:

@@ -10,6 +10,13 @@ from services.domain.tenancy.models import TenantModel
 from services.kit.clock import now
 
 
+class UpstreamTransport(models.TextChoices):
+    """Where a server is: elsewhere, reached by the gateway; or a program that runs in the agent's sandbox."""
+
+    HTTP = "http"
+    STDIO = "stdio"
+
+
 class UpstreamAuth(models.TextChoices):
     """How the gateway shows who it is: not at all, by one fixed header, or by an OAuth access token."""
 
@@ -29,7 +36,10 @@ class UpstreamStatus(models.TextChoices):
 
 
 class UpstreamServer(TenantModel):
-    """A server elsewhere, under a name that agents list. With an `owner` only that person's work may use it.
+    """A server, under a name that agents list. With an `owner` only that person's work may use it.
+
+    One elsewhere has a `url`; one for the sandbox `command`, `args`, `env` and `env_secrets` (by variable, the name of
+    a secret of the vault), and is never asked from outside: the fields about its tools and state stay empty.
 
     `tools` is the last listing, `reviewed` by name what a person saw and accepted; None before the first review.
     A tool is served as it was reviewed or not at all. `refresh_claim` fences whoever refreshes the access token.
@@ -38,7 +48,14 @@ class UpstreamServer(TenantModel):
     owner = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
     name = models.CharField(max_length=40)
-    url = models.CharField(max_length=500)
+    transport = models.CharField(
+        max_length=5, choices=UpstreamTransport.choices, default=UpstreamTransport.HTTP
+    )
+    url = models.CharField(max_length=500, blank=True)
+    command = models.CharField(max_length=300, blank=True)
+    args = models.JSONField(default=list, blank=True)
+    env = models.JSONField(default=dict, blank=True)
+    env_secrets = models.JSONField(default=dict, blank=True)
     auth = models.CharField(max_length=8, choices=UpstreamAuth.choices, default=UpstreamAuth.NONE)
     header_name = models.CharField(max_length=60, default="Authorization")
     client_id = models.CharField(max_length=500, blank=True)
@@ -64,6 +81,11 @@ class UpstreamServer(TenantModel):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_in_sandbox(self) -> bool:
+        """Say whether it runs in the sandbox, where nobody but the agent can reach it."""
+        return self.transport == UpstreamTransport.STDIO
 
 
 class UpstreamAuthorization(TenantModel):

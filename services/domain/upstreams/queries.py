@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 
 from services.domain.actors import Actor, require
 from services.domain.errors import UpstreamMissing
-from services.domain.upstreams.models import UpstreamServer
+from services.domain.upstreams.models import UpstreamServer, UpstreamTransport
 
 ADMINS = ("owner", "admin")
 
@@ -17,7 +17,7 @@ def list_upstreams(actor: Actor) -> QuerySet[UpstreamServer]:
     """Return the servers that the actor may see; a personal one is its owner's and the admins'. In the transaction."""
     require(actor, "mcp_servers:read")
     rows = UpstreamServer.objects.defer("sealed")
-    return rows if actor.role in ADMINS else rows.filter(_usable_by(actor.user_id))
+    return rows if actor.role in ADMINS else rows.filter(usable_by(actor.user_id))
 
 
 def get_upstream(actor: Actor, server_id: uuid.UUID) -> UpstreamServer:
@@ -30,14 +30,21 @@ def get_upstream(actor: Actor, server_id: uuid.UUID) -> UpstreamServer:
 
 def list_upstream_names(user_id: uuid.UUID | None) -> set[str]:
     """Return the names of the servers that work for a person may use, in the tenant's transaction."""
-    return set(UpstreamServer.objects.filter(_usable_by(user_id)).values_list("name", flat=True))
+    return set(UpstreamServer.objects.filter(usable_by(user_id)).values_list("name", flat=True))
+
+
+def list_remote_names(user_id: uuid.UUID | None) -> set[str]:
+    """Return the names of those that the gateway reaches for work of a person, in the tenant's transaction."""
+    remote = UpstreamServer.objects.filter(usable_by(user_id), transport=UpstreamTransport.HTTP)
+    return set(remote.values_list("name", flat=True))
 
 
 def find_usable_upstream(user_id: uuid.UUID | None, name: str) -> UpstreamServer | None:
     """Return the server of a name, if work for that person may use it; in the tenant's transaction."""
-    return UpstreamServer.objects.filter(_usable_by(user_id), name=name).first()
+    return UpstreamServer.objects.filter(usable_by(user_id), name=name).first()
 
 
-def _usable_by(user_id: uuid.UUID | None) -> Q:
+def usable_by(user_id: uuid.UUID | None) -> Q:
+    """Return which servers work for a person may use: the organisation's, and the person's own."""
     shared = Q(owner=None)
     return shared if user_id is None else shared | Q(owner_id=user_id)

@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from services.domain.actors import Actor, require
 from services.domain.errors import Invalid, ToolsChangedAgain, UpstreamMissing
+from services.domain.upstreams.in_sandbox import refuse_in_sandbox
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
 from services.domain.upstreams.queries import ADMINS
 from services.domain.upstreams.telling import tell_state
@@ -35,9 +36,10 @@ def accept_tools(
     """Accept what waits for a review, or those named, inside the caller's transaction.
 
     `digest` says which listing was looked at. Locks: the server. Emits: McpServerChanged.
-    Raises: UpstreamMissing, RoleMissing, ToolsChangedAgain, Invalid.
+    Raises: UpstreamMissing, RoleMissing, UpstreamInSandbox, ToolsChangedAgain, Invalid.
     """
     server = lock_own_upstream(actor, server_id)
+    refuse_in_sandbox(server)
     if digest != server.tools_digest:
         raise ToolsChangedAgain("The tools have changed since they were shown. Look at them again.")
     waiting = {tool.name for tool in withheld_tools(server)}

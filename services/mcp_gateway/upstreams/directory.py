@@ -24,13 +24,14 @@ RETRY_AFTER = timedelta(seconds=15)
 
 
 async def find_server(task: Task, name: str) -> UpstreamServer | None:
-    """Return the server of a name, if this task may use it."""
+    """Return the server of a name, if this task may use it and it is one that the gateway reaches."""
     return await run_in_thread(_find, task, name)
 
 
 def _find(task: Task, name: str) -> UpstreamServer | None:
     with tenant_transaction(task.org_id):
-        return find_usable_upstream(task.user_id, name)
+        server = find_usable_upstream(task.user_id, name)
+        return None if server is None or server.is_in_sandbox else server
 
 
 class Listings:
