@@ -227,6 +227,6 @@ def test_a_server_for_the_sandbox_is_registered_changed_and_never_asked(alice, a
     assert mallory.post(f"{route}/refresh").code == "mcp_server_not_found"
     assert Api(acme.tokens["bob"]).patch(route, {"command": "sh"}).status == 403
     wrong = alice.patch(route, {"command": "sh -c"})
-    assert (wrong.status, list(wrong.body["error"]["fields"])) == (400, ["command"])
+    assert (wrong.status, set(wrong.fields)) == (400, {"command"})
     assert alice.patch(route, {"transport": "http"}).status == 400
     assert alice.delete(route).status == 204

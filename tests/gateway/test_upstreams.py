@@ -10,7 +10,7 @@ import httpx
 import pytest
 from mcp import Client
 
-from services.domain.upstreams.actions import delete_upstream, update_upstream
+from services.domain.upstreams.actions import NewUpstream, delete_upstream, register_upstream, update_upstream
 from tests.fakes.mcp_upstream import McpUpstream
 from tests.gateway.serving import at_work, rpc
 from tests.gateway.upstream_cast import Weather, register, stored, work
@@ -195,3 +195,15 @@ def test_a_restarted_server_is_asked_anew(gateway, acme, claude):
         upstream.forget_sessions()
         assert not weather.call("add", a=1, b=1).is_error
         assert len([call for call in upstream.calls.all() if call.get("tool") == "add"]) == 2
+
+
+def test_a_server_in_the_sandbox_is_nothing_that_the_gateway_serves(gateway, acme, claude, upstream):
+    elsewhere = register(acme, upstream.url)
+    working = work(acme, claude)
+    delete_upstream(acme.owner, elsewhere.id)
+    register_upstream(
+        acme.owner, NewUpstream.model_validate({"name": "weather", "transport": "stdio", "command": "sh"})
+    )
+    assert "mcp:weather" not in work(acme, claude).tokens
+    answer = rpc(f"{gateway}/mcp/weather", working.tokens["mcp:weather"], "tools/list")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "mcp_server_not_found")
