@@ -1,7 +1,9 @@
-"""The real Claude agent in its container calls one tool of every server of ours."""
+"""The real Claude agent in its container calls one tool of every server of ours, and of one that it runs itself."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from tests.stack.running import RunningStack
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
 
+STDIO_SERVER = Path(__file__).parents[1] / "fakes" / "stdio_mcp.py"
 USAGE = {"input_tokens": 1_000, "output_tokens": 100}
 
 
@@ -48,3 +51,33 @@ def test_claude_reaches_every_server(stack: RunningStack, model_server: Anthropi
         assert not row["is_error"] or ": " in row["output"], row
         assert "No such tool" not in row["output"], row
         assert "internal:" not in row["output"], row
+
+
+def test_claude_runs_a_registered_server_in_its_sandbox(stack: RunningStack, model_server: AnthropicServer):
+    kept = stack.http.post("/v1/secrets", json={"name": "TOOLS_KEY", "value": "value-of-the-key"})
+    assert kept.status_code == 201, kept.text
+    program = {"command": "python3", "args": ["-c", STDIO_SERVER.read_text()], "allowed_tools": ["look"]}
+    variables = {"env": {"MODE": "fast"}, "env_secrets": {"API_KEY": "TOOLS_KEY"}}
+    made = stack.http.post(
+        "/v1/mcp_servers", json={"name": "tools", "transport": "stdio", **program, **variables}
+    )
+    assert made.status_code == 201, made.text
+    changed = stack.http.patch(
+        f"/v1/agents/{stack.agents['claude']}", json={"mcp_servers": ["memory", "tools"]}
+    )
+    assert changed.status_code == 200, changed.text
+    names = ["MODE", "API_KEY", "TOOLS_KEY"]
+    uses = [ToolUse(name="mcp__tools__look", input={"names": names}), ToolUse(name="mcp__tools__quiet")]
+    model_server.rules = [
+        Rule(user="use your own", has_tool_result=False, usage=USAGE, tool_uses=uses),
+        Rule(user="use your own", has_tool_result=True, text="It answers.", usage=USAGE),
+    ]
+    task = stack.wait(stack.submit("use your own", agent="claude")["id"], within_s=120)
+    assert task["status"] == "succeeded", task
+    events = stack.events(task["workspace_id"])
+    returned = [event["data"] for event in events if event["type"] == "tool.returned"]
+    look, quiet = sorted(returned, key=lambda row: row["is_error"])
+    seen = json.loads(look["output"])
+    assert seen["env"] == {"MODE": "fast", "API_KEY": "value-of-the-key", "TOOLS_KEY": None}
+    assert quiet["is_error"], quiet
+    assert "nothing to say" not in quiet["output"]
