@@ -61,6 +61,7 @@ def stack(
     extra = {
         "SLIPWAY_SANDBOX_SLOTS": "8",
         "SLIPWAY_EGRESS_TEST_HOSTS": "allowed.test=127.0.0.1,asked.test=127.0.0.1",
+        "SLIPWAY_UPSTREAM_INTERNAL_HOSTS": "127.0.0.1",
         "TELEGRAM_API_BASE": telegram.url,
         "SLACK_API_BASE": slack.api_base,
         "ANTHROPIC_BASE_URL": model_server.url,
