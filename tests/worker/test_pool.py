@@ -141,3 +141,20 @@ def test_without_a_least_number_nothing_waits_unasked(acme, engine: FakeDriver, 
     least, most = bounds
     plan = plan_pool("testhost", PoolBounds(least, most), usual=("usual", {"image": "image:1"}))
     assert (plan.to_start, plan.to_remove) == ([], [])
+
+
+def test_what_is_wanted_more_takes_the_place_of_what_waits_in_vain(acme, engine: FakeDriver):
+    host, moment = Host.objects.get(name="testhost"), now()
+    usual, builds = {"image": "image:1"}, {name: {"image": f"image:{name}"} for name in "abcd"}
+    for name, build in builds.items():
+        WarmDemand.objects.create(host=host, profile=name, wanted=build, rate=1.0, last_wanted_at=moment)
+    bounds = PoolBounds(1, 4)
+    full = plan_pool("testhost", bounds, usual=("usual", usual))
+    assert len(full.to_start) == 4
+    WarmDemand.objects.create(host=host, profile="usual", wanted=usual, rate=3.0, last_wanted_at=moment)
+    plan = plan_pool("testhost", bounds, usual=("usual", usual))
+    wanted = [row.profile for row in [*full.to_start, *plan.to_start] if row.profile == "usual"]
+    assert len(wanted) == 3
+    assert "usual" not in {row.profile for row in plan.to_remove}
+    again = plan_pool("testhost", bounds, usual=("usual", usual))
+    assert (again.to_start, again.to_remove) == ([], [])

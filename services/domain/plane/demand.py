@@ -117,9 +117,10 @@ def _surplus(
     left_over: int,
 ) -> list[Sandbox]:
     """Return what is too much, the oldest first. Right after a burst the next is likely: only a quiet time, or a lack
-    of room, makes the pool smaller."""
+    of room for what is wanted more, makes the pool smaller."""
     lively = {row.profile for row in demands if row.last_wanted_at + QUIET > moment}
-    is_crowded = sum(map(len, waiting.values())) > left_over
+    missing = sum(max(size - len(waiting.get(profile, ())), 0) for profile, size in sizes.items())
+    is_crowded = sum(map(len, waiting.values())) + missing > left_over
     return [
         sandbox
         for profile, rows in waiting.items()
