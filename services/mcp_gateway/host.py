@@ -134,11 +134,13 @@ class HostGateway:
             link = self._links.get(sandbox.id)
             if link is None or not link.ready.is_set():
                 continue
-            wanted = sandbox.task_id or link.task_id
-            with contextlib.suppress(
-                RuntimeError, OSError
-            ):  # the link broke meanwhile; its runner will reconnect
-                await link.tell(work.get(wanted) if wanted else None)
+            # The turn that the runner has comes first: it may have to make room for the next.
+            concerned = dict.fromkeys(id_ for id_ in (link.task_id, sandbox.task_id) if id_ in task_ids)
+            # When the link breaks meanwhile, its runner will reconnect.
+            with contextlib.suppress(RuntimeError, OSError):
+                for task_id in concerned:
+                    found = work.get(task_id)
+                    await (link.tell(found) if found is not None else link.tell_gone(task_id))
 
     async def _open(self, sandbox: Sandbox) -> None:
         if sandbox.id in self._servers or sandbox.id in self._opening:

@@ -110,16 +110,21 @@ class Link:
         async with self._sending:
             await self._websocket.send_json(frame)
 
-    async def tell(self, work: LinkWork | None) -> None:
-        """Tell the runner what the database says it should be at: a new turn, or to stop the one it has.
+    async def tell(self, work: LinkWork) -> None:
+        """Tell the runner what the database says of a task: a new turn for it, or to stop the one that it has.
 
         One at a time: a turn that two issued at once would reach the runner with tokens that the other has revoked.
         """
         async with self._telling:
             await self._tell(work)
 
-    async def _tell(self, work: LinkWork | None) -> None:
-        if work is not None and work.is_active and work.sandbox_id == self.sandbox_id:
+    async def tell_gone(self, task_id: uuid.UUID) -> None:
+        """Tell the runner that a task is not there any more."""
+        async with self._telling:
+            await self._cancel(task_id, "expired")
+
+    async def _tell(self, work: LinkWork) -> None:
+        if work.is_active and work.sandbox_id == self.sandbox_id:
             has_it = self.task_id == work.task_id
             if work.is_cancelled and has_it:
                 await self._cancel(work.task_id, "cancelled")
@@ -131,8 +136,9 @@ class Link:
             if not work.is_cancelled and self.task_id == work.task_id:
                 await self._extend(work)
                 await self._send_messages(work)
-        elif self.task_id is not None:
-            await self._cancel(self.task_id, "expired")
+        else:
+            # Of this task only: a newer turn may have gone out since the database was asked.
+            await self._cancel(work.task_id, "expired")
 
     async def _send_turn(self, work: LinkWork) -> None:
         frame = await run_in_thread(issue_turn, work.org_id, work.task_id, self.sandbox_id)

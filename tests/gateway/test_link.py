@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 from services.domain.plane.models import Sandbox
 from services.domain.tasks.runner import LinkWork, Stored
+from services.mcp_gateway import host as host_module
 from services.mcp_gateway import link as link_module
+from services.mcp_gateway.host import HostGateway
 from services.mcp_gateway.link import Hello, Link
 
 
@@ -114,3 +117,26 @@ async def test_a_warm_sandbox_says_nothing_until_it_is_somebodys_and_then_stays_
     assert link.stream == f"workspace:{workspace_id}"
     assert await link._store_entries([frame])
     assert stored == [org_id]
+
+
+async def test_a_turn_that_went_out_while_the_database_was_asked_is_not_taken_for_over(monkeypatch):
+    old, new = uuid.uuid4(), uuid.uuid4()
+    sandbox = Sandbox(org_id=uuid.uuid4(), workspace_id=uuid.uuid4(), task_id=old)
+    wire = Wire()
+    link = Link(wire, sandbox, Hello(op="hello", protocol=1, journal=uuid.uuid4(), oldest=1))
+    link.ready.set()
+
+    def ask(task_ids: list[uuid.UUID]) -> dict[uuid.UUID, LinkWork]:
+        assert task_ids == [old]
+        link.task_id = new  # a nudge was answered meanwhile
+        return {old: LinkWork(sandbox.id, sandbox.org_id, old, is_active=False, is_cancelled=False)}
+
+    monkeypatch.setattr(host_module, "all_tenants_link_work", ask)
+    gateway = SimpleNamespace(_links={sandbox.id: link})
+    await HostGateway._tell_tasks(gateway, [sandbox])  # type: ignore[arg-type]
+    assert wire.frames == []
+    monkeypatch.setattr(host_module, "all_tenants_link_work", lambda task_ids: {})
+    await HostGateway._tell_tasks(gateway, [sandbox])  # type: ignore[arg-type]
+    assert [(frame["op"], frame["turn"], frame["reason"]) for frame in wire.frames] == [
+        ("cancel", str(new), "expired")
+    ]
