@@ -94,11 +94,11 @@ def test_an_agents_list_is_typed_one_host_a_line(alice, acme):
         agent = Agent.objects.get(name="Reader")
     assert agent.egress == [
         {"host": "api.github.com", "port": 443, "methods": None},
-        {"host": "*.pypi.org", "port": 443, "methods": None},
+        {"host": "*.python.org", "port": 443, "methods": None},
         {"host": "example.com", "port": 80, "methods": ["GET", "HEAD"]},
     ]
     page = alice.get(f"/agents/{agent.id}").content.decode()
-    assert "api.github.com\n*.pypi.org\nexample.com:80 GET,HEAD" in page
+    assert "api.github.com\n*.python.org\nexample.com:80 GET,HEAD" in page
     for line in ("*", "*.com", "10.0.0.1", "api.github.com:99999", "a.test FROB", "[::1]"):
         wrong = alice.post(f"/agents/{agent.id}", {**fields, "egress": f"good.test\n{line}"})
         assert wrong.status_code == 400, line

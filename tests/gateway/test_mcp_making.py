@@ -19,7 +19,7 @@ from services.domain.vault.models import Secret
 from tests.domain.cast import submit
 from tests.gateway.serving import Caller, Working, at_work
 
-HOSTS = [{"host": "api.github.com"}, {"host": "*.pypi.org", "methods": ["GET", "HEAD"]}]
+HOSTS = [{"host": "api.github.com"}, {"host": "*.python.org", "methods": ["GET", "HEAD"]}]
 
 
 @pytest.fixture
@@ -88,11 +88,11 @@ def test_fewer_rights_are_given_as_asked(platform, acme):
         instructions="x",
         mcp_servers=["memory"],
         tools=["Read"],
-        egress=["api.github.com", "files.pypi.org GET"],
+        egress=["api.github.com", "files.python.org GET"],
         timeout_s=60,
         max_budget_usd=0.1,
     )
-    assert (given["mcp_servers"], given["egress"]) == (["memory"], ["api.github.com", "files.pypi.org GET"])
+    assert (given["mcp_servers"], given["egress"]) == (["memory"], ["api.github.com", "files.python.org GET"])
     assert (given["timeout_s"], given["max_budget_usd"]) == (60, "0.100000")
 
 
@@ -103,10 +103,10 @@ def test_fewer_rights_are_given_as_asked(platform, acme):
         ({"tools": ["Bash", "Write"]}, "tools"),
         ({"egress": ["evil.example"]}, "egress"),
         ({"egress": ["api.github.com:*"]}, "egress"),
-        ({"egress": ["*.pypi.org"]}, "egress"),
+        ({"egress": ["*.python.org"]}, "egress"),
         ({"egress": ["*.org GET"]}, "egress"),
-        ({"egress": ["files.pypi.org POST"]}, "egress"),
-        ({"egress": ["pypi.org GET"]}, "egress"),
+        ({"egress": ["files.python.org POST"]}, "egress"),
+        ({"egress": ["python.org GET"]}, "egress"),
         ({"timeout_s": 601}, "timeout_s"),
         ({"max_budget_usd": 0.6}, "budget"),
         ({"egress": ["a b c:x"]}, "egress"),

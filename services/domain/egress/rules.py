@@ -94,7 +94,7 @@ def read_rules(stored: Iterable[object]) -> list[EgressRule]:
 
 
 def parse_rule(line: str) -> EgressRule:
-    """Read an entry as a person types it: `api.github.com`, `*.pypi.org:443`, `example.com:80 GET,HEAD`, `host:*`.
+    """Read an entry as a person types it: `api.github.com`, `*.python.org:443`, `example.com:80 GET,HEAD`, `host:*`.
 
     Raises: ValueError.
     """

@@ -84,7 +84,7 @@ class AgentForm(DomainForm):
         label="May reach",
         required=False,
         widget=forms.Textarea(attrs={"rows": 4, "class": "code"}),
-        help_text="Hosts outside, one a line: api.github.com, *.pypi.org, example.com:80 GET,HEAD. Empty for none.",
+        help_text="Hosts outside, one a line: api.github.com, *.python.org, example.com:80 GET,HEAD. Empty for none.",
     )
     timeout_s = forms.IntegerField(
         label="Time limit (seconds)", min_value=1, max_value=86_400, initial=900, help_text="For one task."

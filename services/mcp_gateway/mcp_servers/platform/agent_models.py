@@ -63,7 +63,7 @@ class CreateAgentInput(ToolInput):
         default=None,
         max_length=200,
         description="The hosts that it may reach, out of your own; an empty list for none, leave out for all of them.",
-        examples=[["api.github.com", "*.pypi.org:443 GET,HEAD"]],
+        examples=[["api.github.com", "*.python.org:443 GET,HEAD"]],
     )
     timeout_s: int | None = Field(
         default=None, ge=1, le=86_400, description="The longest that a task of it may take; at most as yours."
