@@ -149,11 +149,21 @@ def test_a_mail_is_sent_once_with_hidden_copies_on_the_envelope_only(mail, mailb
 
 def test_a_reply_stays_in_its_thread(mail, mailbox):
     uid = mailbox.receive_text("Ann <ann@example.com>", "Lunch today", "At noon?")
-    mail("mail_send", reply_to_uid=uid, body="Yes.")
+    # Whoever allows the call must see whom it reaches.
+    assert "name the recipients" in mail.refused("mail_send", reply_to_uid=uid, body="Yes.")
+    mail("mail_send", to=["ann@example.com"], reply_to_uid=uid, body="Yes.")
     ((_, recipients, content),) = mailbox.sent
     message = message_from_bytes(content)
     assert recipients == ["ann@example.com"]
     assert (message["Subject"], message["In-Reply-To"]) == ("Re: Lunch today", "<11.Lunch@x>")
+
+
+def test_the_draft_of_a_reply_goes_to_whoever_wrote(mail, mailbox):
+    uid = mailbox.receive_text("Ann <ann@example.com>", "Lunch today", "At noon?")
+    mail("mail_create_draft", reply_to_uid=uid, body="Yes.")
+    (draft,) = mailbox.folders["Entw&APw-rfe"][1]
+    message = message_from_bytes(draft.content)
+    assert (message["To"], message["Subject"]) == ("ann@example.com", "Re: Lunch today")
 
 
 def test_headers_cannot_be_added_through_a_subject_or_an_address(mail, mailbox):

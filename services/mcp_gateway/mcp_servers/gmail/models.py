@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from services.adapters.accounts.gmail.messages import MailMessage
-from services.kit.letters import is_address
+from services.mcp_gateway.mcp_servers.letters import (
+    MAX_TEXT_CHARS,
+    AttachmentOutput,
+    LetterInput,
+    NamesRecipients,
+    Start,
+    part_of,
+)
 from services.mcp_gateway.mcp_servers.tools import ToolInput, ToolOutput
-
-MAX_TEXT_CHARS = 20_000
-MAX_BODY_CHARS = 200_000
-MAX_RECIPIENTS = 50
 
 Account = Annotated[
     str | None,
@@ -24,27 +27,7 @@ Account = Annotated[
 _Id = StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")
 MessageId = Annotated[str, _Id, Field(description="A message's `id`, as a search gave it.")]
 ThreadId = Annotated[str, _Id, Field(description="A thread's `thread_id`, as a search gave it.")]
-Start = Annotated[
-    int,
-    Field(ge=0, le=10_000_000, description="The character of the text to begin at: `next_start` of before."),
-]
 LabelName = Annotated[str, StringConstraints(min_length=1, max_length=225)]
-
-
-def _checked(address: str) -> str:
-    if not is_address(address):
-        raise ValueError("must be one address: ann@example.com or Ann Lee <ann@example.com>")
-    return address
-
-
-def _one_line(text: str) -> str:
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise ValueError("must be one line")
-    return text
-
-
-Address = Annotated[str, StringConstraints(max_length=320), AfterValidator(_checked)]
-Subject = Annotated[str, StringConstraints(max_length=900), AfterValidator(_one_line)]
 
 
 class SearchInput(ToolInput):
@@ -100,43 +83,17 @@ class LabelInput(ToolInput):
         return self
 
 
-class WriteInput(ToolInput):
-    to: list[Address] = Field(
-        default_factory=list,
-        max_length=MAX_RECIPIENTS,
-        description="Recipients. Only the draft of a reply may leave them out: it goes to whoever is answered.",
-    )
-    cc: list[Address] = Field(
-        default_factory=list, max_length=MAX_RECIPIENTS, description="Who gets a copy, seen by all."
-    )
-    bcc: list[Address] = Field(
-        default_factory=list, max_length=MAX_RECIPIENTS, description="Who gets a copy, seen by nobody else."
-    )
-    subject: Subject | None = Field(
-        default=None, description="One line. Leave out in a reply: it keeps the thread's."
-    )
-    body: str = Field(min_length=1, max_length=MAX_BODY_CHARS, description="The text, plain.")
+class WriteInput(LetterInput):
+    reply_field: ClassVar[str] = "reply_to_message_id"
+
     reply_to_message_id: MessageId | None = Field(
         default=None, description="The `id` of the message that this answers, so that it stays in its thread."
     )
     account: Account = None
 
-    @model_validator(mode="after")
-    def _is_whole(self) -> WriteInput:
-        if self.reply_to_message_id is None and not (self.to or self.cc or self.bcc):
-            raise ValueError("name at least one recipient in `to`")
-        if self.reply_to_message_id is None and self.subject is None:
-            raise ValueError("give a `subject`, or `reply_to_message_id` for a reply")
-        return self
 
-
-class SendInput(WriteInput):
-    @model_validator(mode="after")
-    def _names_recipients(self) -> SendInput:
-        # A person may have to allow the call, and must see whom it reaches.
-        if not (self.to or self.cc or self.bcc):
-            raise ValueError("name the recipients in `to`, also in a reply")
-        return self
+class SendInput(NamesRecipients, WriteInput):
+    """A letter that goes out."""
 
 
 class Head(ToolOutput):
@@ -169,12 +126,6 @@ class SearchOutput(ToolOutput):
     next_page: str | None = Field(description="Give it as `page` for more; null when there are no more.")
 
 
-class AttachmentOutput(ToolOutput):
-    name: str = Field(description="Its file name.")
-    mime_type: str = Field(description="For example `application/pdf`, as the sender says.")
-    size_bytes: int = Field(description="Its size in bytes.")
-
-
 class MessageOutput(ToolOutput):
     id: str = Field(description="Give it as `message_id`, or as `reply_to_message_id` to answer.")
     thread_id: str = Field(description="Its conversation; give it to `gmail_read_thread`.")
@@ -193,8 +144,7 @@ class MessageOutput(ToolOutput):
 
     @classmethod
     def of(cls, message: MailMessage, start: int = 0, most: int = MAX_TEXT_CHARS) -> MessageOutput:
-        text = message.text[start : start + most]
-        end = start + len(text)
+        text, next_start = part_of(message.text, start, most)
         return cls(
             id=message.id,
             thread_id=message.thread_id,
@@ -206,11 +156,8 @@ class MessageOutput(ToolOutput):
             message_id=message.header("Message-ID"),
             labels=list(message.labels),
             text=text,
-            next_start=end if end < len(message.text) else None,
-            attachments=[
-                AttachmentOutput(name=each.name, mime_type=each.mime_type, size_bytes=each.size_bytes)
-                for each in message.attachments[:100]
-            ],
+            next_start=next_start,
+            attachments=AttachmentOutput.list_of(message.attachments),
         )
 
 

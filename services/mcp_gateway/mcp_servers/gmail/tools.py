@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from email.utils import getaddresses
-
 from services.adapters.accounts.gmail.client import GmailClient, Label
 from services.domain.errors import AccountDenied, Invalid
-from services.kit.letters import Letter, find_references, is_address, reply_subject, write_letter
+from services.kit.letters import Letter, write_letter
 from services.mcp_gateway.accounts import open_account
 from services.mcp_gateway.callers import Caller
 from services.mcp_gateway.limits import Rate
@@ -97,28 +95,10 @@ async def _send(caller: Caller, given: SendInput) -> Sent:
 
 async def _letter(client: GmailClient, given: WriteInput) -> tuple[Letter, str | None]:
     """Return the letter, and the thread that it belongs to."""
-    to, cc, bcc = tuple(given.to), tuple(given.cc), tuple(given.bcc)
     if given.reply_to_message_id is None:
-        return Letter(to, given.subject or "", given.body, cc, bcc), None
+        return given.letter(), None
     answered = await client.head(given.reply_to_message_id)
-    if not to:
-        sender = answered.header("Reply-To") or answered.header("From")
-        to = tuple(address for _, address in getaddresses([sender]) if is_address(address))
-        if not to:
-            raise Invalid(
-                "The message does not say clearly whom to answer.", fields={"to": "name the recipient"}
-            )
-    message_ids = find_references(answered.header("Message-ID"))
-    letter = Letter(
-        to,
-        given.subject or reply_subject(answered.header("Subject")),
-        given.body,
-        cc,
-        bcc,
-        in_reply_to=message_ids[0] if message_ids else None,
-        references=find_references(answered.header("References")),
-    )
-    return letter, answered.thread_id
+    return given.reply(answered.header), answered.thread_id
 
 
 def _ids_of(names: list[str], known: list[Label], field: str) -> list[str]:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from services.adapters.accounts.mail.messages import Mail
-from services.kit.letters import is_address
+from services.mcp_gateway.mcp_servers.letters import (
+    AttachmentOutput,
+    LetterInput,
+    NamesRecipients,
+    Start,
+    one_line,
+    part_of,
+)
 from services.mcp_gateway.mcp_servers.tools import ToolInput, ToolOutput
 
-MAX_TEXT_CHARS = 20_000
-MAX_BODY_CHARS = 200_000
 MAX_RECIPIENTS = 20
-
-
-def _checked(address: str) -> str:
-    if not is_address(address):
-        raise ValueError("must be one address: ann@example.com or Ann Lee <ann@example.com>")
-    return address
-
-
-def _one_line(text: str) -> str:
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
-        raise ValueError("must be one line")
-    return text
-
 
 Account = Annotated[
     str | None,
@@ -38,15 +30,13 @@ Account = Annotated[
 Folder = Annotated[
     str,
     StringConstraints(min_length=1, max_length=300),
-    AfterValidator(_one_line),
+    AfterValidator(one_line),
     Field(description="A folder's `name`, as `mail_list_folders` gave it."),
 ]
 Uid = Annotated[
     int, Field(ge=1, le=4_294_967_295, description="A mail's `uid` in its folder, as a search gave it.")
 ]
-Needle = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_one_line)]
-Address = Annotated[str, StringConstraints(max_length=320), AfterValidator(_checked)]
-Subject = Annotated[str, StringConstraints(max_length=900), AfterValidator(_one_line)]
+Needle = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(one_line)]
 
 
 class AccountInput(ToolInput):
@@ -67,12 +57,7 @@ class SearchInput(ToolInput):
 class ReadInput(ToolInput):
     uid: Uid
     folder: Folder = "INBOX"
-    start: int = Field(
-        default=0,
-        ge=0,
-        le=10_000_000,
-        description="The character of the text to begin at: `next_start` of before.",
-    )
+    start: Start = 0
     account: Account = None
 
 
@@ -90,33 +75,22 @@ class MarkInput(ToolInput):
         return self
 
 
-class WriteInput(ToolInput):
-    to: list[Address] = Field(
-        default_factory=list,
-        max_length=MAX_RECIPIENTS,
-        description="Recipients. May be empty in a reply: it then goes to whoever the mail is from.",
-    )
-    cc: list[Address] = Field(default_factory=list, max_length=MAX_RECIPIENTS, description="Copies.")
-    bcc: list[Address] = Field(
-        default_factory=list, max_length=MAX_RECIPIENTS, description="Copies that the others do not see."
-    )
-    subject: Subject | None = Field(
-        default=None, description="One line. Leave out in a reply: it keeps the thread's."
-    )
-    body: str = Field(min_length=1, max_length=MAX_BODY_CHARS, description="The text, plain.")
+class WriteInput(LetterInput):
+    reply_field: ClassVar[str] = "reply_to_uid"
+
     reply_to_uid: Uid | None = Field(default=None, description="The `uid` of the mail that this answers.")
     reply_to_folder: Folder = "INBOX"
     account: Account = None
 
     @model_validator(mode="after")
-    def _is_whole(self) -> WriteInput:
+    def _is_for_few(self) -> WriteInput:
         if len({*self.to, *self.cc, *self.bcc}) > MAX_RECIPIENTS:
             raise ValueError(f"name at most {MAX_RECIPIENTS} recipients in all")
-        if self.reply_to_uid is None and not (self.to or self.cc or self.bcc):
-            raise ValueError("name at least one recipient in `to`")
-        if self.reply_to_uid is None and self.subject is None:
-            raise ValueError("give a `subject`, or `reply_to_uid` for a reply")
         return self
+
+
+class SendInput(NamesRecipients, WriteInput):
+    """A letter that goes out."""
 
 
 class FolderOutput(ToolOutput):
@@ -157,12 +131,6 @@ class SearchOutput(ToolOutput):
     found: int = Field(description="How many match in all.")
 
 
-class AttachmentOutput(ToolOutput):
-    name: str = Field(description="Its file name.")
-    mime_type: str = Field(description="For example `application/pdf`, as the sender says.")
-    size_bytes: int = Field(description="Its size in bytes.")
-
-
 class MailOutput(ToolOutput):
     uid: int = Field(description="Its number in `folder`; give it as `reply_to_uid` to answer.")
     folder: str = Field(description="The folder that it is in.")
@@ -181,8 +149,7 @@ class MailOutput(ToolOutput):
 
     @classmethod
     def of(cls, mail: Mail, folder: str, start: int) -> MailOutput:
-        text = mail.text[start : start + MAX_TEXT_CHARS]
-        end = start + len(text)
+        text, next_start = part_of(mail.text, start)
         return cls(
             uid=mail.uid,
             folder=folder,
@@ -193,12 +160,9 @@ class MailOutput(ToolOutput):
             date=mail.header("Date"),
             message_id=mail.header("Message-ID"),
             text=text,
-            next_start=end if end < len(mail.text) else None,
+            next_start=next_start,
             is_cut=mail.is_cut,
-            attachments=[
-                AttachmentOutput(name=each.name, mime_type=each.mime_type, size_bytes=each.size_bytes)
-                for each in mail.attachments[:100]
-            ],
+            attachments=AttachmentOutput.list_of(mail.attachments),
         )
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from email.utils import getaddresses
 
 from services.adapters.accounts.mail.client import MailClient
-from services.domain.errors import AccountDenied, Invalid
-from services.kit.letters import Letter, find_references, is_address, reply_subject, write_letter
+from services.domain.errors import AccountDenied
+from services.kit.letters import Letter, write_letter
 from services.mcp_gateway.accounts import open_account
 from services.mcp_gateway.callers import Caller
 from services.mcp_gateway.limits import Rate
@@ -23,6 +22,7 @@ from services.mcp_gateway.mcp_servers.mail.models import (
     ReadInput,
     SearchInput,
     SearchOutput,
+    SendInput,
     Sent,
     WriteInput,
 )
@@ -79,7 +79,7 @@ async def _create_draft(caller: Caller, given: WriteInput) -> Drafted:
     return Drafted(folder=folder, uid=uid)
 
 
-async def _send(caller: Caller, given: WriteInput) -> Sent:
+async def _send(caller: Caller, given: SendInput) -> Sent:
     async with open_account(caller, KIND, given.account) as account:
         if not account.settings.may_send:
             raise AccountDenied(
@@ -93,28 +93,10 @@ async def _send(caller: Caller, given: WriteInput) -> Sent:
 
 
 async def _letter(client: MailClient, given: WriteInput) -> Letter:
-    to, cc, bcc = tuple(given.to), tuple(given.cc), tuple(given.bcc)
     if given.reply_to_uid is None:
-        return Letter(to, given.subject or "", given.body, cc, bcc, sender=client.sender)
+        return given.letter(client.sender)
     answered = await client.head(given.reply_to_folder, given.reply_to_uid)
-    if not to:
-        sender = answered.header("Reply-To") or answered.header("From")
-        to = tuple(address for _, address in getaddresses([sender]) if is_address(address))
-        if not to:
-            raise Invalid(
-                "The mail does not say clearly whom to answer.", fields={"to": "name the recipient"}
-            )
-    message_ids = find_references(answered.header("Message-ID"))
-    return Letter(
-        to,
-        given.subject or reply_subject(answered.header("Subject")),
-        given.body,
-        cc,
-        bcc,
-        in_reply_to=message_ids[0] if message_ids else None,
-        references=find_references(answered.header("References")),
-        sender=client.sender,
-    )
+    return given.reply(answered.header, client.sender)
 
 
 TOOLS = (
@@ -167,8 +149,9 @@ TOOLS = (
     Tool(
         "mail_send",
         "Send a mail. It goes to people at once and cannot be taken back: send only what the person you work for "
-        "wants sent, else use `mail_create_draft`. For a reply give `reply_to_uid`, and leave out `to` and `subject`.",
-        WriteInput,
+        "wants sent, else use `mail_create_draft`. For a reply give `reply_to_uid` and whom it goes "
+        "to, and leave out `subject`.",
+        SendInput,
         Sent,
         _send,
         destroys=True,
