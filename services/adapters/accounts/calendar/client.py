@@ -23,6 +23,7 @@ from services.adapters.accounts.calendar.events import (
     sort_key,
     write_event,
 )
+from services.adapters.accounts.waiting import retry_after_s
 from services.domain.errors import (
     AccountAway,
     AccountDenied,
@@ -238,8 +239,7 @@ def _failure_of(answer: httpx2.Response) -> Exception:
     if status == 412:
         return ItemChanged("The event was changed meanwhile. Read it again with calendar_events.")
     if status in (429, 507):
-        text = answer.headers.get("retry-after", "")
-        wait_s = min(float(text), 3_600.0) if text.isascii() and text.isdigit() else 30.0
+        wait_s = retry_after_s(answer)
         return AccountThrottled(
             f"The calendar server wants fewer calls. Try again in {wait_s:.0f} seconds.", retry_after_s=wait_s
         )

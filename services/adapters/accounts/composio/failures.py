@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from services.adapters.accounts.waiting import retry_after_s
 from services.domain.errors import (
     AccountAway,
     AccountDenied,
@@ -20,14 +21,12 @@ from services.domain.errors import (
     SlipwayError,
 )
 
-_MAX_WAIT_S = 3_600.0
-
 
 def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
     """Return the error that an answer other than 2xx stands for."""
     status, words = answer.status_code, _words(body)
     if status == 429:
-        wait_s = _retry_after_s(answer)
+        wait_s = retry_after_s(answer)
         return AccountThrottled(
             f"Composio wants fewer calls. Try again in {wait_s:.0f} seconds.", retry_after_s=wait_s
         )
@@ -40,11 +39,6 @@ def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
     if status >= 500:
         return AccountAway("Composio cannot answer now. Try again in a minute.")
     return AccountRefused(f"Composio refuses the request: {words}")
-
-
-def _retry_after_s(answer: httpx2.Response, default_s: float = 30.0) -> float:
-    text = answer.headers.get("retry-after", "")
-    return min(float(text), _MAX_WAIT_S) if text.isascii() and text.isdigit() else default_s
 
 
 def _words(body: bytes) -> str:

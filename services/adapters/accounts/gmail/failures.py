@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from services.adapters.accounts.waiting import retry_after_s
 from services.domain.errors import (
     AccountAway,
     AccountDenied,
@@ -22,7 +23,6 @@ from services.domain.errors import (
 
 _THROTTLED = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "dailyLimitExceeded", "quotaExceeded"})
 _TOO_NARROW = frozenset({"insufficientPermissions", "insufficientScopes", "ACCESS_TOKEN_SCOPE_INSUFFICIENT"})
-_MAX_WAIT_S = 3_600.0
 
 
 def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
@@ -43,12 +43,6 @@ def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
     if status >= 500:
         return AccountAway("Gmail cannot answer now.", retry_after_s=30)
     return AccountRefused(f"Gmail refuses the request: {words}")
-
-
-def retry_after_s(answer: httpx2.Response, default_s: float = 30.0) -> float:
-    """Return how long to wait, in seconds."""
-    text = answer.headers.get("retry-after", "")
-    return min(float(text), _MAX_WAIT_S) if text.isascii() and text.isdigit() else default_s
 
 
 def _read(body: bytes) -> tuple[str, str]:

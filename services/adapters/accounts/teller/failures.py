@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from services.adapters.accounts.waiting import retry_after_s
 from services.domain.errors import (
     AccountAway,
     AccountDenied,
@@ -19,8 +20,6 @@ from services.domain.errors import (
     ItemMissing,
     SlipwayError,
 )
-
-_MAX_WAIT_S = 3_600.0
 
 
 def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
@@ -32,7 +31,7 @@ def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
             "The bank has ended this enrollment: the person must connect the bank again with Teller."
         )
     if status == 429:
-        wait_s = _retry_after_s(answer)
+        wait_s = retry_after_s(answer)
         return AccountThrottled(
             f"Teller wants fewer calls. Try again in {wait_s:.0f} seconds.", retry_after_s=wait_s
         )
@@ -45,11 +44,6 @@ def failure_of(answer: httpx2.Response, body: bytes) -> SlipwayError:
     if status >= 500:
         return AccountAway("Teller, or the bank behind it, cannot answer now. Try again in a minute.")
     return AccountRefused(f"Teller refuses the request: {words}")
-
-
-def _retry_after_s(answer: httpx2.Response, default_s: float = 30.0) -> float:
-    text = answer.headers.get("retry-after", "")
-    return min(float(text), _MAX_WAIT_S) if text.isascii() and text.isdigit() else default_s
 
 
 def _read(body: bytes) -> tuple[str, str]:
