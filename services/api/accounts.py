@@ -42,10 +42,11 @@ from services.domain.integrations.authorization import (
     finish_authorization,
     get_connectable,
 )
-from services.domain.integrations.credentials import KeptTokens, find_grant, open_sealed
+from services.domain.integrations.credentials import ACCOUNT_GRANTS
 from services.domain.integrations.failures import as_account_errors
 from services.domain.integrations.models import Integration
 from services.domain.integrations.queries import get_integration
+from services.domain.oauth_grants.keeping import find_grant, open_sealed
 from services.domain.ports.accounts import AccountAccess, AccountAuth, Installation, OAuthApp
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.environment import environment
@@ -198,7 +199,7 @@ def _access(row: Integration) -> tuple[AccountKind, AccountAccess]:
         version=row.updated_at,
         settings=kind.settings_model.model_validate(row.settings),
         credentials=credentials,
-        tokens=KeptTokens(row.org_id, row.id, _run_in_thread) if is_oauth else None,
+        tokens=ACCOUNT_GRANTS.tokens(row, _run_in_thread) if is_oauth else None,
     )
 
 

@@ -15,11 +15,11 @@ from services.adapters.accounts.registry import build_kinds
 from services.adapters.upstreams.network import Network
 from services.domain.errors import AccountUnauthorised
 from services.domain.integrations.actions import record_failure
-from services.domain.integrations.credentials import KeptTokens, open_sealed
+from services.domain.integrations.credentials import ACCOUNT_GRANTS
 from services.domain.integrations.failures import as_account_errors
 from services.domain.integrations.models import Integration, IntegrationStatus
 from services.domain.integrations.queries import choose_account, note_use
-from services.domain.integrations.telling import unauthorised_words
+from services.domain.oauth_grants.keeping import open_sealed
 from services.domain.ports.accounts import AccountAccess, AccountAuth, Installation, OAuthApp
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
@@ -55,7 +55,7 @@ async def open_account(caller: Caller, kind: str, account: str | None) -> AsyncI
                 yield OpenAccount(row.name, access.settings, client)
     except AccountUnauthorised as error:
         await run_in_thread(record_failure, row.org_id, row.id, row.updated_at, error)
-        words = unauthorised_words(error.message, row.name)
+        words = ACCOUNT_GRANTS.words(error.message, row.name)
         raise AccountUnauthorised(f"{words} You cannot mend this.") from error
 
 
@@ -81,7 +81,7 @@ def _find(task: Task, kind: str, account: str | None) -> tuple[Integration, dict
         row = choose_account(task.user_id, task.agent_id, kind, account)
         if row.status == IntegrationStatus.UNAUTHORISED:
             # Asked no more: a provider may lock an account out after too many wrong tries.
-            words = unauthorised_words(row.last_error or "The account is not connected.", row.name)
+            words = ACCOUNT_GRANTS.words(row.last_error or "The account is not connected.", row.name)
             raise AccountUnauthorised(f"{words} You cannot mend this.")
         note_use(row)
         return row, open_sealed(row)
@@ -98,6 +98,6 @@ def _access(adapter: AccountKind, row: Integration, opened: dict[str, Any], task
         version=row.updated_at,
         settings=adapter.settings_model.model_validate(row.settings),
         credentials=credentials,
-        tokens=KeptTokens(row.org_id, row.id, run_in_thread) if is_oauth else None,
+        tokens=ACCOUNT_GRANTS.tokens(row, run_in_thread) if is_oauth else None,
         agent_id=task.agent_id,
     )

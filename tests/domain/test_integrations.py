@@ -30,17 +30,11 @@ from services.domain.integrations.actions import (
     remove_integration,
     update_integration,
 )
-from services.domain.integrations.credentials import (
-    claim_access_token,
-    give_back_refresh,
-    keep_tokens,
-    lose_grant,
-    open_sealed,
-    seal_into,
-)
+from services.domain.integrations.credentials import ACCOUNT_GRANTS
 from services.domain.integrations.models import Integration
 from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.integrations.queries import get_integration, list_integrations
+from services.domain.oauth_grants.keeping import open_sealed, seal_into
 from services.domain.ports.upstreams import GrantedTokens, OAuthClient, OAuthGrant, OAuthServer, RefreshClaim
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.names import is_reserved
@@ -220,29 +214,29 @@ def granted(acme, expires_in: float) -> Integration:
 def test_one_caller_refreshes_and_the_others_wait_for_what_it_gets(acme):
     row = granted(acme, expires_in=1.0)
     where = row.org_id, row.id
-    claim = claim_access_token(*where, None)
+    claim = ACCOUNT_GRANTS.claim(*where, None)
     assert isinstance(claim, RefreshClaim)
-    assert claim_access_token(*where, None) is None
-    keep_tokens(*where, uuid.uuid4(), GrantedTokens(access_token="of-a-stranger"))
-    assert claim_access_token(*where, None) is None
-    keep_tokens(
+    assert ACCOUNT_GRANTS.claim(*where, None) is None
+    ACCOUNT_GRANTS.keep(*where, uuid.uuid4(), GrantedTokens(access_token="of-a-stranger"))
+    assert ACCOUNT_GRANTS.claim(*where, None) is None
+    ACCOUNT_GRANTS.keep(
         *where, claim.lease, GrantedTokens(access_token="at-2", refresh_token="rt-2", expires_in=3600)
     )
-    assert claim_access_token(*where, "at-1") == "at-2"
-    again = claim_access_token(*where, "at-2")
+    assert ACCOUNT_GRANTS.claim(*where, "at-1") == "at-2"
+    again = ACCOUNT_GRANTS.claim(*where, "at-2")
     assert isinstance(again, RefreshClaim)
     assert again.grant.refresh_token == "rt-2"
-    give_back_refresh(*where, again.lease)
-    assert isinstance(claim_access_token(*where, "at-2"), RefreshClaim)
+    ACCOUNT_GRANTS.give_back(*where, again.lease)
+    assert isinstance(ACCOUNT_GRANTS.claim(*where, "at-2"), RefreshClaim)
 
 
 def test_a_refresh_that_was_under_way_does_not_outlive_another_credential(acme):
     row = granted(acme, expires_in=1.0)
-    claim = claim_access_token(row.org_id, row.id, None)
+    claim = ACCOUNT_GRANTS.claim(row.org_id, row.id, None)
     assert isinstance(claim, RefreshClaim)
     change(acme.owner, row, credentials={"client_secret": "other"})
-    keep_tokens(row.org_id, row.id, claim.lease, GrantedTokens(access_token="late"))
-    lose_grant(row.org_id, row.id, claim.lease)
+    ACCOUNT_GRANTS.keep(row.org_id, row.id, claim.lease, GrantedTokens(access_token="late"))
+    ACCOUNT_GRANTS.lose(row.org_id, row.id, claim.lease)
     assert open_sealed(fresh(row)) == {"credentials": {"client_secret": "other"}}
     with pytest.raises(AccountUnauthorised, match="A person must connect it again"):
-        claim_access_token(row.org_id, row.id, None)
+        ACCOUNT_GRANTS.claim(row.org_id, row.id, None)

@@ -24,6 +24,7 @@ from services.domain.errors import (
     UpstreamRefused,
     UpstreamUnauthorised,
 )
+from services.domain.oauth_grants.keeping import open_sealed
 from services.domain.ports.upstreams import (
     AuthorizationPlan,
     GrantedTokens,
@@ -41,13 +42,7 @@ from services.domain.upstreams.actions import (
     update_upstream,
 )
 from services.domain.upstreams.authorization import finish_authorization
-from services.domain.upstreams.credentials import (
-    claim_access_token,
-    give_back_refresh,
-    keep_tokens,
-    lose_grant,
-    open_sealed,
-)
+from services.domain.upstreams.credentials import SERVER_GRANTS
 from services.domain.upstreams.listing import record_failure, record_listing
 from services.domain.upstreams.models import UpstreamServer
 from services.domain.upstreams.queries import get_upstream, list_upstream_names
@@ -305,33 +300,33 @@ def granted(acme, expires_in: int | None = 3600) -> UpstreamServer:
 def test_one_caller_refreshes_and_the_others_wait_for_what_it_gets(acme):
     server = granted(acme, expires_in=1)
     org_id = server.org_id
-    claim = claim_access_token(org_id, server.id, None)
+    claim = SERVER_GRANTS.claim(org_id, server.id, None)
     assert isinstance(claim, RefreshClaim)
     assert claim.grant.refresh_token == "rt-1"
-    assert claim_access_token(org_id, server.id, None) is None
-    keep_tokens(org_id, server.id, uuid.uuid4(), GrantedTokens(access_token="of-a-stranger"))
-    assert claim_access_token(org_id, server.id, None) is None
-    keep_tokens(org_id, server.id, claim.lease, GrantedTokens(access_token="at-2", expires_in=3600))
-    assert claim_access_token(org_id, server.id, "at-1") == "at-2"
-    again = claim_access_token(org_id, server.id, "at-2")
+    assert SERVER_GRANTS.claim(org_id, server.id, None) is None
+    SERVER_GRANTS.keep(org_id, server.id, uuid.uuid4(), GrantedTokens(access_token="of-a-stranger"))
+    assert SERVER_GRANTS.claim(org_id, server.id, None) is None
+    SERVER_GRANTS.keep(org_id, server.id, claim.lease, GrantedTokens(access_token="at-2", expires_in=3600))
+    assert SERVER_GRANTS.claim(org_id, server.id, "at-1") == "at-2"
+    again = SERVER_GRANTS.claim(org_id, server.id, "at-2")
     assert isinstance(again, RefreshClaim)
     # The server gave no other refresh token, so the old one stays good.
     assert again.grant.refresh_token == "rt-1"
-    give_back_refresh(org_id, server.id, again.lease)
-    assert isinstance(claim_access_token(org_id, server.id, "at-2"), RefreshClaim)
+    SERVER_GRANTS.give_back(org_id, server.id, again.lease)
+    assert isinstance(SERVER_GRANTS.claim(org_id, server.id, "at-2"), RefreshClaim)
 
 
 def test_a_lost_authorization_is_forgotten_by_whoever_holds_the_claim_only(acme):
     server = granted(acme)
-    claim = claim_access_token(server.org_id, server.id, "at-1")
+    claim = SERVER_GRANTS.claim(server.org_id, server.id, "at-1")
     assert isinstance(claim, RefreshClaim)
-    lose_grant(server.org_id, server.id, uuid.uuid4())
+    SERVER_GRANTS.lose(server.org_id, server.id, uuid.uuid4())
     assert open_sealed(fresh(server))
-    lose_grant(server.org_id, server.id, claim.lease)
+    SERVER_GRANTS.lose(server.org_id, server.id, claim.lease)
     lost = fresh(server)
     assert (open_sealed(lost), lost.status) == ({}, "unauthorised")
     with pytest.raises(UpstreamUnauthorised, match="A person must connect it again"):
-        claim_access_token(server.org_id, server.id, None)
+        SERVER_GRANTS.claim(server.org_id, server.id, None)
 
 
 def test_what_is_sealed_moves_to_a_newer_key(acme, monkeypatch):

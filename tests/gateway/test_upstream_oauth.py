@@ -10,7 +10,7 @@ from mcp import Client
 from conftest import recorded
 from services.api.upstreams import connect_server, finish_connecting
 from services.domain.errors import UpstreamUnauthorised
-from services.domain.upstreams.credentials import claim_access_token
+from services.domain.upstreams.credentials import SERVER_GRANTS
 from services.domain.upstreams.models import UpstreamServer
 from tests.fakes.mcp_upstream import AuthorizationServer, give_consent
 from tests.gateway.upstream_cast import Weather, register, stored, work
@@ -79,7 +79,7 @@ def test_a_revoked_authorization_fails_closed_and_says_how_to_connect(
     assert stored(server).status == "unauthorised"
     assert refreshes(authorization) == 1
     with pytest.raises(UpstreamUnauthorised):
-        claim_access_token(server.org_id, server.id, None)
+        SERVER_GRANTS.claim(server.org_id, server.id, None)
     # Nothing is asked of the authorization server any more.
     assert weather.call("add", a=1, b=1).is_error
     assert refreshes(authorization) == 1

@@ -23,15 +23,15 @@ from services.domain.errors import (
     QueueFull,
     SlipwayError,
 )
-from services.domain.integrations.credentials import seal_into
+from services.domain.integrations.credentials import ACCOUNT_GRANTS
 from services.domain.integrations.models import Integration, IntegrationStatus
 from services.domain.integrations.queries import ADMINS
 from services.domain.integrations.telling import (
     notify_person,
     tell_changed,
     tell_state,
-    unauthorised_words,
 )
+from services.domain.oauth_grants.keeping import seal_into
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
@@ -188,7 +188,7 @@ def record_failure(
         row = _lock_version(integration_id, version)
         if row is None:
             return
-        words = unauthorised_words(error.message, row.name) if is_refusal else error.message
+        words = ACCOUNT_GRANTS.words(error.message, row.name) if is_refusal else error.message
         moment, reason, was = now(), _UNSTORABLE.sub("\ufffd", words[:500]), row.status
         is_fresh = row.checked_at is not None and row.checked_at > moment - _NOTED_EVERY
         if was == status and (is_fresh or is_refusal):

@@ -6,8 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from services.domain.identity.models import User
-from services.domain.tenancy.models import TenantModel
-from services.kit.clock import now
+from services.domain.oauth_grants.models import AuthorizationModel, GrantedModel
 
 
 class IntegrationStatus(models.TextChoices):
@@ -19,12 +18,12 @@ class IntegrationStatus(models.TextChoices):
     BROKEN = "broken"
 
 
-class Integration(TenantModel):
+class Integration(GrantedModel):
     """An account elsewhere. With an `owner` only that person's work uses it, else the organisation's.
 
     `agent_ids` None grants it to all agents, a list to those named. `identity` is who the provider says it is.
-    Sealed are `credentials`, as the kind's model has them, and `grant`, the tokens of an OAuth kind. `refresh_claim`
-    fences whoever refreshes the access token. `updated_at` is the version of settings and credentials.
+    Sealed are `credentials`, as the kind's model has them, and `grant`, the tokens of an OAuth kind. `updated_at`
+    is the version of settings and credentials.
     """
 
     owner = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
@@ -35,18 +34,11 @@ class Integration(TenantModel):
     agent_ids = ArrayField(models.UUIDField(), null=True, blank=True)
     is_enabled = models.BooleanField(default=True)
     settings = models.JSONField(default=dict, blank=True)
-    sealed = models.BinaryField(null=True)
-    key_id = models.CharField(max_length=40, blank=True)
 
     status = models.CharField(
         max_length=14, choices=IntegrationStatus.choices, default=IntegrationStatus.UNCHECKED
     )
-    last_error = models.CharField(max_length=500, blank=True)
-    checked_at = models.DateTimeField(null=True)
     last_used_at = models.DateTimeField(null=True)
-    refresh_claim = models.UUIDField(null=True)
-    refresh_until = models.DateTimeField(null=True)
-    updated_at = models.DateTimeField(default=now)
 
     class Meta:
         db_table = "integration"
@@ -62,20 +54,11 @@ class Integration(TenantModel):
         return self.name
 
 
-class IntegrationAuthorization(TenantModel):
-    """An authorization that a person began: good once, for this person in this browser, for some minutes.
-
-    `version` is the account's when it was begun: what is changed meanwhile cannot be finished.
-    """
+class IntegrationAuthorization(AuthorizationModel):
+    """An authorization of an account. `version` is the account's then: what is changed meanwhile cannot be finished."""
 
     integration = models.ForeignKey(Integration, on_delete=models.CASCADE, related_name="+")
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     version = models.DateTimeField()
-    state_hash = models.CharField(max_length=64, unique=True)
-    browser_hash = models.CharField(max_length=64, blank=True)
-    sealed = models.BinaryField()
-    key_id = models.CharField(max_length=40)
-    expires_at = models.DateTimeField()
 
     class Meta:
         db_table = "integration_authorization"

@@ -12,12 +12,6 @@ def how_to_connect(name: str) -> str:
     return f"A person must connect it again: in the dashboard under Accounts, {name}."
 
 
-def unauthorised_words(message: str, name: str) -> str:
-    """Return why an account is closed to us, and what a person has to do."""
-    hint = how_to_connect(name)
-    return message if hint in message else f"{message} {hint}"
-
-
 def stream_of(integration: Integration) -> str:
     """Return the stream of those who may know of an account: its person, or the organisation."""
     return f"user:{integration.owner_id}" if integration.owner_id else f"org:{integration.org_id}"

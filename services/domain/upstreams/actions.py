@@ -15,8 +15,8 @@ from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
 from services.domain.approvals.models import ApprovalStatus
 from services.domain.errors import Invalid, NameTaken, NotPermitted, QueueFull
+from services.domain.oauth_grants.keeping import open_sealed, seal_into
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.upstreams.credentials import open_sealed, seal_into
 from services.domain.upstreams.in_sandbox import MAX_ARGS, MAX_COMMAND_CHARS, MAX_VARIABLES, check_program
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus, UpstreamTransport
 from services.domain.upstreams.names import is_reserved

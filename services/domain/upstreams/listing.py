@@ -9,7 +9,7 @@ from services.domain.approvals.actions import Question, request_approval
 from services.domain.approvals.models import ApprovalStatus
 from services.domain.errors import SlipwayError, UpstreamUnauthorised
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.upstreams.credentials import unauthorised_words
+from services.domain.upstreams.credentials import SERVER_GRANTS
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
 from services.domain.upstreams.telling import MCP_TOOLS, close_questions, tell_state
 from services.domain.upstreams.tools import (
@@ -64,7 +64,7 @@ def record_failure(org_id: uuid.UUID, server_id: uuid.UUID, error: SlipwayError)
         server = _lock(server_id)
         if server is None:
             return None
-        words = unauthorised_words(error.message, server.name) if is_refusal else error.message
+        words = SERVER_GRANTS.words(error.message, server.name) if is_refusal else error.message
         moment, reason = now(), UNSTORABLE.sub("\ufffd", words[:500])
         was, last = server.status, server.checked_at
         if (was, server.last_error) == (status, reason) and last is not None and last > moment - _NOTED_EVERY:

@@ -6,8 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from services.domain.identity.models import User
-from services.domain.tenancy.models import TenantModel
-from services.kit.clock import now
+from services.domain.oauth_grants.models import AuthorizationModel, GrantedModel
 
 
 class UpstreamTransport(models.TextChoices):
@@ -35,14 +34,14 @@ class UpstreamStatus(models.TextChoices):
     CHANGED = "changed"
 
 
-class UpstreamServer(TenantModel):
+class UpstreamServer(GrantedModel):
     """A server, under a name that agents list. With an `owner` only that person's work may use it.
 
     One elsewhere has a `url`; one for the sandbox `command`, `args`, `env` and `env_secrets` (by variable, the name of
     a secret of the vault), and is never asked from outside: the fields about its tools and state stay empty.
 
     `tools` is the last listing, `reviewed` by name what a person saw and accepted; None before the first review.
-    A tool is served as it was reviewed or not at all. `refresh_claim` fences whoever refreshes the access token.
+    A tool is served as it was reviewed or not at all. Sealed are `value`, `client_secret` and `grant`.
     """
 
     owner = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
@@ -59,21 +58,14 @@ class UpstreamServer(TenantModel):
     auth = models.CharField(max_length=8, choices=UpstreamAuth.choices, default=UpstreamAuth.NONE)
     header_name = models.CharField(max_length=60, default="Authorization")
     client_id = models.CharField(max_length=500, blank=True)
-    sealed = models.BinaryField(null=True)
-    key_id = models.CharField(max_length=40, blank=True)
     allowed_tools = ArrayField(models.CharField(max_length=128), null=True, blank=True)
     timeout_s = models.PositiveIntegerField(default=60)
 
     status = models.CharField(max_length=14, choices=UpstreamStatus.choices, default=UpstreamStatus.UNCHECKED)
-    last_error = models.CharField(max_length=500, blank=True)
     tools = models.JSONField(default=list, blank=True)
     tools_digest = models.CharField(max_length=64, blank=True)
     reviewed = models.JSONField(null=True, blank=True)
     listed_at = models.DateTimeField(null=True)
-    checked_at = models.DateTimeField(null=True)
-    refresh_claim = models.UUIDField(null=True)
-    refresh_until = models.DateTimeField(null=True)
-    updated_at = models.DateTimeField(default=now)
 
     class Meta:
         db_table = "upstream_server"
@@ -88,16 +80,10 @@ class UpstreamServer(TenantModel):
         return self.transport == UpstreamTransport.STDIO
 
 
-class UpstreamAuthorization(TenantModel):
-    """An authorization that a person began: good once, for this person in this browser, for some minutes."""
+class UpstreamAuthorization(AuthorizationModel):
+    """An authorization at a server of others."""
 
     server = models.ForeignKey(UpstreamServer, on_delete=models.CASCADE, related_name="+")
-    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
-    state_hash = models.CharField(max_length=64, unique=True)
-    browser_hash = models.CharField(max_length=64, blank=True)
-    sealed = models.BinaryField()
-    key_id = models.CharField(max_length=40)
-    expires_at = models.DateTimeField()
 
     class Meta:
         db_table = "upstream_authorization"

@@ -41,7 +41,7 @@ from services.domain.errors import (
     UpstreamUnauthorised,
 )
 from services.domain.tasks.models import Task
-from services.domain.upstreams.credentials import open_upstream, unauthorised_words
+from services.domain.upstreams.credentials import SERVER_GRANTS, open_upstream
 from services.domain.upstreams.models import UpstreamServer
 from services.domain.upstreams.tools import tool_states
 from services.mcp_gateway.call_log import CALL_LOG
@@ -338,7 +338,7 @@ def _words(error: SlipwayError, name: str) -> str:
     """Return an error as a model reads it: what it is, and what can be done about it."""
     text = f"{error.code}: {error.message}"
     if isinstance(error, UpstreamUnauthorised):
-        return f"{unauthorised_words(text, name)} You cannot mend this."
+        return f"{SERVER_GRANTS.words(text, name)} You cannot mend this."
     if isinstance(error, UpstreamAway):
         return f"{text} Try again in a minute, or go on without it."
     if error.code == "mcp_server_timeout":
