@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from urllib.parse import urlsplit
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -22,11 +21,12 @@ from services.api.accounts import (
     redirect_uri,
     remove_account,
 )
+from services.api.dashboard.authorizing import show_way_there, take_back
 from services.api.dashboard.forms.accounts import AccountForm, ScopeForm, SettingsForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
-from services.domain.errors import Missing, SlipwayError
+from services.domain.errors import Missing
 from services.domain.integrations.models import Integration
 from services.domain.integrations.queries import get_integration, list_integrations
 from services.domain.ports.accounts import AccountAuth
@@ -137,22 +137,13 @@ def switch(request: PageRequest, integration_id: uuid.UUID) -> HttpResponse:
 @page
 @require_POST
 def connect(request: PageRequest, integration_id: uuid.UUID) -> HttpResponse:
-    """Begin an authorization. The way there is a link: a form's answer must not lead off this site."""
-    try:
-        address = connect_account(request.actor, integration_id, request.session.session_key or "")
-    except Missing:
-        raise
-    except SlipwayError as error:
-        messages.error(request, error.message)
-        return redirect("dashboard:account", integration_id=integration_id)
-    return show(
+    """Begin an authorization."""
+    return show_way_there(
         request,
+        lambda browser: connect_account(request.actor, integration_id, browser),
         "dashboard/accounts/connect.html",
-        lambda: {
-            "account": get_integration(request.actor, integration_id),
-            "address": address,
-            "host": urlsplit(address).hostname,
-        },
+        lambda: {"account": get_integration(request.actor, integration_id)},
+        back=redirect("dashboard:account", integration_id=integration_id),
     )
 
 
@@ -160,25 +151,12 @@ def connect(request: PageRequest, integration_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def come_back(request: PageRequest) -> HttpResponse:
     """Take what a provider sent a person back with."""
-    given = request.GET
-    if "error" in given or "code" not in given:
-        messages.error(request, "The authorization was not given.")
-        return redirect("dashboard:accounts")
-    try:
-        row = finish_connecting(
-            request.person,
-            state=given.get("state", ""),
-            code=given["code"],
-            issuer=given.get("iss"),
-            browser=request.session.session_key or "",
-        )
-    except SlipwayError as error:
-        messages.error(request, error.message)
-        return redirect("dashboard:accounts")
-    messages.success(request, f"{row.name} is connected.")
-    if row.org_id != request.organisation.id:
-        return redirect("dashboard:accounts")
-    return redirect("dashboard:account", integration_id=row.id)
+    return take_back(
+        request,
+        finish_connecting,
+        all_of_them="dashboard:accounts",
+        place_of=lambda row: redirect("dashboard:account", integration_id=row.id),
+    )
 
 
 @page

@@ -7,7 +7,6 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from django.contrib import messages
 from django.http import HttpResponse
@@ -16,6 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from pydantic import SecretStr
 
+from services.api.dashboard.authorizing import show_way_there, take_back
 from services.api.dashboard.forms.mcp_servers import CredentialForm, McpServerForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.api.upstreams import (
@@ -25,7 +25,6 @@ from services.api.upstreams import (
     finish_connecting,
     refresh_server,
 )
-from services.domain.errors import Missing, SlipwayError
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.actions import NewUpstream, approve_tools, delete_upstream
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer
@@ -94,22 +93,13 @@ def approve(request: PageRequest, server_id: uuid.UUID) -> HttpResponse:
 @page
 @require_POST
 def connect(request: PageRequest, server_id: uuid.UUID) -> HttpResponse:
-    """Begin an authorization. The way there is a link: a form's answer must not lead off this site."""
-    try:
-        address = connect_server(request.actor, server_id, request.session.session_key or "")
-    except Missing:
-        raise
-    except SlipwayError as error:
-        messages.error(request, error.message)
-        return redirect("dashboard:mcp-server", server_id=server_id)
-    return show(
+    """Begin an authorization."""
+    return show_way_there(
         request,
+        lambda browser: connect_server(request.actor, server_id, browser),
         "dashboard/mcp_servers/connect.html",
-        lambda: {
-            "server": get_upstream(request.actor, server_id),
-            "address": address,
-            "host": urlsplit(address).hostname,
-        },
+        lambda: {"server": get_upstream(request.actor, server_id)},
+        back=redirect("dashboard:mcp-server", server_id=server_id),
     )
 
 
@@ -117,25 +107,12 @@ def connect(request: PageRequest, server_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def come_back(request: PageRequest) -> HttpResponse:
     """Take what an authorization server sent a person back with."""
-    given = request.GET
-    if "error" in given or "code" not in given:
-        messages.error(request, "The authorization was not given.")
-        return redirect("dashboard:mcp-servers")
-    try:
-        server = finish_connecting(
-            request.person,
-            state=given.get("state", ""),
-            code=given["code"],
-            issuer=given.get("iss"),
-            browser=request.session.session_key or "",
-        )
-    except SlipwayError as error:
-        messages.error(request, error.message)
-        return redirect("dashboard:mcp-servers")
-    messages.success(request, f"{server.name} is connected.")
-    if server.org_id != request.organisation.id:
-        return redirect("dashboard:mcp-servers")
-    return redirect("dashboard:mcp-server", server_id=server.id)
+    return take_back(
+        request,
+        finish_connecting,
+        all_of_them="dashboard:mcp-servers",
+        place_of=lambda row: redirect("dashboard:mcp-server", server_id=row.id),
+    )
 
 
 @page
