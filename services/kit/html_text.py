@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 
 MAX_HTML_CHARS = 300_000
 MAX_TAG_CHARS = 5_000
@@ -127,3 +128,9 @@ def _attribute(name: str, attributes: str) -> str:
         if found[1].lower() == name:
             return html.unescape(found[2].strip("\"'")).strip()[:1_000]
     return ""
+
+
+def readable_text(plain: Iterable[str], html: Iterable[str]) -> str:
+    """Return what a mail says: its plain parts, or what its HTML parts show where none of those says anything."""
+    said = [text.strip() for text in plain if text.strip()]
+    return "\n\n".join(said or [text for text in map(html_to_text, html) if text])

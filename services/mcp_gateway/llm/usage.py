@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ def read_usage(body: bytes) -> Tokens | None:
     return _tokens(_known(usage))
 
 
-class LineReader:
+class LineReader(ABC):
     """Cuts a stream of server-sent events into whole lines, wherever its bytes are cut, many at a time."""
 
     def __init__(self) -> None:
@@ -58,9 +59,9 @@ class LineReader:
         if block:
             self.read_lines(block)
 
+    @abstractmethod
     def read_lines(self, block: bytes) -> None:
         """Take some whole lines."""
-        raise NotImplementedError
 
 
 class StreamMeter(LineReader):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from services.kit.html_text import html_to_text
+from services.kit.html_text import readable_text
 
 _MAX_PARTS = 200
 _MAX_DEPTH = 20
@@ -82,11 +82,10 @@ def _headers(payload: dict[str, Any]) -> dict[str, str]:
 
 def _text_of(parts: list[dict[str, Any]]) -> str:
     inline = [part for part in parts if not part.get("filename")]
-    plain = [_decode(part) for part in inline if part.get("mimeType") == "text/plain"]
-    if any(text.strip() for text in plain):
-        return "\n\n".join(text.strip() for text in plain if text.strip())
-    html = [_decode(part) for part in inline if part.get("mimeType") == "text/html"]
-    return "\n\n".join(text for text in map(html_to_text, html) if text)
+    return readable_text(
+        (_decode(part) for part in inline if part.get("mimeType") == "text/plain"),
+        (_decode(part) for part in inline if part.get("mimeType") == "text/html"),
+    )
 
 
 def _decode(part: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email.header import decode_header, make_header
 from email.message import Message
 
-from services.kit.html_text import html_to_text
+from services.kit.html_text import readable_text
 
 _MAX_PARTS = 200
 _MAX_HEADER_CHARS = 2_000
@@ -87,11 +87,10 @@ def _decoded(value: object) -> str:
 
 def _text_of(parts: list[Message]) -> str:
     inline = [part for part in parts if not part.get_filename()]
-    plain = [_letters(part).strip() for part in inline if part.get_content_type() == "text/plain"]
-    if any(plain):
-        return "\n\n".join(text for text in plain if text)
-    html = [_letters(part) for part in inline if part.get_content_type() == "text/html"]
-    return "\n\n".join(text for text in map(html_to_text, html) if text)
+    return readable_text(
+        (_letters(part) for part in inline if part.get_content_type() == "text/plain"),
+        (_letters(part) for part in inline if part.get_content_type() == "text/html"),
+    )
 
 
 def _letters(part: Message) -> str:
