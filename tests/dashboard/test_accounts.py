@@ -71,6 +71,20 @@ def test_what_is_wrong_stands_beside_its_field(alice, acme, mailbox):
     assert 'id="id_settings_client_id_error"' in answer.content.decode()
 
 
+def test_a_setting_with_fixed_values_is_chosen_from_a_list(alice):
+    page = alice.get("/accounts/new/mail").content.decode()
+    for key in ("settings_imap_security", "settings_smtp_security"):
+        chosen = re.search(rf'<select name="{key}".*?</select>', page, re.DOTALL)
+        assert chosen, key
+        assert re.findall(r'<option value="(\w+)"( selected)?', chosen[0]) == [
+            ("tls", " selected"),
+            ("starttls", ""),
+        ]
+    answer = alice.post("/accounts/new/mail", {"name": "work", "settings_imap_security": "none"})
+    assert answer.status_code == 400
+    assert 'id="id_settings_imap_security_error"' in answer.content.decode()
+
+
 def test_a_refused_or_invented_return_changes_nothing(alice, mailbox):
     for query in ("error=access_denied", "code=x&state=y", "", "code=%00&state=%00"):
         answer = alice.get(f"/integrations/accounts/callback?{query}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field, JsonValue, SecretStr, model_validator
 
 from services.adapters.accounts.kind import AccountKind
-from services.adapters.accounts.mail.client import MailClient, Server, SignIn
+from services.adapters.accounts.mail.client import MailClient, Security, Server, SignIn
 from services.domain.errors import AccountUnauthorised
 from services.domain.ports.accounts import (
     AccountAccess,
@@ -30,9 +30,7 @@ class MailSettings(AccountSettings):
 
     imap_host: str = Field(pattern=_HOST, title="IMAP server", json_schema_extra=_BINDS)
     imap_port: int = Field(default=993, ge=1, le=65_535, title="Its port", json_schema_extra=_BINDS)
-    imap_security: Literal["tls", "starttls"] = Field(
-        default="tls", title="Its security", json_schema_extra=_BINDS
-    )
+    imap_security: Security = Field(default="tls", title="Its security", json_schema_extra=_BINDS)
     smtp_host: str = Field(
         default="",
         pattern=rf"{_HOST}|^$",
@@ -41,9 +39,7 @@ class MailSettings(AccountSettings):
         json_schema_extra=_BINDS,
     )
     smtp_port: int = Field(default=465, ge=1, le=65_535, title="Its port", json_schema_extra=_BINDS)
-    smtp_security: Literal["tls", "starttls"] = Field(
-        default="tls", title="Its security", json_schema_extra=_BINDS
-    )
+    smtp_security: Security = Field(default="tls", title="Its security", json_schema_extra=_BINDS)
     user: str = Field(min_length=1, max_length=200, pattern=_ONE_LINE, title="User name")
     address: str = Field(max_length=320, title="Address", description="What mails are sent from.")
     display_name: str = Field(default="", max_length=100, pattern=_ONE_LINE, title="Name of the sender")

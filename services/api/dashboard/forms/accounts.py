@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import enum
 import uuid
 from collections.abc import Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from django import forms
 from pydantic import SecretStr
@@ -167,8 +166,11 @@ def _field_for(name: str, info: FieldInfo) -> forms.Field:
         return forms.BooleanField(**common | {"required": False}, initial=bool(info.default))
     if kind is int:
         return forms.IntegerField(**common, initial=None if info.is_required() else info.default)
-    if isinstance(kind, type) and issubclass(kind, enum.Enum):
-        return forms.ChoiceField(**common, choices=[(each.value, each.value) for each in kind])
+    if get_origin(kind) is Literal:
+        choices = [(each, each) for each in get_args(kind)]
+        return forms.ChoiceField(
+            **common, choices=choices, initial=None if info.is_required() else info.default
+        )
     if kind is list or extra.get("is_long"):
         return forms.CharField(
             **common, max_length=_MAX_CHARS, widget=forms.Textarea(attrs=attrs | {"rows": 5})
