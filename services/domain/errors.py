@@ -342,12 +342,6 @@ class NotTheDecider(NotPermitted):
     code = "not_the_decider"
 
 
-class CallDenied(NotPermitted):
-    """A rule of the organisation, or a person, denied a tool call."""
-
-    code = "denied"
-
-
 class AgentNotOwned(NotPermitted):
     code = "agent_not_owned"
 

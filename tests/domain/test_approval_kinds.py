@@ -71,8 +71,8 @@ SUBJECTS: dict[str, tuple[Subject, str]] = {
         "apt: jq; pip: six==1.16.0",
     ),
     MCP_SERVER: (
-        McpServerSubject(name="weather", url="https://weather.example/mcp", env_names=["KEY"]),
-        "weather: https://weather.example/mcp with KEY",
+        McpServerSubject(name="weather", url="https://weather.example/mcp"),
+        "weather: https://weather.example/mcp",
     ),
     CREDENTIAL: (
         CredentialSubject(credential_id=CREDENTIAL_ID, name="GitHub", purpose="POST api.github.com"),

@@ -29,7 +29,7 @@ from services.domain.identity.models import Organisation
 from services.domain.tasks import dispatch
 from services.domain.tasks.models import Task, TaskStatus
 from services.domain.tasks.passing import MAX_HOPS
-from services.domain.tasks.queries import agent_actor, all_tenants_authenticate_task_token
+from services.domain.tasks.queries import agent_actor, all_tenants_find_task_token
 from services.domain.tasks.runner import issue_turn
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
@@ -253,14 +253,14 @@ def test_the_tokens_of_a_turn_work_for_their_audience_and_die_with_the_task(acme
     frame = issue_turn(task.org_id, task.id, sandbox_id)
     assert frame is not None
     token = next(server["token"] for server in frame["mcp"] if server["name"] == "memory")
-    assert all_tenants_authenticate_task_token(token, "mcp:memory").id == task.id
+    assert all_tenants_find_task_token(token, "mcp:memory").task_id == task.id
     for audience in ("mcp:notify", "llm"):
         with pytest.raises(TokenInvalid):
-            all_tenants_authenticate_task_token(token, audience)
+            all_tenants_find_task_token(token, audience)
     runner = Runner(task, sandbox_id)
     runner.store(runner.entry("turn.started"), runner.entry("turn.done", status="succeeded", text=""))
     with pytest.raises(TokenInvalid):
-        all_tenants_authenticate_task_token(token, "mcp:memory")
+        all_tenants_find_task_token(token, "mcp:memory")
 
 
 def test_a_turn_that_is_issued_again_revokes_the_tokens_of_the_first(acme):
@@ -271,8 +271,8 @@ def test_a_turn_that_is_issued_again_revokes_the_tokens_of_the_first(acme):
     assert first is not None
     assert again is not None
     with pytest.raises(TokenInvalid):
-        all_tenants_authenticate_task_token(first["mcp"][0]["token"], "mcp:memory")
-    assert all_tenants_authenticate_task_token(again["mcp"][0]["token"], "mcp:memory")
+        all_tenants_find_task_token(first["mcp"][0]["token"], "mcp:memory")
+    assert all_tenants_find_task_token(again["mcp"][0]["token"], "mcp:memory")
 
 
 def test_a_turn_is_issued_only_to_its_own_sandbox(acme):

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from conftest import recorded
 from services.api.accounts import change_account, check_account, checked_new
 from services.domain.errors import ConfigInvalid
+from services.domain.tasks.queries import all_tenants_find_task_token
 from tests.fakes.github_server import APP_ID, INSTALLATION, OWNER, GithubServer, private_key
 from tests.fakes.serving import Fault
 from tests.gateway.account_cast import add, allow, calling, make_impatient, point_at, stored
@@ -111,9 +112,7 @@ def test_only_allowed_repositories_are_reached_and_fewer_by_some_agents(gateway,
 
 
 def _agent_of(caller: Caller, acme):
-    from services.domain.tasks.queries import all_tenants_authenticate_task_token
-
-    return all_tenants_authenticate_task_token(caller.token, "mcp:github").agent_id
+    return all_tenants_find_task_token(caller.token, "mcp:github").task.agent_id
 
 
 def test_an_allowed_repository_that_the_app_cannot_see_is_said_to_be_so(gateway, acme, server):

@@ -27,7 +27,6 @@ from services.domain.questions.actions import (
     all_tenants_expire_questions,
     answer_question,
 )
-from services.domain.questions.closing import has_open_questions
 from services.domain.questions.models import ButtonPress, Question
 from services.domain.tasks.answers import answer_task
 from services.domain.tasks.models import Task
@@ -101,8 +100,7 @@ def test_a_question_stands_in_the_chat_with_its_buttons(chat, place, working, ac
     assert (given["status"], given["answer"], given["asked_in"]) == ("pending", None, "The chat")
     assert again["question_id"] == given["question_id"]
     assert seen.event_types == ["question.asked"]
-    with tenant_transaction(acme.organisation.id):
-        assert has_open_questions(working.task.id)
+    assert only_question().status == "pending"
     drain()
     (text,) = place.texts()
     assert "Deploy now?" in text
@@ -135,8 +133,7 @@ def test_a_press_answers_once_is_shown_on_the_card_and_lets_the_task_go_on(chat,
     (text,) = place.texts()
     assert "✅ Yes" in text
     assert place.refusals() == []
-    with tenant_transaction(acme.organisation.id):
-        assert not has_open_questions(working.task.id)
+    assert only_question().status == "answered"
 
 
 def test_a_second_press_is_refused_where_it_can_be_seen(chat, place):

@@ -40,20 +40,20 @@ class AccountKind(abc.ABC):
 
     @abc.abstractmethod
     def open(self, access: AccountAccess) -> AbstractAsyncContextManager[Any]:
-        """Give a protocol client of the account."""
+        """Give a protocol client of the account. Its calls raise the errors of accounts."""
 
     @abc.abstractmethod
     async def check(self, access: AccountAccess) -> str:
-        """Ask the provider whose account this is."""
+        """Ask the provider whose account this is. Raises: AccountUnauthorised, AccountAway, AccountRefused."""
 
     def plan(self, settings: Any, credentials: Any, redirect_uri: str) -> AuthorizationPlan:
-        """Say where a person gives the authorization. Raises: Conflict."""
+        """Say where a person gives the authorization. Raises: Conflict when there is no such place, or no client."""
         raise Conflict("This kind of account is not connected by OAuth.")
 
     async def revoke(  # noqa: B027  # nothing to do is an answer, and the most frequent one
         self, access: AccountAccess, grant: OAuthGrant | None
     ) -> None:
-        """End the access at the provider; most have no way to ask for that."""
+        """End the access at the provider; most have no way to ask. Raises: AccountAway, AccountRefused."""
 
 
 class BearerToken(httpx2.Auth):

@@ -98,8 +98,6 @@ def _add_server(actor: Actor, approval: Approval) -> None:
     Raises: Invalid, NameTaken, QueueFull, RoleMissing.
     """
     wanted = McpServerSubject.model_validate(approval.subject)
-    if wanted.url is None:
-        return
     register_upstream(actor, NewUpstream(name=wanted.name, url=wanted.url, is_personal=wanted.is_personal))
     if approval.agent_id is not None:
         names = lock_agent(approval.agent_id).mcp_servers

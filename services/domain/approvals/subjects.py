@@ -92,22 +92,16 @@ class PackagesSubject(Subject):
 
 
 class McpServerSubject(Subject):
-    """An MCP server that an agent wants to use: one elsewhere has a `url`, one inside the sandbox a `command`.
-
-    A personal one is used by the work of whoever allows it only.
-    """
+    """An MCP server elsewhere that an agent wants to use. A personal one is for the work of whoever allows it only."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
-    url: str | None = Field(default=None, max_length=500)
-    command: list[str] = Field(default_factory=list, max_length=50)
-    env_names: list[str] = Field(default_factory=list, max_length=50)
+    url: str = Field(max_length=500)
     is_personal: bool = False
     reason: str = Field(default="", max_length=MAX_REASON_CHARS)
 
     def show(self) -> str:
-        """Return the name and all that says what it is."""
-        with_env = f" with {', '.join(self.env_names)}" if self.env_names else ""
-        return f"{self.name}: {self.url or ' '.join(self.command)}{with_env}"
+        """Return the name and the address."""
+        return f"{self.name}: {self.url}"
 
 
 class CredentialSubject(Subject):

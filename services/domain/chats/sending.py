@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from services.domain.chats.models import Chat, Delivery, DeliveryKind, DeliveryStatus, InboundMessage
+from services.domain.chats.models import Chat, Delivery, DeliveryKind, DeliveryStatus
 from services.domain.chats.outbound import emit_changed
 from services.domain.errors import (
     Conflict,
@@ -177,11 +177,6 @@ def get_single(row: Delivery) -> Delivery:
     if Delivery.objects.filter(batch=row.batch).count() > 1:
         raise Conflict("This message was so long that it went out as several. Send a new one instead.")
     return row
-
-
-def is_heard(chat_id: uuid.UUID, platform_message_id: str) -> bool:
-    """Say whether a message with the platform's id came from this chat, inside the tenant's transaction."""
-    return InboundMessage.objects.filter(chat_id=chat_id, platform_message_id=platform_message_id).exists()
 
 
 def refuse_when_too_many(task: Task) -> None:

@@ -31,10 +31,6 @@ class PriceBook:
         """
         return self._priced(model, at) or self.dearest(at, only_claude=model.lower().startswith(_CLAUDE))
 
-    def is_known(self, model: str, at: datetime) -> bool:
-        """Say whether the list has the model's family."""
-        return self._priced(model, at) is not None
-
     def families(self, at: datetime) -> dict[str, Price]:
         """Return the prices that count at a moment."""
         current = ((family, self._at(family, at)) for family in sorted(self._families))

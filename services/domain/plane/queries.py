@@ -80,12 +80,6 @@ def list_at_tasks(host_name: str, *, older_than: timedelta) -> list[Sandbox]:
     return list(rows.exclude(task_id=None))
 
 
-def list_claimed(host_name: str) -> list[Sandbox]:
-    """List the sandboxes of a host that belong to a workspace, stopped ones too."""
-    rows = Sandbox.objects.filter(host_id=host_name, state__in=(*HOLDS_SLOT, SandboxState.STOPPED))
-    return list(rows.exclude(workspace_id=None))
-
-
 def has_room() -> bool:
     """Say whether any host could take one more sandbox, if need be in the place of one that is not at work."""
     # Joined by state: a host has had any number of sandboxes in its life.

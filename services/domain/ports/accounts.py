@@ -9,14 +9,13 @@ from __future__ import annotations
 import enum
 import uuid
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from services.domain.ports.upstreams import AuthorizationPlan, OAuthGrant, TokenStore
+from services.domain.ports.upstreams import TokenStore
 
 
 class AccountAuth(enum.StrEnum):
@@ -102,27 +101,3 @@ class AccountAccess:
     credentials: Any = field(repr=False)
     tokens: TokenStore | None = field(default=None, repr=False)
     agent_id: uuid.UUID | None = None
-
-
-class AccountAdapter(Protocol):
-    """A kind of account, made once for a process."""
-
-    manifest: AccountManifest
-    settings_model: type[AccountSettings]
-    credentials_model: type[AccountCredentials]
-
-    def open(self, access: AccountAccess) -> AbstractAsyncContextManager[Any]:
-        """Give a protocol client of the account. Its calls raise the errors of accounts."""
-        ...
-
-    async def check(self, access: AccountAccess) -> str:
-        """Ask the provider whose account this is. Raises: AccountUnauthorised, AccountAway, AccountRefused."""
-        ...
-
-    def plan(self, settings: Any, credentials: Any, redirect_uri: str) -> AuthorizationPlan:
-        """Say where a person gives the authorization. Raises: Conflict when there is no such place, or no client."""
-        ...
-
-    async def revoke(self, access: AccountAccess, grant: OAuthGrant | None) -> None:
-        """End the access at the provider, where that can be asked for. Raises: AccountAway, AccountRefused."""
-        ...

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
-
 from services.domain.events.log import record_event
 from services.domain.events.types import QuestionAnswered
 from services.domain.outbox.jobs import ShowQuestion, enqueue
 from services.domain.questions.models import Question, QuestionStatus
 from services.domain.tasks.models import Task
 from services.kit.clock import now
-
-
-def has_open_questions(task_id: uuid.UUID) -> bool:
-    """Say whether a task waits for an answer, inside the tenant's transaction."""
-    return Question.objects.filter(
-        task_id=task_id, status=QuestionStatus.PENDING, expires_at__gt=now()
-    ).exists()
 
 
 def close_locked_question(question: Question, status: QuestionStatus) -> None:

@@ -34,16 +34,12 @@ def list_unfinished_tasks(actor: Actor, workspace_id: uuid.UUID) -> list[Task]:
     return list(list_tasks(actor).filter(workspace_id=workspace_id, finished_at=None).order_by("id"))
 
 
-def all_tenants_authenticate_task_token(token: str, audience: str) -> Task:
-    """Turn a task's token into its task. Raises: TokenInvalid, alike for unknown, expired, foreign and dead ones.
-
-    All tenants, because the token is what tells the tenant. `audience` is `llm` or `mcp:<server>`.
-    """
-    return all_tenants_find_task_token(token, audience).task
-
-
 def all_tenants_find_task_token(token: str, audience: str) -> TaskToken:
-    """Return a good token's row together with its task. Raises: TokenInvalid, for all reasons alike."""
+    """Return a good token's row together with its task.
+
+    All tenants, because the token is what tells the tenant. `audience` is `llm` or `mcp:<server>`. Raises:
+    TokenInvalid, alike for unknown, expired, foreign and dead ones.
+    """
     invalid = TokenInvalid("The token is unknown, expired or for something else.")
     if not token.startswith(TASK_TOKEN_PREFIX):
         raise invalid
