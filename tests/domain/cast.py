@@ -9,7 +9,7 @@ from conftest import Tenant
 from services.domain.actors import Actor
 from services.domain.plane.actions import Taken, Wanted, take_sandbox
 from services.domain.plane.hosts import register_host
-from services.domain.tasks.dispatch import Candidate, claim_task
+from services.domain.tasks.dispatch import claim_task
 from services.domain.tasks.models import Task
 from services.domain.tasks.runner import JournalEntry, store_journal
 from services.domain.tasks.submit import TaskOrder, submit_task
@@ -42,7 +42,7 @@ def start(task: Task, *, slots: int = 8) -> Taken:
     register_host("testhost", driver="null", slots=slots)
     taken = take_sandbox("testhost", wanted(task))
     assert taken is not None
-    assert claim_task(Candidate(task.org_id, task.id), taken.sandbox.id) is not None
+    assert claim_task(task, taken.sandbox.id) is not None
     return taken
 
 

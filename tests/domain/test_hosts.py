@@ -23,7 +23,7 @@ from services.domain.plane.hosts import (
 )
 from services.domain.plane.models import Host, Sandbox, SandboxState, Volume
 from services.domain.ports.sandbox import HostResources
-from services.domain.tasks.dispatch import Candidate, claim_task
+from services.domain.tasks.dispatch import claim_task
 from services.domain.tasks.models import Task, TaskStatus
 from services.kit.clock import now
 from tests.domain.cast import Runner, fresh, submit
@@ -52,7 +52,7 @@ def host(
 def placed(task: Task, name: str) -> Sandbox:
     taken = take_sandbox(name, wish(task))
     assert taken is not None
-    assert claim_task(Candidate(task.org_id, task.id), taken.sandbox.id) is not None
+    assert claim_task(task, taken.sandbox.id) is not None
     change_state(taken.sandbox.id, SandboxState.BUSY)
     return taken.sandbox
 

@@ -7,17 +7,21 @@ from dataclasses import replace
 
 import pytest
 from django.db import connections
+from django.db.models import F
 
 from services.domain.errors import NoRoom
 from services.domain.plane.actions import (
+    Taken,
+    Wanted,
     change_state,
     hold_sandboxes,
     note_linked,
+    note_wanted,
     profile_of,
     release_sandbox,
     take_sandbox,
 )
-from services.domain.plane.demand import PoolBounds, plan_pool
+from services.domain.plane.demand import HALF_LIFE, PoolBounds, plan_pool
 from services.domain.plane.hosts import register_host
 from services.domain.plane.models import Sandbox, SandboxState, Volume, WarmDemand
 from services.domain.tenancy.transaction import tenant_transaction
@@ -191,12 +195,26 @@ def test_limits_that_changed_get_a_new_sandbox_with_the_same_files(acme):
     assert (taken.path, taken.evicted.id, taken.sandbox.volume) == ("started", idle.id, idle.volume)
 
 
-def test_demand_counts_what_a_warm_one_could_have_served(acme):
+def test_demand_counts_what_a_warm_one_could_have_served_and_decays(acme):
     register_host("testhost", driver="null", slots=4)
     idle = at_rest(acme, SandboxState.IDLE)
-    take_sandbox("testhost", replace(wanted(submit(acme)), workspace_id=idle.workspace_id))
+    own = replace(wanted(submit(acme)), workspace_id=idle.workspace_id)
+    assert take_and_note(own).path == "live"
+    assert not WarmDemand.objects.exists()
+    other = wanted(submit(acme))
+    assert take_and_note(other).path == "created"
     demand = WarmDemand.objects.get()
-    assert (demand.profile, demand.rate) == (idle.profile, 1.0)
+    assert (demand.profile, demand.wanted, demand.rate) == (other.profile, other.build, 1.0)
+    WarmDemand.objects.update(last_wanted_at=F("last_wanted_at") - HALF_LIFE)
+    take_and_note(wanted(submit(acme)))
+    assert WarmDemand.objects.get().rate == pytest.approx(1.5, abs=0.05)
+
+
+def take_and_note(wish: Wanted) -> Taken:
+    taken = take_sandbox("testhost", wish)
+    assert taken is not None
+    note_wanted(taken, wish)
+    return taken
 
 
 def test_a_busy_workspace_gets_no_second_sandbox(acme):

@@ -179,8 +179,8 @@ def test_two_organisations_are_served_in_turn_however_long_ones_queue_is(acme, g
     for _ in range(6):
         candidate = dispatch.all_tenants_next_task([])
         assert candidate is not None
-        assert dispatch.claim_task(candidate, uuid.uuid4()) is not None
-        served.append("acme" if candidate.org_id == acme.organisation.id else "globex")
+        assert dispatch.claim_task(candidate.task, uuid.uuid4()) is not None
+        served.append("acme" if candidate.task.org_id == acme.organisation.id else "globex")
     assert sorted(served[:2]) == sorted(served[2:4]) == sorted(served[4:]) == ["acme", "globex"]
 
 
@@ -193,20 +193,19 @@ def test_a_workspace_works_on_one_task_at_a_time_in_the_order_of_submission(acme
     runner.store(runner.entry("turn.started"), runner.entry("turn.done", status="succeeded", text=""))
     following = dispatch.all_tenants_next_task([])
     assert following is not None
-    assert following.task_id == second.id != third.id
+    assert following.task.id == second.id != third.id
 
 
 def test_two_claims_of_one_task_give_it_to_one(acme):
     task = submit(acme)
-    candidate = dispatch.Candidate(task.org_id, task.id)
-    assert dispatch.claim_task(candidate, uuid.uuid4()) is not None
-    assert dispatch.claim_task(candidate, uuid.uuid4()) is None
+    assert dispatch.claim_task(task, uuid.uuid4()) is not None
+    assert dispatch.claim_task(task, uuid.uuid4()) is None
 
 
 def test_a_start_that_went_wrong_is_tried_again_and_then_given_up_with_its_reason(acme):
     task = submit(acme)
     for attempt in range(dispatch.MAX_START_ATTEMPTS):
-        claimed = dispatch.claim_task(dispatch.Candidate(task.org_id, task.id), uuid.uuid4())
+        claimed = dispatch.claim_task(task, uuid.uuid4())
         assert claimed is not None
         assert claimed.attempt == attempt + 1
         assert dispatch.give_back_task(
@@ -218,14 +217,14 @@ def test_a_start_that_went_wrong_is_tried_again_and_then_given_up_with_its_reaso
 
 def test_only_the_holder_of_the_lease_gives_a_task_back(acme):
     task = submit(acme)
-    dispatch.claim_task(dispatch.Candidate(task.org_id, task.id), uuid.uuid4())
+    dispatch.claim_task(task, uuid.uuid4())
     assert not dispatch.give_back_task(task.org_id, task.id, lease_token=uuid.uuid4(), reason=("x", "y"))
     assert fresh(task).status == TaskStatus.STARTING
 
 
 def test_a_lost_start_is_found_once_its_lease_is_over(acme):
     task = submit(acme)
-    dispatch.claim_task(dispatch.Candidate(task.org_id, task.id), uuid.uuid4())
+    dispatch.claim_task(task, uuid.uuid4())
     assert dispatch.all_tenants_lost_starts() == []
     Task.objects.using("operator").filter(id=task.id).update(lease_until=now() - timedelta(seconds=1))
     assert [stuck.task_id for stuck in dispatch.all_tenants_lost_starts()] == [task.id]

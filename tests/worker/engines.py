@@ -9,7 +9,7 @@ from conftest import Tenant
 from services.domain.outbox.jobs import DispatchTask
 from services.domain.plane.actions import Wanted
 from services.domain.plane.models import Sandbox
-from services.domain.tasks.dispatch import all_tenants_find_queued
+from services.domain.tasks.dispatch import all_tenants_get_candidate
 from services.domain.tasks.models import Task
 from services.kit.clock import now
 from services.worker.jobs import dispatching
@@ -32,6 +32,6 @@ def aged(sandbox: Sandbox, seconds: float) -> None:
 
 def wanted_by(task: Task) -> Wanted:
     """Return what the dispatcher takes a queued task to want."""
-    queued = all_tenants_find_queued(task.id)
-    assert queued is not None
-    return dispatching.wanted_of(queued.workspace, 86_400, 86_400, task_id=task.id)
+    candidate = all_tenants_get_candidate(task.id)
+    assert candidate is not None
+    return dispatching.wanted_by(candidate)

@@ -84,6 +84,11 @@ class Taken:
         return self.path in ("live", "unpaused", "claimed")
 
     @property
+    def is_for_pool(self) -> bool:
+        """Say whether a warm sandbox was claimed, or would have been had one waited."""
+        return self.path in ("claimed", "created")
+
+    @property
     def is_ready(self) -> bool:
         """Say whether nothing is to be done by the engine before it works."""
         return self.path in ("live", "claimed") and self.evicted is None
@@ -119,7 +124,6 @@ def take_sandbox(host_name: str, wanted: Wanted) -> Taken | None:
             evicted = _evict(own, "its agent changed")
         volume = find_volume(wanted.workspace_id)
         if volume is None or (volume.host_id is None and not volume.snapshot_key):
-            note_demand(host, wanted.profile, wanted.build)
             claimed = _claim_warm(host, wanted)
             if claimed is not None:
                 return Taken(claimed, "claimed", evicted)
@@ -128,6 +132,12 @@ def take_sandbox(host_name: str, wanted: Wanted) -> Taken | None:
             evicted = _make_room(host)
         created = _create(host, wanted, volume)
         return Taken(created, "created" if volume is None else "started", evicted) if created else None
+
+
+def note_wanted(taken: Taken, wanted: Wanted) -> None:
+    """Count a sandbox that the warm pool served or could have served, for the pool's size."""
+    if taken.is_for_pool:
+        note_demand(taken.sandbox.host_id, wanted.profile, wanted.build)
 
 
 def release_sandbox(taken: Taken) -> None:
@@ -273,10 +283,8 @@ def _claim_warm(host: Host, wanted: Wanted) -> Sandbox | None:
 def _hand_over(sandbox: Sandbox, wanted: Wanted) -> None:
     sandbox.task_id = wanted.task_id
     sandbox.idle_pause_s, sandbox.idle_stop_s = wanted.idle_pause_s, wanted.idle_stop_s
-    sandbox.save(
-        update_fields=["org_id", "workspace_id", "claimed_at", "task_id", "idle_pause_s", "idle_stop_s"]
-    )
-    _set_state(sandbox, SandboxState.BUSY if wanted.task_id else SandboxState.IDLE)
+    also = ("org_id", "workspace_id", "claimed_at", "idle_pause_s", "idle_stop_s")
+    _set_state(sandbox, SandboxState.BUSY if wanted.task_id else SandboxState.IDLE, also=also)
 
 
 def _make_room(host: Host) -> Sandbox | None:
@@ -345,7 +353,7 @@ def _note_volume(sandbox: Sandbox, wanted: Wanted) -> None:
         )
 
 
-def _set_state(sandbox: Sandbox, state: SandboxState, *, error: str = "") -> None:
+def _set_state(sandbox: Sandbox, state: SandboxState, *, error: str = "", also: Sequence[str] = ()) -> None:
     sandbox.state = state
     sandbox.state_at = now()
     sandbox.error = error[:300]
@@ -353,4 +361,4 @@ def _set_state(sandbox: Sandbox, state: SandboxState, *, error: str = "") -> Non
         sandbox.task_id = None
     if state == SandboxState.IDLE:
         sandbox.used_at = sandbox.state_at
-    sandbox.save(update_fields=["state", "state_at", "error", "task_id", "used_at"])
+    sandbox.save(update_fields=["state", "state_at", "error", "task_id", "used_at", *also])

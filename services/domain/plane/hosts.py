@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from django.db.models import (
     BigIntegerField,
     BooleanField,
     Count,
+    Exists,
     ExpressionWrapper,
     F,
     FilteredRelation,
@@ -94,32 +95,43 @@ def choose_host(wanted: Wanted) -> str | None:
     The one where the workspace's sandbox or files are, unless it shall go. Else one with the runtime class and room,
     in this order: it has a warm sandbox of this kind, it has the image, it need not evict anybody, most memory left.
     """
-    live = Sandbox.objects.filter(workspace_id=wanted.workspace_id, state__in=HOLDS_SLOT).first()
-    if live is not None:
-        return live.host_id if _serving().filter(name=live.host_id).exists() else None
-    volume = Volume.objects.filter(workspace_id=wanted.workspace_id).first()
-    if volume is not None and volume.host_id is not None:
-        rooms = _list_rooms(wanted, _serving().filter(name=volume.host_id))
-    else:
-        rooms = _list_rooms(wanted, _having_runtime(wanted.runtime))
-    is_fresh = volume is None or (volume.host_id is None and not volume.snapshot_key)
-    best = max(rooms, key=lambda room: room.rank(with_warm=is_fresh), default=None)
+    offers = _list_offers(wanted)
+    sandbox_on, files_on = (offers[0].sandbox_on, offers[0].files_on) if offers else ("", "")
+    if sandbox_on:
+        return next((offer.name for offer in offers if offer.name == sandbox_on), None)
+    if files_on:
+        offers = [offer for offer in offers if offer.name == files_on]
+    elif wanted.runtime:
+        # Where no host has the class, the start on any of them says so.
+        offers = [offer for offer in offers if wanted.runtime in offer.runtimes] or offers
+    with_room = (offer for offer in offers if offer.used < offer.slots + offer.evictable)
+    best = max(with_room, key=_Offer.rank, default=None)
     return best.name if best else None
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
-    """What a host has to offer. `memory_left` is what stays free if each of its sandboxes takes all that it may."""
+class _Offer:
+    """What a serving host has to offer; and, alike in all, the hosts of the workspace's sandbox and files, if any.
+
+    `memory_left` is what stays free if each of its sandboxes takes all that it may.
+    """
 
     name: str
-    free_slots: int
+    slots: int
+    used: int
+    evictable: int
     warm: int
     has_image: bool
     memory_left: int
+    runtimes: list[str]
+    sandbox_on: str | None
+    files_on: str | None
+    is_stored: bool
 
-    def rank(self, *, with_warm: bool) -> tuple[bool, bool, bool, int]:
+    def rank(self) -> tuple[bool, bool, bool, int]:
         """Return what hosts are compared by; a warm sandbox serves only a workspace that has no files yet."""
-        return (with_warm and self.warm > 0, self.has_image, self.free_slots > 0, self.memory_left)
+        is_claimable = self.warm > 0 and not self.files_on and not self.is_stored
+        return (is_claimable, self.has_image, self.used < self.slots, self.memory_left)
 
 
 def _serving() -> QuerySet[Host]:
@@ -127,40 +139,29 @@ def _serving() -> QuerySet[Host]:
     return Host.objects.filter(fenced_at=None, is_draining=False, last_beat_at__gte=edge)
 
 
-def _having_runtime(runtime: str | None) -> QuerySet[Host]:
-    """Return the serving hosts with a runtime class; all of them where none has it, so that the start says so."""
-    serving = _serving()
-    if not runtime:
-        return serving
-    having = serving.filter(runtimes__contains=[runtime])
-    return having if having.exists() else serving
-
-
-def _list_rooms(wanted: Wanted, hosts: QuerySet[Host]) -> list[_Room]:
+def _list_offers(wanted: Wanted) -> list[_Offer]:
+    """List what the serving hosts offer, by one query: it is on the way of every task."""
     # Only what holds a slot is joined: a host has had any number of sandboxes in its life.
     live = FilteredRelation("sandboxes", condition=Q(sandboxes__state__in=HOLDS_SLOT))
     is_held = Q(live__held_until__gt=Now())
     is_warm = Q(live__state=SandboxState.WARM, live__profile=wanted.profile)
     is_nobodys = Q(live__state=SandboxState.CREATING, live__workspace_id__isnull=True)
-    counted = hosts.annotate(
+    own = Sandbox.objects.filter(workspace_id=wanted.workspace_id, state__in=HOLDS_SLOT)
+    files = Volume.objects.filter(workspace_id=wanted.workspace_id)
+    counted = _serving().annotate(
         live=live,
         used=Count("live"),
         evictable=Count("live", filter=(Q(live__state__in=_EVICTABLE) | is_nobodys) & ~is_held),
         warm=Count("live", filter=is_warm),
-        promised=Coalesce(Sum("live__memory_bytes"), 0, output_field=BigIntegerField()),
         has_image=ExpressionWrapper(Q(images__contains=[wanted.image]), output_field=BooleanField()),
-    ).filter(used__lt=F("slots") + F("evictable"))
-    rows = counted.values_list("name", "slots", "used", "warm", "has_image", "memory_free_bytes", "promised")
-    return [
-        _Room(
-            name=name,
-            free_slots=slots - used,
-            warm=warm,
-            has_image=has_image,
-            memory_left=free_bytes - promised,
-        )
-        for name, slots, used, warm, has_image, free_bytes, promised in rows
-    ]
+        memory_left=F("memory_free_bytes")
+        - Coalesce(Sum("live__memory_bytes"), 0, output_field=BigIntegerField()),
+        sandbox_on=Subquery(own.values("host_id")[:1]),
+        files_on=Subquery(files.values("host_id")[:1]),
+        is_stored=Exists(files.exclude(snapshot_key="")),
+    )
+    names = [field.name for field in fields(_Offer)]
+    return [_Offer(**row) for row in counted.values(*names)]
 
 
 # --- Draining ----------------------------------------------------------------------------------------

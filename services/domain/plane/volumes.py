@@ -19,6 +19,21 @@ from services.domain.errors import LeaseLost
 from services.domain.outbox.jobs import ArchiveVolume, enqueue, host_queue
 from services.domain.plane.models import HOLDS_SLOT, Host, Sandbox, Volume
 
+# One trip: this is on the way of every new workspace. Where its files were on a lost host and never stored, nothing is
+# left of them, and they begin anew.
+_NOTE = """
+WITH serving AS (SELECT name FROM host WHERE name = %(host)s AND fenced_at IS NULL FOR UPDATE)
+INSERT INTO volume (workspace_id, org_id, host_id, name, disk_bytes, archive_after_s, changed_at, created_at,
+    snapshot_key, snapshot_bytes, snapshot_sha256, lost_host)
+SELECT %(workspace)s, %(org)s, serving.name, %(name)s, %(disk_bytes)s, %(archive_after_s)s, now(), now(), '', 0, '', ''
+FROM serving
+ON CONFLICT (workspace_id) DO UPDATE SET host_id = excluded.host_id, name = excluded.name, lost_host = '',
+    disk_bytes = excluded.disk_bytes, archive_after_s = excluded.archive_after_s
+WHERE (volume.host_id = excluded.host_id AND volume.name = excluded.name)
+    OR (volume.host_id IS NULL AND volume.snapshot_key = '')
+RETURNING *
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -47,27 +62,20 @@ def note_volume(
 
     Locks: the host's row. Raises: LeaseLost when the host is fenced, or the files lie elsewhere.
     """
-    with transaction.atomic(using="plane"):
-        _lock_serving_host(host)
-        volume, _ = Volume.objects.select_for_update().get_or_create(
-            workspace_id=workspace_id,
-            defaults={
-                "org_id": org_id,
-                "host_id": host,
-                "name": name,
-                "disk_bytes": disk_bytes,
-                "changed_at": Now(),
-            },
-        )
-        if volume.host_id is None and not volume.snapshot_key:
-            # Nothing is left of its files: those of the lost host were never stored.
-            volume.host_id, volume.name, volume.lost_host = host, name, ""
-        if (volume.host_id, volume.name) != (host, name):
-            raise LeaseLost("The workspace's files lie elsewhere.")
-        volume.disk_bytes, volume.archive_after_s = disk_bytes, archive_after_s
-        volume.save(update_fields=["host", "name", "lost_host", "disk_bytes", "archive_after_s"])
-    volume.refresh_from_db()
-    return volume
+    noted = Volume.objects.raw(
+        _NOTE,
+        {
+            "host": host,
+            "workspace": workspace_id,
+            "org": org_id,
+            "name": name,
+            "disk_bytes": disk_bytes,
+            "archive_after_s": archive_after_s,
+        },
+    )
+    for volume in noted:
+        return volume
+    raise LeaseLost("The workspace's files lie elsewhere, or the host is fenced.")
 
 
 def touch_volume(workspace_id: uuid.UUID) -> None:

@@ -6,8 +6,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 
-from django.db import connections
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models.expressions import RawSQL
 
 from services.domain.identity.models import Organisation
 from services.domain.outbox.jobs import DispatchTask, ShowTyping, enqueue
@@ -37,7 +37,7 @@ WITH busy AS (
                       AND e.status = 'queued' AND e.id < t.id)
     ORDER BY t.org_id, t.id
 )
-SELECT heads.org_id, heads.id, o.max_idle_stop_s, o.max_archive_after_s FROM heads
+SELECT heads.id FROM heads
 JOIN organisation o ON o.id = heads.org_id
 LEFT JOIN busy ON busy.org_id = heads.org_id
 WHERE o.suspended_at IS NULL AND coalesce(busy.running, 0) < o.max_running_tasks
@@ -48,20 +48,35 @@ LIMIT 1
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """The next task by fair order, not yet anybody's, with what its organisation allows at most. Times in seconds."""
+    """A task that waits for a sandbox, with its workspace and that one's agent, and its organisation's bounds in s."""
 
-    org_id: uuid.UUID
-    task_id: uuid.UUID
-    max_idle_stop_s: int = 86_400
-    max_archive_after_s: int = 7_776_000
+    task: Task
+    max_idle_stop_s: int
+    max_archive_after_s: int
 
 
 def all_tenants_next_task(skip: list[uuid.UUID]) -> Candidate | None:
     """Return the task that should start next, leaving out those in `skip`, or None when nothing is runnable."""
-    with connections["operator"].cursor() as cursor:
-        cursor.execute(_NEXT, [skip])
-        row = cursor.fetchone()
-    return Candidate(*row) if row else None
+    return _find_candidate(RawSQL(_NEXT, [skip]))  # noqa: S611  # a constant with one parameter
+
+
+def all_tenants_get_candidate(task_id: uuid.UUID) -> Candidate | None:
+    """Return a task that waits for a sandbox, or None when it does not (any more)."""
+    return _find_candidate(task_id)
+
+
+def _find_candidate(task_id: uuid.UUID | RawSQL) -> Candidate | None:
+    organisation = Organisation.objects.filter(id=OuterRef("org_id"))
+    rows = Task.objects.using("operator").select_related("workspace__agent")
+    task = (
+        rows.annotate(
+            most_idle_s=Subquery(organisation.values("max_idle_stop_s")),
+            most_archive_after_s=Subquery(organisation.values("max_archive_after_s")),
+        )
+        .filter(id=task_id, status=TaskStatus.QUEUED)
+        .first()
+    )
+    return Candidate(task, task.most_idle_s, task.most_archive_after_s) if task else None
 
 
 def all_tenants_note_dispatch(org_id: uuid.UUID) -> None:
@@ -69,36 +84,23 @@ def all_tenants_note_dispatch(org_id: uuid.UUID) -> None:
     Organisation.objects.using("operator").filter(id=org_id).update(last_dispatched_at=now())
 
 
-def all_tenants_get_candidate(task_id: uuid.UUID) -> Candidate | None:
-    """Return a task that waits for a sandbox, or None when it does not (any more)."""
-    task = Task.objects.using("operator").filter(id=task_id, status=TaskStatus.QUEUED).first()
-    if task is None:
-        return None
-    limits = Organisation.objects.using("operator").values_list("max_idle_stop_s", "max_archive_after_s")
-    return Candidate(task.org_id, task.id, *limits.get(id=task.org_id))
-
-
-def all_tenants_find_queued(task_id: uuid.UUID) -> Task | None:
-    """Return a queued task with its workspace and that one's agent, or None."""
-    rows = Task.objects.using("operator").select_related("workspace__agent")
-    return rows.filter(id=task_id, status=TaskStatus.QUEUED).first()
-
-
-def claim_task(candidate: Candidate, sandbox_id: uuid.UUID, *, sandbox_state: str = "") -> Task | None:
+def claim_task(waiting: Task, sandbox_id: uuid.UUID, *, sandbox_state: str = "") -> Task | None:
     """Take a queued task for a sandbox with a fresh lease; None when somebody else was faster.
 
     Readers of the workspace see the sandbox's state, when it is given, change together with the task's.
     Emits: SandboxChanged. Queues: ShowTyping when the task came from a chat.
     """
-    with tenant_transaction(candidate.org_id):
-        task = Task.objects.select_for_update().filter(id=candidate.task_id, status=TaskStatus.QUEUED).first()
-        if task is None or Task.objects.filter(workspace_id=task.workspace_id, status__in=ACTIVE).exists():
+    with tenant_transaction(waiting.org_id):
+        at_work = Task.objects.filter(workspace_id=OuterRef("workspace_id"), status__in=ACTIVE)
+        queued = Task.objects.filter(~Exists(at_work), id=waiting.id, status=TaskStatus.QUEUED)
+        task = queued.select_for_update().first()
+        if task is None:
             return None
         task.status = TaskStatus.STARTING
         task.sandbox_id = sandbox_id
         task.attempt += 1
         task.lease_token, task.lease_until = uuid.uuid4(), now() + START_LEASE
-        task.save()
+        task.save(update_fields=["status", "sandbox_id", "attempt", "lease_token", "lease_until"])
         if sandbox_state:
             mirror_sandbox_state(task.org_id, task.workspace_id, sandbox_state)
         if task.deliver_to:

@@ -37,6 +37,7 @@ from services.domain.plane.actions import (
     Wanted,
     change_state,
     name_volume,
+    note_wanted,
     release_sandbox,
     show_state,
     take_sandbox,
@@ -47,7 +48,6 @@ from services.domain.plane.queries import find_live_sandbox, find_sandbox, has_r
 from services.domain.plane.volumes import find_volume, touch_volume
 from services.domain.tasks.dispatch import (
     Candidate,
-    all_tenants_find_queued,
     all_tenants_get_candidate,
     all_tenants_has_queued,
     all_tenants_next_task,
@@ -156,11 +156,10 @@ def start_task(job: StartTask) -> None:
     if _rest.left_s:
         raise EngineAway("The container engine does not answer.", retry_after_s=_rest.left_s)
     candidate = all_tenants_get_candidate(job.task_id)
-    task = all_tenants_find_queued(job.task_id)
-    if candidate is None or task is None:
+    if candidate is None:
         return
     work = _Round()
-    _take_here(candidate, _wanted_by(task, candidate), work)
+    _take_here(candidate.task, wanted_by(candidate), work)
     work.finish()
 
 
@@ -208,6 +207,7 @@ def wake_sandbox(job: WakeSandbox) -> None:
         raise Temporary("The workspace's files are being moved.", retry_after_s=1.0) from error
     if taken is None:
         return
+    note_wanted(taken, wanted)
     show_state(taken.sandbox)
     IN_HAND.add(taken.sandbox.id)
     try:
@@ -262,34 +262,33 @@ def _serve_waiting(work: _Round) -> None:
         if not _serve(candidate, work):
             if not has_room():
                 return
-            skip.append(candidate.task_id)
+            skip.append(candidate.task.id)
 
 
 def _serve(candidate: Candidate, work: _Round) -> bool:
     """Give one task a sandbox; False when it is to be passed over in this round."""
-    task = all_tenants_find_queued(candidate.task_id)
-    if task is None:
-        return False
-    wanted = _wanted_by(task, candidate)
+    task, wanted = candidate.task, wanted_by(candidate)
     host = choose_host(wanted)
     if host is None:
         return False
     if host == environment().host_name and _rest.left_s and find_live_sandbox(wanted.workspace_id) is None:
         return False
     if host != environment().host_name:
-        with tenant_transaction(candidate.org_id):
+        with tenant_transaction(task.org_id):
             enqueue(StartTask(task_id=task.id), queue=host_queue(host))
         return False
-    return _take_here(candidate, wanted, work)
+    return _take_here(task, wanted, work)
 
 
-def _wanted_by(task: Task, candidate: Candidate) -> Wanted:
+def wanted_by(candidate: Candidate) -> Wanted:
+    """Return what a task needs of a sandbox."""
+    task = candidate.task
     return wanted_of(
         task.workspace, candidate.max_idle_stop_s, candidate.max_archive_after_s, task_id=task.id
     )
 
 
-def _take_here(candidate: Candidate, wanted: Wanted, work: _Round) -> bool:
+def _take_here(waiting: Task, wanted: Wanted, work: _Round) -> bool:
     try:
         taken = take_sandbox(environment().host_name, wanted)
     except (NoRoom, LeaseLost):
@@ -297,7 +296,7 @@ def _take_here(candidate: Candidate, wanted: Wanted, work: _Round) -> bool:
     if taken is None:
         return False
     sandbox = taken.sandbox
-    task = claim_task(candidate, sandbox.id, sandbox_state=sandbox.state)
+    task = claim_task(waiting, sandbox.id, sandbox_state=sandbox.state)
     if task is None:
         release_sandbox(taken)
         if taken.evicted is not None:
@@ -307,8 +306,9 @@ def _take_here(candidate: Candidate, wanted: Wanted, work: _Round) -> bool:
         nudge("gateway", str(sandbox.id))
     else:
         work.begin(taken, task)
-    work.is_pool_wanted |= taken.path in ("claimed", "created")
-    all_tenants_note_dispatch(candidate.org_id)
+    note_wanted(taken, wanted)
+    work.is_pool_wanted |= taken.is_for_pool
+    all_tenants_note_dispatch(task.org_id)
     return True
 
 
