@@ -130,7 +130,7 @@ def test_a_personal_one_is_for_its_owners_work_only_and_no_other_tenant_finds_an
         assert [server["name"] for server in list_sandbox_servers(bob.user_id, ["git"])] == ["git"]
         assert list_sandbox_servers(acme.owner.user_id, ["git"]) == []
         assert list_sandbox_servers(None, ["git"]) == []
-        assert "git" not in list_remote_names(bob.user_id)
+        assert "git" not in list_remote_names(bob.user_id, ["git"])
     with tenant_transaction(globex.organisation.id):
         assert list_sandbox_servers(globex.owner.user_id, ["git"]) == []
     for attempt in (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
+from django.db.models import Exists, OuterRef, Subquery
+
 from services.domain.actors import Actor, require
 from services.domain.errors import Missing, TokenInvalid
 from services.domain.identity.models import ApiToken, Membership, Organisation, User
@@ -24,22 +26,25 @@ def all_tenants_authenticate(token: str) -> Actor:
     if not token.startswith(API_TOKEN_PREFIX):
         raise invalid
     moment = now()
-    row = (
-        ApiToken.objects.using("operator")
-        .filter(token_hash=hash_token(token), revoked_at=None, expires_at__gt=moment, user__is_active=True)
-        .first()
-    )
+    organisation = Organisation.objects.filter(id=OuterRef("org_id"), suspended_at=None)
+    membership = Membership.objects.filter(org_id=OuterRef("org_id"), user_id=OuterRef("user_id"))
+    good = ApiToken.objects.using("operator").annotate(role=Subquery(membership.values("role")))
+    row = good.filter(
+        Exists(organisation),
+        token_hash=hash_token(token),
+        revoked_at=None,
+        expires_at__gt=moment,
+        user__is_active=True,
+        role__isnull=False,
+    ).first()
     if row is None:
-        raise invalid
-    membership = Membership.objects.using("operator").filter(org_id=row.org_id, user_id=row.user_id).first()
-    if membership is None or is_suspended(row.org_id):
         raise invalid
     if row.last_used_at is None or row.last_used_at < moment - _LAST_USED_EVERY:
         ApiToken.objects.using("operator").filter(id=row.id).update(last_used_at=moment)
     return Actor(
         org_id=row.org_id,
         kind="token",
-        role=membership.role,
+        role=row.role,
         user_id=row.user_id,
         scopes=frozenset(row.scopes),
         token_id=row.id,

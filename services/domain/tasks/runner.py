@@ -31,10 +31,16 @@ from services.domain.workspaces.actions import save_session
 from services.domain.workspaces.queries import get_session
 from services.kit import tracing
 from services.kit.clock import now
+from services.kit.ids import uuid7
 from services.kit.storable import storable
 from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token, make_token
 
 TOKEN_GRACE = timedelta(minutes=10)
+_OWN_SERVERS = frozenset({*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS})
+_LOCK_JOURNAL = """
+INSERT INTO runner_journal (id, org_id, sandbox_id, journal, stored_n, updated_at) VALUES (%s, %s, %s, %s, 0, now())
+ON CONFLICT (sandbox_id, journal) DO UPDATE SET updated_at = excluded.updated_at RETURNING *
+"""
 LLM_PATHS = {"anthropic": "/llm/anthropic", "openai": "/llm/openai"}
 
 
@@ -120,7 +126,7 @@ def _options_of(task: Task) -> dict[str, Any]:
     if any(rule.methods for rule in read_rules(task.agent.egress)) or has_placeholders(task):
         # The proxy ends TLS for these: the gateway adds its authority, which the sandbox must trust.
         options["egress"] = {"ca_pem": None}
-    if in_sandbox := list_sandbox_servers(task.user_id, task.agent.mcp_servers):
+    if in_sandbox := list_sandbox_servers(task.user_id, _registered(task)):
         options["mcp_stdio"] = in_sandbox
     return options
 
@@ -134,8 +140,13 @@ def _trace_of(task: Task) -> dict[str, str]:
 
 def _servers_of(task: Task) -> list[str]:
     """Return the MCP servers that a turn reaches: the agent's, without those that are not for this task's person."""
-    usable = {*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS, *list_remote_names(task.user_id)}
+    usable = {*_OWN_SERVERS, *list_remote_names(task.user_id, _registered(task))}
     return [name for name in task.agent.mcp_servers if name in usable]
+
+
+def _registered(task: Task) -> list[str]:
+    """Return those of the agent's servers that are not the platform's own."""
+    return [name for name in task.agent.mcp_servers if name not in _OWN_SERVERS]
 
 
 def model_wire(provider: str, model: str) -> str | None:
@@ -176,10 +187,7 @@ def store_journal(
     Locks: the journal, then each task named. Emits: what the runner says, and TaskStarted, TaskFinished.
     """
     with tenant_transaction(org_id):
-        RunnerJournal.objects.bulk_create(
-            [RunnerJournal(org_id=org_id, sandbox_id=sandbox_id, journal=journal)], ignore_conflicts=True
-        )
-        row = RunnerJournal.objects.select_for_update().get(sandbox_id=sandbox_id, journal=journal)
+        row = _lock_journal(org_id, sandbox_id, journal)
         batches: dict[uuid.UUID, _Batch | None] = {}
         for entry in entries:
             if entry.n <= row.stored_n:
@@ -200,9 +208,13 @@ def store_journal(
         for batch in batches.values():
             if batch is not None:
                 head = _write(batch) or head
-        row.updated_at = now()
-        row.save(update_fields=["stored_n", "updated_at"])
+        row.save(update_fields=["stored_n"])
         return Stored(row.stored_n, head)
+
+
+def _lock_journal(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -> RunnerJournal:
+    row, *_ = RunnerJournal.objects.raw(_LOCK_JOURNAL, [uuid7(), org_id, sandbox_id, journal])
+    return row
 
 
 def get_stored_n(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -> int:

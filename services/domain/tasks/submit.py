@@ -7,6 +7,8 @@ import uuid
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Count, Subquery
+from django.db.models.functions import Coalesce
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.domain.actors import Actor, require
@@ -30,7 +32,7 @@ from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import FINAL, MAX_PROMPT_CHARS, IdempotencyKey, Task, TaskMode, TaskStatus
 from services.domain.tasks.passing import find_parent, refuse_loops
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.workspaces.actions import create_workspace, get_open_workspace
+from services.domain.workspaces.actions import create_workspace, get_open_workspace, note_turn
 from services.domain.workspaces.models import Workspace
 from services.domain.workspaces.reach import tasks_in_reach
 from services.kit import tracing
@@ -89,11 +91,6 @@ def submit_task(
         hops = max(hops, parent.hops + 1) if parent is not None else hops
         refuse_loops(actor, parent, hops)
         task = _create(actor, order, workspace, agent, source, parent=parent, hops=hops)
-        workspace.turn_count += 1
-        workspace.last_active_at = now()
-        if not workspace.name:
-            workspace.name = " ".join(order.prompt.split())[:80]
-        workspace.save(update_fields=["turn_count", "last_active_at", "name"])
         if idempotency_key is not None:
             IdempotencyKey.objects.create(
                 org_id=actor.org_id,
@@ -194,7 +191,7 @@ def _create(
         timeout_s=order.timeout_s or agent.timeout_s,
         output_schema=order.output_schema,
         deliver_to=check_deliver_to(order.deliver_to),
-        turn=workspace.turn_count + 1,
+        turn=workspace.turn_count,
         traceparent=tracing.traceparent(),
     )
 
@@ -217,22 +214,31 @@ def _claim_key(actor: Actor, key: str, order: TaskOrder) -> Task | None:
 
 
 def _refuse_when_full() -> None:
-    limit = Organisation.objects.values_list("max_queued_tasks", flat=True).get()
-    if Task.objects.filter(status=TaskStatus.QUEUED).count() >= limit:
+    waiting = Task.objects.filter(status=TaskStatus.QUEUED).order_by().values("org_id")
+    queued = Coalesce(Subquery(waiting.annotate(count=Count("id")).values("count")), 0)
+    limit, count = Organisation.objects.values_list("max_queued_tasks", queued).get()
+    if count >= limit:
         raise QueueFull("The organisation's queue is full.", retry_after_s=30, limit=limit)
 
 
 def _place(actor: Actor, order: TaskOrder, source: str) -> tuple[Workspace, Agent]:
+    """Return the workspace, old or new, of which this is one turn more."""
+    title = " ".join(order.prompt.split())[:80]
     if order.workspace_id is not None:
         workspace = get_open_workspace(actor, order.workspace_id)
         if order.agent_id is not None and order.agent_id != workspace.agent_id:
             raise Invalid("The workspace belongs to another agent.", fields={"agent_id": "differs"})
-        return workspace, get_usable_agent(actor, workspace.agent_id)
+        agent = get_usable_agent(actor, workspace.agent_id)
+        note_turn(workspace, title)
+        return workspace, agent
     if order.agent_id is None:
         raise Invalid("An agent or a workspace is needed.", fields={"agent_id": "missing"})
     agent = get_usable_agent(actor, order.agent_id)
     is_session = order.mode == TaskMode.SESSION
-    return create_workspace(actor, agent, source=source, is_persistent=is_session), agent
+    workspace = create_workspace(
+        actor, agent, source=source, is_persistent=is_session, name=title, turn_count=1
+    )
+    return workspace, agent
 
 
 def _tighter(one: int | None, other: int | None) -> int | None:

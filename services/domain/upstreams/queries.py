@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Collection
 
 from django.db.models import Q, QuerySet
 
@@ -33,9 +34,11 @@ def list_upstream_names(user_id: uuid.UUID | None) -> set[str]:
     return set(UpstreamServer.objects.filter(usable_by(user_id)).values_list("name", flat=True))
 
 
-def list_remote_names(user_id: uuid.UUID | None) -> set[str]:
-    """Return the names of those that the gateway reaches for work of a person, in the tenant's transaction."""
-    remote = UpstreamServer.objects.filter(usable_by(user_id), transport=UpstreamTransport.HTTP)
+def list_remote_names(user_id: uuid.UUID | None, names: Collection[str]) -> set[str]:
+    """Return those of the names that the gateway reaches for work of a person, in the tenant's transaction."""
+    remote = UpstreamServer.objects.filter(
+        usable_by(user_id), transport=UpstreamTransport.HTTP, name__in=names
+    )
     return set(remote.values_list("name", flat=True))
 
 

@@ -21,9 +21,9 @@ from services.kit.clock import now
 
 
 def create_workspace(
-    actor: Actor, agent: Agent, *, source: str, is_persistent: bool, name: str = ""
+    actor: Actor, agent: Agent, *, source: str, is_persistent: bool, name: str = "", turn_count: int = 0
 ) -> Workspace:
-    """Make a new workspace of an agent, inside the caller's transaction."""
+    """Make a new workspace of an agent, inside the caller's transaction; `turn_count` 1 with its first turn."""
     return Workspace.objects.create(
         org_id=actor.org_id,
         agent=agent,
@@ -31,7 +31,16 @@ def create_workspace(
         source=source,
         is_persistent=is_persistent,
         name=name[:120],
+        turn_count=turn_count,
     )
+
+
+def note_turn(workspace: Workspace, title: str) -> None:
+    """Count one more turn of a workspace whose row is locked; one without a name gets the title."""
+    workspace.turn_count += 1
+    workspace.last_active_at = now()
+    workspace.name = workspace.name or title
+    workspace.save(update_fields=["turn_count", "last_active_at", "name"])
 
 
 def rename_workspace(actor: Actor, workspace_id: uuid.UUID, name: str) -> Workspace:
