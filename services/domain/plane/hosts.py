@@ -5,21 +5,15 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.db import transaction
+from django.db import connections, transaction
 from django.db.models import (
     BigIntegerField,
-    BooleanField,
     Count,
-    Exists,
-    ExpressionWrapper,
-    F,
-    FilteredRelation,
     OuterRef,
-    Q,
     QuerySet,
     Subquery,
     Sum,
@@ -103,7 +97,7 @@ def choose_host(wanted: Wanted) -> str | None:
         offers = [offer for offer in offers if offer.name == files_on]
     elif wanted.runtime:
         # Where no host has the class, the start on any of them says so.
-        offers = [offer for offer in offers if wanted.runtime in offer.runtimes] or offers
+        offers = [offer for offer in offers if offer.has_runtime] or offers
     with_room = (offer for offer in offers if offer.used < offer.slots + offer.evictable)
     best = max(with_room, key=_Offer.rank, default=None)
     return best.name if best else None
@@ -123,7 +117,7 @@ class _Offer:
     warm: int
     has_image: bool
     memory_left: int
-    runtimes: list[str]
+    has_runtime: bool
     sandbox_on: str | None
     files_on: str | None
     is_stored: bool
@@ -134,34 +128,38 @@ class _Offer:
         return (is_claimable, self.has_image, self.used < self.slots, self.memory_left)
 
 
-def _serving() -> QuerySet[Host]:
-    edge = Now() - timedelta(seconds=environment().host_stale_s)
-    return Host.objects.filter(fenced_at=None, is_draining=False, last_beat_at__gte=edge)
+# The columns are the fields of `_Offer`. Only what holds a slot is joined: a host has had any number of sandboxes.
+_OFFERS = """
+SELECT h.name, h.slots, count(s.id),
+    count(s.id) FILTER (WHERE (s.state = ANY(%(evictable)s) OR (s.state = 'creating' AND s.workspace_id IS NULL))
+        AND (s.held_until IS NULL OR s.held_until <= now())),
+    count(s.id) FILTER (WHERE s.state = 'warm' AND s.profile = %(profile)s),
+    h.images ? %(image)s,
+    h.memory_free_bytes - coalesce(sum(s.memory_bytes), 0)::bigint,
+    h.runtimes ? %(runtime)s,
+    (SELECT o.host_id FROM sandbox o WHERE o.workspace_id = %(workspace)s AND o.state = ANY(%(holds_slot)s)),
+    (SELECT v.host_id FROM volume v WHERE v.workspace_id = %(workspace)s),
+    EXISTS (SELECT FROM volume v WHERE v.workspace_id = %(workspace)s AND v.snapshot_key <> '')
+FROM host h LEFT JOIN sandbox s ON s.host_id = h.name AND s.state = ANY(%(holds_slot)s)
+WHERE h.fenced_at IS NULL AND NOT h.is_draining AND h.last_beat_at >= now() - make_interval(secs => %(stale_s)s)
+GROUP BY h.name
+"""
 
 
 def _list_offers(wanted: Wanted) -> list[_Offer]:
-    """List what the serving hosts offer, by one query: it is on the way of every task."""
-    # Only what holds a slot is joined: a host has had any number of sandboxes in its life.
-    live = FilteredRelation("sandboxes", condition=Q(sandboxes__state__in=HOLDS_SLOT))
-    is_held = Q(live__held_until__gt=Now())
-    is_warm = Q(live__state=SandboxState.WARM, live__profile=wanted.profile)
-    is_nobodys = Q(live__state=SandboxState.CREATING, live__workspace_id__isnull=True)
-    own = Sandbox.objects.filter(workspace_id=wanted.workspace_id, state__in=HOLDS_SLOT)
-    files = Volume.objects.filter(workspace_id=wanted.workspace_id)
-    counted = _serving().annotate(
-        live=live,
-        used=Count("live"),
-        evictable=Count("live", filter=(Q(live__state__in=_EVICTABLE) | is_nobodys) & ~is_held),
-        warm=Count("live", filter=is_warm),
-        has_image=ExpressionWrapper(Q(images__contains=[wanted.image]), output_field=BooleanField()),
-        memory_left=F("memory_free_bytes")
-        - Coalesce(Sum("live__memory_bytes"), 0, output_field=BigIntegerField()),
-        sandbox_on=Subquery(own.values("host_id")[:1]),
-        files_on=Subquery(files.values("host_id")[:1]),
-        is_stored=Exists(files.exclude(snapshot_key="")),
-    )
-    names = [field.name for field in fields(_Offer)]
-    return [_Offer(**row) for row in counted.values(*names)]
+    """List what the serving hosts offer, by one statement: it is on the way of every task."""
+    named: dict[str, Any] = {
+        "holds_slot": list(HOLDS_SLOT),
+        "evictable": list(_EVICTABLE),
+        "profile": wanted.profile,
+        "image": wanted.image,
+        "runtime": wanted.runtime,
+        "workspace": wanted.workspace_id,
+        "stale_s": environment().host_stale_s,
+    }
+    with connections["plane"].cursor() as cursor:
+        cursor.execute(_OFFERS, named)
+        return [_Offer(*row) for row in cursor.fetchall()]
 
 
 # --- Draining ----------------------------------------------------------------------------------------

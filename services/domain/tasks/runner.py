@@ -26,7 +26,7 @@ from services.domain.tasks.tokens import revoke_tokens
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.in_sandbox import list_sandbox_servers
 from services.domain.upstreams.queries import list_remote_names
-from services.domain.vault.grants import equip_task, has_placeholders
+from services.domain.vault.grants import equip_task
 from services.domain.workspaces.actions import save_session
 from services.domain.workspaces.queries import get_session
 from services.kit import tracing
@@ -99,6 +99,7 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
         servers = _servers_of(task)
         tokens = _mint(task, [f"mcp:{name}" for name in servers] + (["llm"] if llm else []))
         session = get_session(task.workspace_id)
+        equipment = equip_task(task)
         return {
             "op": "turn",
             "turn": str(task.id),
@@ -109,21 +110,21 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             "max_turns": task.max_turns,
             "timeout_s": task.timeout_s,
             "tools": agent.tools,
-            "env": equip_task(task),
+            "env": equipment.environment,
             "mcp": [
                 {"name": name, "path": f"/mcp/{name}", "token": tokens[f"mcp:{name}"]} for name in servers
             ],
             "llm": {"kind": llm, "path": LLM_PATHS[llm], "token": tokens["llm"]} if llm else None,
             "session": {"id": session[0], "entries": session[1]} if session else None,
-            "options": {**_options_of(task), **_trace_of(task)},
+            "options": {**_options_of(task, has_placeholders=equipment.has_placeholders), **_trace_of(task)},
         }
 
 
-def _options_of(task: Task) -> dict[str, Any]:
+def _options_of(task: Task, *, has_placeholders: bool) -> dict[str, Any]:
     options: dict[str, Any] = {"output_schema": task.output_schema} if task.output_schema else {}
     if effort := choose_effort(task.agent):
         options["effort"] = effort
-    if any(rule.methods for rule in read_rules(task.agent.egress)) or has_placeholders(task):
+    if any(rule.methods for rule in read_rules(task.agent.egress)) or has_placeholders:
         # The proxy ends TLS for these: the gateway adds its authority, which the sandbox must trust.
         options["egress"] = {"ca_pem": None}
     if in_sandbox := list_sandbox_servers(task.user_id, _registered(task)):

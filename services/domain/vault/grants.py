@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from dataclasses import dataclass, field
 
 from django.db.models import Q
 
@@ -24,17 +25,16 @@ def list_granted_secrets(agent: Agent, user_id: uuid.UUID | None) -> list[Secret
 
     A person's own secret goes before the organisation's of the same name, and is for that person's work only.
     """
-    named = Q(agent_ids__contains=[agent.id])
-    granted = Q(owner=None) & (Q(agent_ids=None) | named)
-    if user_id is not None and Membership.objects.filter(user_id=user_id).exists():
+    of_somebody = Q(owner=None) if user_id is None else Q(owner=None) | Q(owner_id=user_id)
+    for_agent = Q(agent_ids=None) | Q(agent_ids__contains=[agent.id])
+    live = Q(expires_at=None) | Q(expires_at__gt=now())
+    rows = list(Secret.objects.filter(of_somebody, for_agent, live))
+    by_name = {secret.name: secret for secret in rows if secret.owner_id is None}
+    personal = [secret for secret in rows if secret.owner_id is not None]
+    if user_id is not None and personal and Membership.objects.filter(user_id=user_id).exists():
         # What agents make is named or gets nothing: no person has read its instructions.
         is_own = agent.owner_id == user_id and agent.made_by_id is None
-        granted |= Q(owner_id=user_id) & (named | Q(agent_ids=None) if is_own else named)
-    live = Q(expires_at=None) | Q(expires_at__gt=now())
-    by_name: dict[str, Secret] = {}
-    for secret in Secret.objects.filter(granted, live):
-        if secret.owner_id is not None or secret.name not in by_name:
-            by_name[secret.name] = secret
+        by_name |= {secret.name: secret for secret in personal if is_own or secret.agent_ids is not None}
     return [by_name[name] for name in sorted(by_name)]
 
 
@@ -44,8 +44,16 @@ def open_secret(secret: Secret) -> str:
     return open_text(version.sealed, version.key_id, version.id)
 
 
-def equip_task(task: Task) -> dict[str, str]:
-    """Return the environment of a task's turn, and log what it opens; inside the caller's transaction.
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a turn gets. With placeholders in it, TLS is ended at the proxy for some hosts."""
+
+    environment: dict[str, str] = field(repr=False)
+    has_placeholders: bool
+
+
+def equip_task(task: Task) -> Equipment:
+    """Return what a task's turn gets, and log what it opens; inside the caller's transaction.
 
     A brokered secret is there as a placeholder, which stays the same when a turn is issued again.
     """
@@ -66,7 +74,7 @@ def equip_task(task: Task) -> dict[str, str]:
             environment[secret.name] = open_secret(secret)
             accesses.append(access_of(secret, task, AccessWay.ENV))
     record_accesses(task.org_id, accesses)
-    return environment
+    return Equipment(environment, bool(held))
 
 
 def access_of(secret: Secret, task: Task, way: AccessWay) -> Access:
@@ -86,8 +94,3 @@ def access_of(secret: Secret, task: Task, way: AccessWay) -> Access:
 def make_placeholder() -> str:
     """Return a new text that stands for a secret: recognisable, and worth nothing."""
     return PLACEHOLDER_PREFIX + secrets.token_hex(_PLACEHOLDER_BYTES)
-
-
-def has_placeholders(task: Task) -> bool:
-    """Say whether a task holds placeholders, so that TLS is ended at the proxy for some hosts."""
-    return SecretPlaceholder.objects.filter(task=task).exists()
