@@ -87,8 +87,10 @@ class HostGateway:
         if earlier is not None:
             await earlier.close(REPLACED)
         try:
-            await run_in_thread(note_linked, sandbox_id)
-            await link.run(lambda: self._nudged.put_nowait(sandbox_id))
+            async with asyncio.TaskGroup() as group:
+                # The welcome does not wait for it: what is next for this runner does not depend on it.
+                group.create_task(run_in_thread(note_linked, sandbox_id))
+                await link.run(lambda: self._nudged.put_nowait(sandbox_id))
         finally:
             if self._links.get(sandbox_id) is link:
                 del self._links[sandbox_id]

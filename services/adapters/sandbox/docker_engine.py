@@ -21,7 +21,7 @@ from services.adapters.sandbox.docker_facts import EngineFacts, read_facts
 from services.adapters.sandbox.ended import OwnEnds
 from services.adapters.sandbox.engine_failures import ContainerGone, EngineConflict, mapped_failures
 from services.adapters.sandbox.hardening import AGENT_UID, ALL_PROMISES, WORKSPACE, host_options, refuse_gaps
-from services.adapters.sandbox.volumes import Backend, VolumeStore
+from services.adapters.sandbox.volumes import Backend, Opening, VolumeStore
 from services.domain.errors import EngineAway, RuntimeMissing, SandboxRefused, SlipwayError
 from services.domain.ports.sandbox import (
     EngineReport,
@@ -125,16 +125,18 @@ class DockerDriver:
         refuse_gaps(spec, facts.promises)
         if spec.runtime is not None and spec.runtime not in facts.runtimes | self._learn().runtimes:
             raise RuntimeMissing("The container engine of this host has no such runtime class.")
-        with self._volumes.opened(spec.volume, spec.limits.disk_bytes) as workspace:
+        with self._volumes.opening(spec.volume, spec.limits.disk_bytes) as workspace:
             self._create_and_run(spec, workspace)
 
-    def _create_and_run(self, spec: SandboxSpec, workspace: Path | None) -> None:
+    def _create_and_run(self, spec: SandboxSpec, workspace: Opening) -> None:
         name = self._name(spec.sandbox_id)
         self._own_ends.forget(spec.sandbox_id)
         deadline = time.monotonic() + SETTLE_S
         while True:
             try:
-                if self._create(spec, workspace, name):
+                is_new = self._create(spec, workspace.place, name)
+                workspace.wait()  # the files are mounted while the engine creates; it looks at them when it starts
+                if is_new:
                     with mapped_failures("starting a sandbox"):
                         self._api().start(name)
                 else:

@@ -20,7 +20,8 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -36,6 +37,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _HALF_MADE = ".new"
 _LOCKS = 64
 _COUNTED_FOR_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A volume that is being made and mounted beside the caller; `place` is where, or None without a volume."""
+
+    place: Path | None
+    mounted: Future[None] | None
+
+    def wait(self) -> None:
+        """Wait until the files are there. Raises: SandboxRefused."""
+        if self.mounted is not None:
+            self.mounted.result()
 
 
 class VolumeStore:
@@ -87,14 +101,23 @@ class VolumeStore:
 
         Raises: SandboxRefused.
         """
+        with self.opening(name, disk_bytes) as opening:
+            opening.wait()
+            yield opening.place
+
+    @contextlib.contextmanager
+    def opening(self, name: str | None, disk_bytes: int) -> Iterator[Opening]:
+        """As `opened`, for who has other things to do before the files must be there: the place is there at once."""
         if name is None:
-            yield None
+            yield Opening(None, None)
             return
-        with self._locked(name):
-            place = self._open(name, disk_bytes)
+        with self._locked(name), ThreadPoolExecutor(1, thread_name_prefix="volume") as beside:
+            opening = Opening(self._make_place(name), beside.submit(self._open, name, disk_bytes))
             try:
-                yield place
+                yield opening
+                opening.wait()
             except BaseException:
+                wait([opening.mounted] if opening.mounted else [])
                 self._close(name)
                 raise
 
@@ -191,18 +214,37 @@ class VolumeStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _open(self, name: str, disk_bytes: int) -> Path:
+    def _make_place(self, name: str) -> Path:
+        """Make the folder that a sandbox will see, if it is not there."""
+        place = self._folder(name) / "files"
+        if not place.is_dir():
+            half = self._root / f"{name}{_HALF_MADE}"
+            self._clear(half)
+            (half / "files").mkdir(parents=True)
+            half.chmod(0o700)
+            if not self.is_limited:
+                self._give_away(half / "files")
+            half.rename(place.parent)
+        return place
+
+    def _open(self, name: str, disk_bytes: int) -> None:
         folder = self._folder(name)
-        if not (folder / "files").is_dir():
-            with self._half_made(name, disk_bytes) as half:
-                half.rename(folder)
-        elif self.is_limited and not (folder / "disk.img").exists():
-            self._move_into_image(name, disk_bytes)
         image = folder / "disk.img"
+        if self.is_limited and not image.exists():
+            if any((folder / "files").iterdir()):
+                self._move_into_image(name, disk_bytes)
+            else:
+                self._make_image(folder, disk_bytes)
         if loop_mounts.is_smaller(image, disk_bytes) and not self._is_used(name):
             loop_mounts.unmount(folder / "files", image, is_forced=True)
             loop_mounts.grow_image(image, disk_bytes)
-        return self._mount(folder)
+        self._mount(folder)
+
+    def _make_image(self, folder: Path, disk_bytes: int) -> None:
+        half = folder / f"disk.img{_HALF_MADE}"
+        loop_mounts.make_image(half, disk_bytes, owner=self.owner)
+        (folder / "files").chmod(0o500)  # nobody but root writes beneath a mount that is missing
+        half.rename(folder / "disk.img")
 
     def _mount(self, folder: Path) -> Path:
         image, place = folder / "disk.img", folder / "files"
@@ -225,8 +267,7 @@ class VolumeStore:
         try:
             (half / "files").mkdir()
             if self.is_limited:
-                loop_mounts.make_image(half / "disk.img", disk_bytes, owner=self.owner)
-                (half / "files").chmod(0o500)  # nobody but root writes beneath a mount that is missing
+                self._make_image(half, disk_bytes)
             else:
                 self._give_away(half / "files")
             yield half

@@ -122,6 +122,35 @@ def test_what_a_crash_left_half_made_is_made_anew(store: VolumeStore, tmp_path: 
     assert not half.exists()
 
 
+def test_a_crash_between_the_place_and_its_image_costs_nothing(store: VolumeStore, tmp_path: Path) -> None:
+    folder = tmp_path / "volumes" / "t" / "work"
+    (folder / "files").mkdir(parents=True)
+    (folder / "disk.img.new").write_bytes(b"half")
+    place = opened(store, "work")
+    assert loop_mounts.is_mounted(place)
+    assert sorted(path.name for path in folder.iterdir()) == ["disk.img", "files"]
+
+
+def test_the_place_is_there_before_the_files_are(store: VolumeStore) -> None:
+    with store.opening("work", SIZE) as opening:
+        assert opening.place is not None
+        assert opening.place.is_dir()
+        opening.wait()
+        assert loop_mounts.is_mounted(opening.place)
+    assert loop_mounts.is_mounted(opening.place)
+
+
+def test_a_volume_that_cannot_be_made_is_told_to_who_waits(
+    store: VolumeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise SandboxRefused("no disk")
+
+    monkeypatch.setattr(loop_mounts, "make_image", refuse)
+    with pytest.raises(SandboxRefused, match="no disk"), store.opening("work", SIZE):
+        pass
+
+
 def test_a_leaked_device_is_let_go(store: VolumeStore, tmp_path: Path) -> None:
     place = opened(store, "work")
     store.close("work")
