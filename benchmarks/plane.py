@@ -22,7 +22,7 @@ def count_sandboxes(stack: RunningStack, state: str) -> int:
 
 def wait_for_warm(stack: RunningStack, count: int = 1) -> None:
     """Wait until so many warm sandboxes that fit the shell agent have said hello; others may wait beside them."""
-    until(lambda: _count_fitting(stack) >= count, within_s=60, what=f"{count} warm sandboxes wait")
+    until(lambda: _count_fitting(stack) >= count, within_s=180, what=f"{count} warm sandboxes wait")
 
 
 def _count_fitting(stack: RunningStack) -> int:
