@@ -7,9 +7,7 @@ called within FLUSH_S. A process that is told to stop stores all of it. Source: 
 from __future__ import annotations
 
 import asyncio
-import bisect
 import contextlib
-import itertools
 import logging
 import threading
 import time
@@ -17,12 +15,13 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator, Iterator
 
 from django.db import DatabaseError, DataError, IntegrityError
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from services.domain.calls.models import CallKind
 from services.domain.calls.records import CallRecord, all_tenants_store_calls, batch_of
+from services.mcp_gateway.durations import Durations
 from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ FLUSH_S = 0.5
 AT_ONCE = 1_000
 MOST_WAITING = 50_000
 STOP_WITHIN_S = 5.0
-BUCKETS_MS = (1.0, 2.5, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1_000.0, 5_000.0, 30_000.0, 120_000.0)
 
 Labels = tuple[str, str]
 
@@ -45,8 +43,7 @@ class CallLog(Collector):
         self._in_batch = 0
         self._storing = threading.Lock()
         self._counts: Counter[tuple[str, str, str]] = Counter()
-        self._buckets: dict[Labels, list[int]] = {}
-        self._sums_ms: Counter[Labels] = Counter()
+        self._durations = Durations()
         self.stored = 0
         self.lost = 0
         self.turned_away: Counter[str] = Counter()
@@ -56,11 +53,7 @@ class CallLog(Collector):
         """Count a call that ended, and see to it that it is stored."""
         server, tool = _labels_of(call)
         self._counts[server, tool, call.outcome] += 1
-        buckets = self._buckets.get((server, tool))
-        if buckets is None:
-            buckets = self._buckets[server, tool] = [0] * (len(BUCKETS_MS) + 1)
-        buckets[bisect.bisect_left(BUCKETS_MS, call.duration_ms)] += 1
-        self._sums_ms[server, tool] += call.duration_ms  # type: ignore[assignment]  # a Counter adds floats as well
+        self._durations.note((server, tool), call.duration_ms)
         if len(self._waiting) >= MOST_WAITING:
             # The database has been away for long. Calls go on, and it is counted that they are not on record.
             self._waiting.popleft()
@@ -120,14 +113,7 @@ class CallLog(Collector):
         for (server, tool, outcome), count in sorted(self._counts.items()):
             calls.add_metric([server, tool, outcome], count)
         yield calls
-        durations = HistogramMetricFamily(
-            "slipway_mcp_call_seconds", "How long calls took.", labels=["server", "tool"]
-        )
-        edges = [*(str(edge / 1_000) for edge in BUCKETS_MS), "+Inf"]
-        for labels, counts in sorted(self._buckets.items()):
-            below = list(zip(edges, map(float, itertools.accumulate(counts)), strict=True))
-            durations.add_metric(labels, below, self._sums_ms[labels] / 1_000)
-        yield durations
+        yield self._durations.family("slipway_mcp_call_seconds", "How long calls took.", ["server", "tool"])
         yield CounterMetricFamily("slipway_mcp_calls_stored", "Calls put on record.", value=self.stored)
         yield CounterMetricFamily("slipway_mcp_calls_lost", "Calls not put on record.", value=self.lost)
         yield GaugeMetricFamily(

@@ -87,7 +87,7 @@ class AgentHttp:
             Route("/mcp/{name}", self._upstreams),
             Route(f"{METADATA_PATH}/mcp/{{name}}", self._upstreams.describe),
             *(
-                Route(f"/llm/{name}/{{path:path}}", proxy.answer, methods=_METHODS)
+                Route(f"/llm/{name}/{{path:path}}", proxy, methods=_METHODS)
                 for name, proxy in self._proxies.items()
             ),
         ]

@@ -32,6 +32,7 @@ from services.mcp_gateway.host import HostGateway  # noqa: E402
 from services.mcp_gateway.http import build_routes, lifespan_contexts  # noqa: E402
 from services.mcp_gateway.internal import InternalApi  # noqa: E402
 from services.mcp_gateway.limits import LIMITS  # noqa: E402
+from services.mcp_gateway.llm.watching import MODEL_METRICS  # noqa: E402
 from services.mcp_gateway.sandbox_files import FILES  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Gateway:
     async def _metrics(self, request: Request) -> Response:
         lines = [f"slipway_gateway_{name} {count}" for name, count in self._host.counts.items()]
         registry = CollectorRegistry(auto_describe=False)
-        for collector in (CALL_LOG, LIMITS, CALLERS):
+        for collector in (CALL_LOG, MODEL_METRICS, LIMITS, CALLERS):
             registry.register(collector)
         return PlainTextResponse("\n".join(lines) + "\n" + generate_latest(registry).decode())
 

@@ -25,6 +25,7 @@ from services.mcp_gateway.limits import LIMITS, Rate, flood_limit, limits_of_cal
 
 UNKNOWN = "(unknown)"
 """Stands on record for the name of a tool that there is not: it is whatever a model made up."""
+TOO_MANY = "Too many requests."
 _MOST_BYTES = 2**31 - 1
 _CODE = re.compile(r"([a-z][a-z0-9_]{0,59}): ")
 _WORDS = {
@@ -102,16 +103,16 @@ def watched(who: Who, kind: CallKind, server: str, scope: Scope) -> Iterator[Wat
         with tracing.span("mcp.call", parent=who.traceparent, link=claimed_parent(scope), kind=kind.value):
             try:
                 yield watch
+            except Exception:
+                watch.code = watch.code or "internal"
+                raise
+            except BaseException:
+                # The client went away, or the process is told to stop.
+                watch.code = "cancelled"
+                raise
             finally:
                 if tracing.is_on():
                     _describe(watch, kind)
-    except Exception:
-        watch.code = watch.code or "internal"
-        raise
-    except BaseException:
-        # The client went away, or the process is told to stop.
-        watch.code = "cancelled"
-        raise
     finally:
         CALL_LOG.note(
             CallRecord(
@@ -125,7 +126,7 @@ def watched(who: Who, kind: CallKind, server: str, scope: Scope) -> Iterator[Wat
                 user_id=who.user_id,
                 started_at=started_at,
                 duration_ms=elapsed_ms(began),
-                request_bytes=_length_of(scope),
+                request_bytes=length_of(scope),
                 result_bytes=watch.result_bytes,
             )
         )
@@ -156,13 +157,20 @@ def too_many(task: Task) -> Response | None:
 
 def flooded(key: str) -> Response | None:
     """Return the answer to a caller of any kind that floods this gateway; None for any other."""
+    wait_s = flood_wait_s(key)
+    if wait_s is None:
+        return None
+    error = {"code": RateLimited.code, "message": TOO_MANY}
+    return JSONResponse({"error": error}, RateLimited.status, {"Retry-After": str(wait_s)})
+
+
+def flood_wait_s(key: str) -> int | None:
+    """Return when a caller that floods this gateway may come back; None for any other."""
     exceeded = LIMITS.admit_here(flood_limit(key))
     if exceeded is None:
         return None
     CALL_LOG.turned_away["flood"] += 1
-    error = {"code": RateLimited.code, "message": "Too many requests."}
-    retry_after = str(math.ceil(exceeded.retry_after_s))
-    return JSONResponse({"error": error}, RateLimited.status, {"Retry-After": retry_after})
+    return math.ceil(exceeded.retry_after_s)
 
 
 def _size_of(result: CallToolResult) -> int:
@@ -170,7 +178,8 @@ def _size_of(result: CallToolResult) -> int:
     return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
 
 
-def _length_of(scope: Scope) -> int:
+def length_of(scope: Scope) -> int:
+    """Return the size of a request's body as it was announced; 0 where it was not."""
     for name, value in scope.get("headers", ()):
         if name == b"content-length":
             return min(int(value), _MOST_BYTES) if value.isdigit() else 0

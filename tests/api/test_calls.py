@@ -31,7 +31,7 @@ def calls(acme) -> None:
         call(40, tool="memory_read", code="memory_not_found"),
         call(30, kind=CallKind.UPSTREAM, server="weather", tool="rain", code="mcp_server_timeout"),
         call(20, code="rate_limited"),
-        call(10, kind=CallKind.MODEL, server="anthropic", tool="claude", result_bytes=9),
+        call(10, kind=CallKind.MODEL, server="anthropic", tool="claude", result_bytes=9, attempts=2),
     )
     all_tenants_store_calls(batch_of(made))
 
@@ -52,7 +52,7 @@ def test_a_call_shows_how_it_went(alice, calls, acme):
     assert {**shown, "id": "", "started_at": ""} == {
         "id": "", "kind": "upstream", "server": "weather", "tool": "rain", "outcome": "timeout",
         "code": "mcp_server_timeout", "task_id": None, "agent_id": str(acme.agent.id), "user_id": None,
-        "started_at": "", "duration_ms": 2.5, "request_bytes": 0, "result_bytes": 0,
+        "started_at": "", "duration_ms": 2.5, "request_bytes": 0, "result_bytes": 0, "attempts": None,
     }  # fmt: skip
 
 

@@ -115,7 +115,8 @@ def test_a_model_call_is_part_of_its_tasks_trace(collector, gateway, acme, claud
     body = {"model": "claude-sonnet-4-6", "max_tokens": 10, "messages": [{"role": "user", "content": SECRET}]}
     httpx.post(f"{gateway}/llm/anthropic/v1/messages", json=body, headers=working.llm)
     spans = spans_of(collector, working.task.traceparent)
-    assert "model.call" in [span.name for span in spans]
+    (call,) = [span for span in spans if span.name == "model.call"]
+    assert call.attributes == {"vendor": "anthropic", "outcome": "ok", "code": "", "attempts": 1}
     assert_connected(spans)
     assert SECRET.encode() not in collector.raw
 

@@ -38,6 +38,9 @@ class CallShape(Shape):
     duration_ms: float
     request_bytes: int
     result_bytes: int
+    attempts: int | None = Field(
+        description="How often a vendor was asked for a model's answer, 0 if it was refused before. Null for tools."
+    )
 
     @classmethod
     def of(cls, call: McpCall) -> Self:

@@ -31,7 +31,7 @@ class McpCall(TenantModel):
     """One call that ended. It holds sizes and names, never arguments or results.
 
     The ids are plain: a record outlives its task, for what was called was called. `task_id` is null where a person's
-    own client called.
+    own client called. `attempts` is how often a vendor was asked for a model's answer; null for tools.
     """
 
     kind = models.CharField(max_length=8, choices=CallKind.choices)
@@ -46,6 +46,7 @@ class McpCall(TenantModel):
     duration_ms = models.FloatField()
     request_bytes = models.PositiveIntegerField()
     result_bytes = models.PositiveIntegerField()
+    attempts = models.PositiveSmallIntegerField(null=True)
 
     class Meta:
         db_table = "mcp_call"

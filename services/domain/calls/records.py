@@ -24,20 +24,23 @@ _REFUSED = frozenset(
         "role_missing",
         "tool_withheld",
         "unknown_tool",
+        "model_not_allowed",
+        "not_passed_on",
+        "token_invalid",
         "approval_denied",
         "approval_expired",
         "denied",
     }
 )
 _HELD = frozenset({"held", "approval_pending", "approval_required"})
-_LIMITED = frozenset({"rate_limited", "budget_exceeded", "queue_full", "limited"})
+_LIMITED = frozenset({"rate_limited", "budget_exceeded", "queue_full", "limited", "vendor_429"})
 # One statement with one parameter, whatever the number of rows. COPY does not work on tables with row-level security.
 _INSERT = """
 INSERT INTO mcp_call (id, org_id, created_at, kind, server, tool, outcome, code, task_id, agent_id, user_id,
-    started_at, duration_ms, request_bytes, result_bytes)
+    started_at, duration_ms, request_bytes, result_bytes, attempts)
 SELECT * FROM jsonb_to_recordset(%s::jsonb) AS r(id uuid, org_id uuid, created_at timestamptz, kind text, server text,
     tool text, outcome text, code text, task_id uuid, agent_id uuid, user_id uuid, started_at timestamptz,
-    duration_ms float8, request_bytes int, result_bytes int)
+    duration_ms float8, request_bytes int, result_bytes int, attempts smallint)
 ON CONFLICT (id) DO NOTHING
 """
 
@@ -58,6 +61,7 @@ class CallRecord:
     duration_ms: float
     request_bytes: int = 0
     result_bytes: int = 0
+    attempts: int | None = None
 
     @property
     def outcome(self) -> CallOutcome:
@@ -122,6 +126,7 @@ def _row(call_id: uuid.UUID, call: CallRecord, moment: str) -> dict[str, object]
         "duration_ms": call.duration_ms,
         "request_bytes": call.request_bytes,
         "result_bytes": call.result_bytes,
+        "attempts": call.attempts,
     }
 
 

@@ -14,6 +14,7 @@ from services.mcp_gateway.llm.replies import anthropic_response, not_found
 from services.mcp_gateway.llm.requests import parse_count_call, parse_messages_call, read_limited
 from services.mcp_gateway.llm.usage import StreamMeter, read_usage
 from services.mcp_gateway.llm.vendor import Dialect
+from services.mcp_gateway.llm.watching import ModelWatch
 
 _BROKEN = (
     b"\n\nevent: error\ndata: "
@@ -46,12 +47,11 @@ class AnthropicProxy(ModelProxy):
         """Return the token, which the vendor's clients send in one of two headers."""
         return request.headers.get("x-api-key") or bearer_token(request.headers)
 
-    async def route(self, request: Request, task: Task) -> Response:
+    async def route(self, request: Request, task: Task, watch: ModelWatch) -> Response:
         """Answer what is passed on."""
         match request.method, request.path_params["path"]:
             case "POST", "v1/messages":
-                call = await parsed(parse_messages_call, await read_limited(request))
-                return await self.pass_paid_call(request, task, call)
+                return await self.pass_paid_call(request, task, watch, parse_messages_call)
             case "POST", "v1/messages/count_tokens":
                 body = await read_limited(request)
                 call = await parsed(parse_count_call, body)

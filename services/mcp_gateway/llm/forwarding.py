@@ -13,6 +13,7 @@ from services.adapters.models.wire import Answer, BrokenOff
 from services.mcp_gateway.llm.recording import Recording
 from services.mcp_gateway.llm.reservations import Reservation
 from services.mcp_gateway.llm.vendor import Meter
+from services.mcp_gateway.llm.watching import ModelWatch
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class ForwardedStream(Response):
         upstream: Answer,
         reservation: Reservation,
         meter: Meter,
+        watch: ModelWatch,
         *,
         headers: Mapping[str, str],
         broken: bytes,
@@ -62,7 +64,9 @@ class ForwardedStream(Response):
         self._upstream = upstream
         self._reservation = reservation
         self._meter = meter
+        self._watch = watch
         self._broken = broken
+        self._is_broken = False
         self._recording = recording
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,19 +75,30 @@ class ForwardedStream(Response):
         leaving = asyncio.create_task(_wait_for_disconnect(receive))
         try:
             await asyncio.wait({passing, leaving}, return_when=asyncio.FIRST_COMPLETED, timeout=MAX_CALL_S)
+            self._watch.stop(self._how_it_ended(passing, leaving))
         finally:
             for task in (passing, leaving):
                 task.cancel()
             await asyncio.gather(passing, leaving, return_exceptions=True)
-            await self._reservation.settle(self._meter.tokens)
+            self._watch.used = self._meter.tokens
+            await self._reservation.settle(self._watch.used)
             if self._recording is not None:
                 await self._recording.keep()
         # What broke on the caller's side is the caller's; what broke in here must be seen.
         if not passing.cancelled() and (error := passing.exception()) and not isinstance(error, OSError):
             raise error
 
+    def _how_it_ended(self, passing: asyncio.Task[None], leaving: asyncio.Task[None]) -> str:
+        if not passing.done():
+            return "cancelled" if leaving.done() else "model_timeout"
+        if (error := passing.exception()) is not None:
+            return "cancelled" if isinstance(error, OSError) else "internal"
+        if self._is_broken:
+            return "upstream_broke"
+        return "vendor_failed" if self._meter.has_failed else ""
+
     async def _pass_on(self, send: Send) -> None:
-        feed, recording = self._meter.feed, self._recording
+        feed, note, recording = self._meter.feed, self._watch.piece, self._recording
         try:
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
@@ -92,10 +107,12 @@ class ForwardedStream(Response):
                 async for piece in self._upstream.pieces():
                     feed(piece)
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    note(len(piece))
                     if recording is not None:
                         recording.add(piece)
             except BrokenOff as error:
                 log.warning("the vendor's stream broke: %s", error)
+                self._is_broken = True
                 await send({"type": "http.response.body", "body": self._broken, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

@@ -15,6 +15,7 @@ from services.mcp_gateway.llm.proxy import ModelProxy, parsed
 from services.mcp_gateway.llm.replies import not_found, openai_response
 from services.mcp_gateway.llm.requests import read_limited
 from services.mcp_gateway.llm.vendor import Dialect
+from services.mcp_gateway.llm.watching import ModelWatch
 
 _PAID = {"v1/responses": parse_responses_call, "v1/chat/completions": parse_chat_call}
 _ERROR = {
@@ -45,12 +46,11 @@ class OpenaiProxy(ModelProxy):
         """Return the token of the Authorization header."""
         return bearer_token(request.headers)
 
-    async def route(self, request: Request, task: Task) -> Response:
+    async def route(self, request: Request, task: Task, watch: ModelWatch) -> Response:
         """Answer what is passed on."""
         match request.method, request.path_params["path"]:
             case "POST", "v1/responses" | "v1/chat/completions" as path:
-                call = await parsed(_PAID[path], await read_limited(request))
-                return await self.pass_paid_call(request, task, call)
+                return await self.pass_paid_call(request, task, watch, _PAID[path])
             case "POST", "v1/responses/input_tokens":
                 body = await read_limited(request)
                 call = await parsed(parse_count_call, body)

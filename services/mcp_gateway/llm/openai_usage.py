@@ -35,6 +35,8 @@ class OpenaiMeter(LineReader):
     input is what was estimated.
     """
 
+    failures = (b"event: error", b"event: response.failed", b'data: {"error"')
+
     def __init__(self, estimate: Tokens) -> None:
         super().__init__()
         self._estimate = estimate

@@ -7,28 +7,32 @@ import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from django.db import OperationalError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from services.adapters.models.wire import Answer, BrokenOff, Call, ModelServers, NotSent
-from services.domain.errors import SlipwayError
+from services.domain.errors import SlipwayError, TokenInvalid
 from services.domain.llm.keys import note_refused
 from services.domain.llm.rules import Rules
 from services.domain.llm.spending import RulesChanged
 from services.domain.tasks.models import Task
-from services.kit import tracing
+from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import authenticate
 from services.mcp_gateway.llm.admission import RulesKept
 from services.mcp_gateway.llm.attempts import REFUSES_KEY, Candidate, Plan, may_follow, pause
 from services.mcp_gateway.llm.forwarding import MAX_CALL_S, ForwardedStream, headers_to_pass, without_key
 from services.mcp_gateway.llm.recording import Recording
-from services.mcp_gateway.llm.replies import Refusal, busy, refusal_of
+from services.mcp_gateway.llm.replies import Refusal, busy, rate_limited, refusal_of
+from services.mcp_gateway.llm.requests import read_limited
 from services.mcp_gateway.llm.reservations import NOTHING, Reservation, Reservations
 from services.mcp_gateway.llm.vendor import Dialect, ModelCall, Target, Vendor, no_key
+from services.mcp_gateway.llm.watching import ModelWatch, model_watched
 from services.mcp_gateway.threads import run_in_thread
-from services.mcp_gateway.watch import claimed_parent
+from services.mcp_gateway.watch import TOO_MANY, UNKNOWN, flood_wait_s
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ _STREAM = "text/event-stream"
 _MODEL_HEADER = "x-slipway-model"
 _INLINE_BYTES = 32_768
 _MOST_RENEWALS = 5
+_BUSY = "The platform is busy."
 _NO_OWN_KEY = "No key of the organisation's own is usable for this model. An admin can check them."
 
 
@@ -47,6 +52,16 @@ class Failed(Exception):
         self.status, self.answer = status, answer
         self.is_free = is_free
         """Nothing can have been used. Otherwise nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One call that costs money: the request, whose it is, what it asks for, and what is noted of it."""
+
+    request: Request
+    task: Task
+    call: ModelCall
+    watch: ModelWatch
 
 
 class ModelProxy(ABC):
@@ -63,47 +78,86 @@ class ModelProxy(ABC):
         self._servers = servers
 
     @abstractmethod
-    async def route(self, request: Request, task: Task) -> Response:
+    async def route(self, request: Request, task: Task, watch: ModelWatch) -> Response:
         """Answer what the proxy passes on. Raises: Refusal for everything else."""
 
     @abstractmethod
     def token_of(self, request: Request) -> str:
         """Return the token that a request carries, or an empty text."""
 
-    async def answer(self, request: Request) -> Response:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens, in the vendor's shape."""
+        request = Request(scope, receive)
+        admitted = await self._admit(request)
+        if isinstance(admitted, Response):
+            await admitted(scope, receive, send)
+            return
+        with model_watched(admitted, self.dialect.vendor, scope) as watch:
+            response = await self._answer(request, admitted, watch)
+            watch.result_bytes = len(response.body)
+            await response(scope, receive, send)
+
+    async def _admit(self, request: Request) -> Task | Response:
+        """Return the task that calls, or the answer to whoever may not."""
         try:
             caller = await authenticate(request.scope, self.token_of(request), "llm")
-            link = claimed_parent(request.scope)
-            with tracing.span("model.call", parent=caller.task.traceparent, link=link):
-                return await self.route(request, caller.task)
-        except Refusal as refusal:
-            return self.dialect.respond(refusal)
-        except SlipwayError as error:
+        except TokenInvalid as error:
+            CALL_LOG.turned_away["token"] += 1
             return self.dialect.respond(refusal_of(error))
         except OperationalError:
+            log.warning("a caller could not be looked up", exc_info=True)
+            return self.dialect.respond(busy(_BUSY))
+        wait_s = flood_wait_s(str(caller.task.id))
+        return caller.task if wait_s is None else self.dialect.respond(rate_limited(TOO_MANY, wait_s))
+
+    async def _answer(self, request: Request, task: Task, watch: ModelWatch) -> Response:
+        try:
+            return await self.route(request, task, watch)
+        except Refusal as error:
+            refusal = error
+        except SlipwayError as error:
+            refusal = refusal_of(error)
+        except OperationalError:
             log.warning("a model call could not be served", exc_info=True)
-            return self.dialect.respond(busy("The platform is busy."))
+            refusal = busy(_BUSY)
         except ClientDisconnect:
+            watch.code = "cancelled"
             return Response(status_code=499)
+        watch.code = refusal.code
+        return self.dialect.respond(refusal)
 
     # --- calls that cost money ---------------------------------------------------------------------------
 
-    async def pass_paid_call(self, request: Request, task: Task, call: ModelCall) -> Response:
-        """Reserve, send, and settle at what the answer says, be it a stream or not. Raises: Refusal, SlipwayError."""
+    async def pass_paid_call(
+        self, request: Request, task: Task, watch: ModelWatch, parse: Callable[[bytes], ModelCall]
+    ) -> Response:
+        """Read, reserve, send, and settle at what the answer says, be it a stream or not.
+
+        Raises: Refusal, SlipwayError, ClientDisconnect.
+        """
+        watch.asks = UNKNOWN
+        body = await read_limited(request)
+        watch.request_bytes = len(body)
+        call = await parsed(parse, body)
+        watch.asks = call.model
+        exchange = Exchange(request, task, call, watch)
         rules = await self._rules.find(task.org_id)
         if not rules.allows(call.model, task.agent_id) or not rules.keys_for(self.dialect.vendor):
             # What is kept may be older than what would let the call through.
             rules = await self._rules.newest(task.org_id)
         for _ in range(_MOST_RENEWALS):
             try:
-                return await self._try_all(request, task, call, rules)
+                return await self._try_all(exchange, rules)
             except RulesChanged:
                 rules = await self._rules.renew(task.org_id)
         raise busy("The rules for models are changing.")
 
-    async def _try_all(self, request: Request, task: Task, call: ModelCall, rules: Rules) -> Response:
-        """Ask one candidate after the other. Raises: RulesChanged before the first, Refusal, SlipwayError."""
+    async def _try_all(self, exchange: Exchange, rules: Rules) -> Response:
+        """Ask one candidate after the other.
+
+        Raises: RulesChanged before the first, Refusal, SlipwayError, ClientDisconnect when the caller has left.
+        """
+        task, call = exchange.task, exchange.call
         rules.refuse(call.model, task.agent_id)
         plan = Plan.of(rules, rules.models_for(call.model, task.agent_id), self.dialect.vendor)
         if plan.is_empty:
@@ -115,7 +169,7 @@ class ModelProxy(ABC):
                 reservation = await self._reservations.make(
                     task, candidate.model, call.most, rules, target.llm_key_id
                 )
-                return await self._try_once(request, task, call, rules, candidate, target, reservation, plan)
+                return await self._try_once(exchange, rules, candidate, target, reservation, plan)
             except RulesChanged:
                 if failure is None:
                     raise
@@ -126,9 +180,15 @@ class ModelProxy(ABC):
                     failure.answer.close()
                 failure = failed
                 delay = await self._note_failure(failed, plan, task, target)
-            if delay is None or await self._is_left_alone(request, delay):
+            if delay is None:
                 break
+            await pause(delay)
+            if await exchange.request.is_disconnected():
+                if failure.answer is not None:
+                    failure.answer.close()
+                raise ClientDisconnect
         if failure is not None and failure.answer is not None:
+            exchange.watch.code = f"vendor_{failure.status}"
             return await self.whole(failure.answer, target)
         raise _unavailable()
 
@@ -138,16 +198,9 @@ class ModelProxy(ABC):
             await run_in_thread(note_refused, task.org_id, target.llm_key_id)
         return plan.fail(failed.status, failed.answer.headers if failed.answer is not None else {})
 
-    async def _is_left_alone(self, request: Request, delay: float) -> bool:
-        """Wait before the next try, and say whether the caller has left meanwhile."""
-        await pause(delay)
-        return await request.is_disconnected()
-
     async def _try_once(
         self,
-        request: Request,
-        task: Task,
-        call: ModelCall,
+        exchange: Exchange,
         rules: Rules,
         candidate: Candidate,
         target: Target,
@@ -155,9 +208,11 @@ class ModelProxy(ABC):
         plan: Plan,
     ) -> Response:
         """Make one try. What it set aside is settled when it fails. Raises: Failed."""
+        call, watch = exchange.call, exchange.watch
+        watch.asks = candidate.model
         meter, body = self.dialect.meter(call.most), call.body_for(candidate.model)
         try:
-            upstream = await self._begin(request, target, body, plan)
+            upstream = await self._begin(exchange, target, body, plan)
         except BaseException as error:
             await reservation.settle(NOTHING if isinstance(error, Failed) and error.is_free else None)
             raise
@@ -165,7 +220,7 @@ class ModelProxy(ABC):
         recording = None
         if rules.log is not None:
             recording = Recording(
-                task,
+                exchange.task,
                 reservation.record_id,
                 self.dialect.vendor,
                 candidate.model,
@@ -179,16 +234,18 @@ class ModelProxy(ABC):
                 upstream,
                 reservation,
                 meter,
+                watch,
                 headers=headers,
                 broken=self.dialect.broken_stream,
                 recording=recording,
             )
-        return await self._settle_whole(upstream, target, reservation, headers, recording)
+        return await self._settle_whole(exchange, upstream, target, reservation, headers, recording)
 
-    async def _begin(self, request: Request, target: Target, body: bytes, plan: Plan) -> Answer:
+    async def _begin(self, exchange: Exchange, target: Target, body: bytes, plan: Plan) -> Answer:
         """Send a call and return the answer that is to be passed on. Raises: Failed."""
+        exchange.watch.attempts += 1
         try:
-            upstream = await self.send(request, target, body)
+            upstream = await self.send(exchange.request, target, body)
         except NotSent as error:
             log.warning("the vendor was not reached: %s", error)
             raise Failed(0) from error
@@ -210,6 +267,7 @@ class ModelProxy(ABC):
 
     async def _settle_whole(
         self,
+        exchange: Exchange,
         upstream: Answer,
         target: Target,
         reservation: Reservation,
@@ -222,6 +280,11 @@ class ModelProxy(ABC):
             used = self.dialect.read_usage(bytes(response.body)) if upstream.is_success else NOTHING
         finally:
             await reservation.settle(used)
+        exchange.watch.used = used
+        if not upstream.is_success:
+            exchange.watch.code = f"vendor_{upstream.status}"
+        elif await exchange.request.is_disconnected():
+            exchange.watch.code = "cancelled"
         if recording is not None:
             recording.add(bytes(response.body))
             await recording.keep()

@@ -93,3 +93,10 @@ def invalid(message: str) -> Refusal:
 def busy(message: str, *, retry_after_s: int = 2) -> Refusal:
     """Return the answer for what will pass."""
     return Refusal(503, "api_error", "temporary", message, may_retry=True, retry_after_s=retry_after_s)
+
+
+def rate_limited(message: str, retry_after_s: int) -> Refusal:
+    """Return the answer to a task that calls too often."""
+    return Refusal(
+        429, "rate_limit_error", "rate_limited", message, may_retry=True, retry_after_s=retry_after_s
+    )

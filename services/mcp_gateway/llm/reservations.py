@@ -15,7 +15,7 @@ from services.domain.llm.rules import Rules
 from services.domain.llm.spending import reserve, settle
 from services.domain.tasks.models import Task
 from services.kit.clock import now
-from services.mcp_gateway.llm.replies import Refusal
+from services.mcp_gateway.llm.replies import rate_limited
 from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
@@ -54,8 +54,7 @@ class Reservations:
     ) -> Reservation:
         """Set the money for a call aside. Raises: BudgetExceeded, TaskMissing, TokenInvalid, RulesChanged, Refusal."""
         if self._open[task.id] >= MOST_AT_ONCE:
-            message = f"The task has {MOST_AT_ONCE} model calls under way."
-            raise Refusal(429, "rate_limit_error", "rate_limited", message, may_retry=True, retry_after_s=2)
+            raise rate_limited(f"The task has {MOST_AT_ONCE} model calls under way.", 2)
         self._open[task.id] += 1
         try:
             reserved = await run_in_thread(

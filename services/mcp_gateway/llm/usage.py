@@ -35,9 +35,13 @@ def read_usage(body: bytes) -> Tokens | None:
 class LineReader(ABC):
     """Cuts a stream of server-sent events into whole lines, wherever its bytes are cut, many at a time."""
 
+    failures: tuple[bytes, ...] = (b"event: error",)
+    """What the line begins with by which the vendor says that it failed."""
+
     def __init__(self) -> None:
         self._rest = b""
         self._skips = False
+        self.has_failed = False
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes, cut anywhere."""
@@ -57,6 +61,9 @@ class LineReader(ABC):
             block = self._rest + chunk[:end] if self._rest else chunk[:end]
         self._rest = chunk[end:]
         if block:
+            # A text's own line breaks are escaped, so that this is never found within one.
+            if any(block.startswith(line) or b"\n" + line in block for line in self.failures):
+                self.has_failed = True
             self.read_lines(block)
 
     @abstractmethod

@@ -68,10 +68,15 @@ def no_key(message: str) -> Refusal:
 
 
 class Meter(Protocol):
-    """Follows a stream and knows at any moment what was used so far; None when that is not known."""
+    """Follows a stream and knows at any moment what was used so far, and whether the vendor said that it failed."""
 
     @property
-    def tokens(self) -> Tokens | None: ...
+    def tokens(self) -> Tokens | None:
+        """What was used; None when that is not known."""
+        ...
+
+    @property
+    def has_failed(self) -> bool: ...
 
     def feed(self, chunk: bytes) -> None: ...
 
