@@ -10,14 +10,32 @@ from pathlib import Path
 import pytest
 
 from deploy.local.stack import Stack
+from services.kit import tracing
+from services.kit.environment import environment
 from tests.fakes.anthropic_server import AnthropicServer
 from tests.fakes.openai_server import OpenaiServer
+from tests.fakes.otlp_server import OtlpServer
 from tests.fakes.serving import LocalServer
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.telegram_server import FakeTelegram
 from tests.stack.running import RunningStack
 
 MODEL_KEY = "sk-only-the-gateway-has-this"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpServer]:
+    """Trace into a local receiver."""
+    fake = OtlpServer()
+    with LocalServer(fake.app) as server:
+        monkeypatch.setattr(environment(), "otlp_endpoint", server.url)
+        for made in (tracing._tracer, tracing._provider):
+            made.cache_clear()
+        yield fake
+        tracing._provider().shutdown()
+    monkeypatch.undo()
+    for made in (tracing._tracer, tracing._provider):
+        made.cache_clear()
 
 
 @pytest.fixture(scope="session")

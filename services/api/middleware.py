@@ -1,4 +1,5 @@
-"""What every request and answer of this service gets: an id, a measurement, and the headers that keep browsers safe."""
+"""What every request and answer of this service gets: an id, a measurement, a span if it may change something, and the
+headers that keep browsers safe."""
 
 from __future__ import annotations
 
@@ -12,7 +13,10 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from services.api.metrics import count_request
+from services.domain.identity.handover import TRACE_HEADER, unsign_traceparent
+from services.kit import tracing
 
+_TRACED = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _SANE_ID = re.compile(r"^[A-Za-z0-9._-]{8,100}$")
 
 Respond = Callable[[HttpRequest], HttpResponseBase]
@@ -30,10 +34,34 @@ class RequestMarks:
         request.request_id = given if _SANE_ID.match(given) else str(uuid.uuid4())  # type: ignore[attr-defined]
         response = self._get_response(request)
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
-        match = request.resolver_match
-        route = match.route if match is not None else "unmatched"
-        count_request(request.method or "", route, response.status_code, time.perf_counter() - started)
+        took_s = time.perf_counter() - started
+        count_request(request.method or "", _route_of(request), response.status_code, took_s)
         return response
+
+
+class Traced:
+    """Frames a request that may change something as a span: whatever task or job comes of it is part of its trace.
+
+    Its parent is the span that a sibling service has signed. What anybody else names as theirs is only linked to.
+    """
+
+    def __init__(self, get_response: Respond) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method not in _TRACED or not tracing.is_on():
+            return self._get_response(request)
+        parent = unsign_traceparent(request.headers.get(TRACE_HEADER, "")) or None
+        claimed = request.headers.get("traceparent", "")
+        with tracing.span("http.request", parent=parent, link=claimed, method=request.method):
+            response = self._get_response(request)
+            tracing.note(route=_route_of(request), status=response.status_code)
+            return response
+
+
+def _route_of(request: HttpRequest) -> str:
+    match = request.resolver_match
+    return match.route if match is not None else "unmatched"
 
 
 def _policy(**directives: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,26 +14,10 @@ from services.kit.environment import environment
 from services.worker.relay import OutboxRow, to_message
 from tests.domain.cast import Runner, fresh, running, start
 from tests.fakes.otlp_server import OtlpServer, Span
-from tests.fakes.serving import LocalServer
 from tests.gateway.serving import at_work, eventually, rpc
 
 SECRET = "only-the-tenant-may-read-this"
 FORGED = f"00-{'a' * 32}-{'b' * 16}-01"
-
-
-@pytest.fixture
-def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[OtlpServer]:
-    """Trace into a local receiver."""
-    fake = OtlpServer()
-    with LocalServer(fake.app) as server:
-        monkeypatch.setattr(environment(), "otlp_endpoint", server.url)
-        for made in (tracing._tracer, tracing._provider):
-            made.cache_clear()
-        yield fake
-        tracing._provider().shutdown()
-    monkeypatch.undo()
-    for made in (tracing._tracer, tracing._provider):
-        made.cache_clear()
 
 
 def spans_of(collector: OtlpServer, traceparent: str) -> list[Span]:
@@ -48,10 +31,10 @@ def spans_of(collector: OtlpServer, traceparent: str) -> list[Span]:
     return eventually(find)
 
 
-def assert_connected(spans: list[Span]) -> None:
+def assert_connected(spans: list[Span], *, root: str = "task.submit") -> None:
     """Check that one span is the root and every other's parent is among them."""
     ids = {span.id for span in spans}
-    assert [span.name for span in spans if not span.parent] == ["task.submit"]
+    assert [span.name for span in spans if not span.parent] == [root]
     assert all(span.parent in ids for span in spans if span.parent)
 
 

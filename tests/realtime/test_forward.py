@@ -11,8 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from services.domain.identity.handover import unsign_actor
+from services.domain.identity.handover import TRACE_HEADER, unsign_actor, unsign_traceparent
 from services.domain.identity.tickets import issue_ticket
+from services.kit import tracing
 from tests.fakes.serving import LocalServer
 from tests.realtime.test_access import browser, sign_in
 
@@ -126,3 +127,29 @@ def test_while_the_api_is_away_submitting_is_temporarily_refused_and_streams_go_
         assert client.ask(op="submit", prompt="x")["code"] == "temporary"
         stream.add(1)
         assert client.numbers(1) == [1]
+
+
+def test_what_is_passed_on_is_part_of_its_own_trace(start, api, acme, collector):
+    service = start(api_url=api.url)
+    forged = f"00-{'a' * 32}-{'b' * 16}-01"
+    with service.client(acme.token, headers={"traceparent": forged, TRACE_HEADER: forged}) as client:
+        client.ask(op="submit", prompt="")
+        client.ask(op="cancel", task_id=TASK["id"])
+        client.ask(op="steer", task_id=TASK["id"], text="and this")
+        client.ask(op="answer", question_id=TASK["id"], option=1)
+    given = [unsign_traceparent(headers[TRACE_HEADER]) for _, _, headers in api.asked]
+    tracing.flush()
+    spans = {span.id: span for span in collector.spans}
+    sent = [spans[traceparent.split("-")[2]] for traceparent in given]
+    assert [span.name for span in sent] == ["ws.submit", "ws.cancel", "ws.steer", "ws.answer"]
+    assert {(span.parent, span.links) for span in sent} == {("", ())}
+    assert len({span.trace for span in sent}) == 4
+    # A refusal is marked as one.
+    assert [span.is_error for span in sent] == [True, False, False, False]
+
+
+def test_nothing_is_said_of_a_trace_while_nothing_is_traced(start, api, acme):
+    service = start(api_url=api.url)
+    with service.client(acme.token) as client:
+        client.ask(op="submit", prompt="hello")
+    assert all(TRACE_HEADER.lower() not in headers for _, _, headers in api.asked)

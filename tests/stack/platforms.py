@@ -48,12 +48,16 @@ class TelegramChat:
             for entry in self._telegram.sent.wait_for(count, self._is_here, timeout_s=within_s)
         ]
 
+    def chat_ids(self) -> list[str]:
+        """Return the ids of the bot's chats, of which there is one once the person has written."""
+        chats = self._stack.http.get("/v1/chats", params={"limit": 200}).json()["items"]
+        return [chat["id"] for chat in chats if chat["link_id"] == self.link["id"]]
+
     def wait_for_task(self) -> dict[str, Any]:
         """Wait for the task that came of the last message."""
 
         def find() -> dict[str, Any] | None:
-            chats = self._stack.http.get("/v1/chats", params={"limit": 200}).json()["items"]
-            here = [chat["id"] for chat in chats if chat["link_id"] == self.link["id"]]
+            here = self.chat_ids()
             tasks = self._stack.http.get("/v1/tasks", params={"limit": 50}).json()["items"]
             return next((task for task in tasks if (task["deliver_to"] or {}).get("chat_id") in here), None)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from websockets.sync.client import connect
 
 from deploy.local.stack import Stack
 from tests.conftest import MODEL_KEY
@@ -57,6 +59,19 @@ def stack(
     running.stop()
 
 
+def whole(collector: OtlpServer, *, root: str) -> list[Span]:
+    """Return the spans of a trace that began so and ended with a delivery, once none of them is missing."""
+    for delivered in [span for span in collector.spans if span.attributes.get("job") == "delivery.send"]:
+        spans = collector.of_trace(delivered.trace)
+        ids = {span.id for span in spans}
+        roots = [span.name for span in spans if not span.parent]
+        is_whole = roots == [root] and all(span.parent in ids for span in spans if span.parent)
+        ran = {span.attributes.get("job") for span in spans if span.name == "job.run"}
+        if is_whole and {"answer.deliver", "delivery.send"} <= ran:
+            return spans
+    return []
+
+
 def test_a_message_is_one_trace_until_its_answer_is_sent(
     stack: RunningStack, telegram: FakeTelegram, collector: OtlpServer
 ):
@@ -64,22 +79,65 @@ def test_a_message_is_one_trace_until_its_answer_is_sent(
     chat.says("echo traced")
     chat.wait_for_replies(1)
 
-    def whole() -> list[Span]:
-        delivered = [span for span in collector.spans if span.attributes.get("job") == "delivery.send"]
-        spans = collector.of_trace(delivered[0].trace) if delivered else []
-        ids = {span.id for span in spans}
-        roots = [span.name for span in spans if not span.parent]
-        is_whole = roots == ["task.submit"] and all(span.parent in ids for span in spans if span.parent)
-        ran = {span.attributes.get("job") for span in spans if span.name == "job.run"}
-        return spans if is_whole and {"answer.deliver", "delivery.send"} <= ran else []
-
-    spans = until(whole, within_s=30, what="the trace is whole")
+    spans = until(lambda: whole(collector, root="http.request"), within_s=30, what="the trace is whole")
     services = {span.name: span.service for span in spans}
+    assert services["http.request"] == "slipway-api"  # which the platform called
     assert services["task.submit"] == "slipway-worker"  # which routes what chats say
     assert services["job.publish"] == "slipway-relay"
     assert services["job.run"] == "slipway-worker"
     assert services["turn.issue"] == services["task.finish"] == "slipway-mcp_gateway"
     assert b"echo traced" not in collector.raw
+
+
+def test_one_trace_goes_from_a_websocket_through_every_service_and_the_sandbox_to_a_chat(
+    stack: RunningStack, telegram: FakeTelegram, model_server: AnthropicServer, collector: OtlpServer
+):
+    chat = TelegramChat(stack, telegram, 19_002)
+    chat.says("echo hello")
+    chat.wait_for_replies(1)
+    model_server.rules = [
+        Rule(
+            user="note it",
+            has_tool_result=False,
+            usage=USAGE,
+            tool_uses=[ToolUse(name="mcp__memory__memory_write", input={"name": "a", "body": "whispered"})],
+        ),
+        Rule(user="note it", has_tool_result=True, text="Noted.", usage=USAGE),
+    ]
+    order = {
+        "agent_id": stack.agents["claude"],
+        "prompt": "note it",
+        "deliver_to": {"chat_id": chat.chat_ids()[0]},
+    }
+    headers = {"Authorization": f"Bearer {stack.token}"}
+    with connect(f"{stack.realtime}/v1/stream", additional_headers=headers, proxy=None) as client:
+        client.send(json.dumps({"id": 1, "op": "submit", **order}))
+        answer = json.loads(client.recv(timeout=30))
+    assert answer["op"] == "ok", answer
+    assert stack.wait(answer["task"]["id"], within_s=180)["status"] == "succeeded"
+    assert chat.wait_for_replies(2)[1] == "Noted."
+    spans = until(lambda: whole(collector, root="ws.submit"), within_s=30, what="the trace is whole")
+    of_service: dict[str, set[str]] = {}
+    for span in spans:
+        of_service.setdefault(span.service, set()).add(span.name)
+    assert of_service == {
+        "slipway-realtime": {"ws.submit"},
+        "slipway-api": {"http.request", "task.submit"},
+        "slipway-relay": {"job.publish"},
+        "slipway-worker": {"job.run", "sandbox.start"},
+        "slipway-mcp_gateway": {"turn.issue", "model.call", "mcp.call", "task.finish"},
+    }
+    by_name = {span.name: span for span in spans}
+    assert by_name["http.request"].parent == by_name["ws.submit"].id
+    assert by_name["task.submit"].parent == by_name["http.request"].id
+    # What the runner got over its link and sent back with its requests.
+    issued = by_name["turn.issue"].id
+    assert all(span.links == (issued,) for span in spans if span.name in ("model.call", "mcp.call"))
+    assert b"whispered" not in collector.raw
+    assert b"note it" not in collector.raw
+    calls = stack.http.get("/v1/calls", params={"task_id": answer["task"]["id"]}).json()["items"]
+    shown = {(call["kind"], call["server"], call["outcome"]) for call in calls}
+    assert shown == {("model", "anthropic", "ok"), ("own", "memory", "ok")}
 
 
 def test_a_gateway_killed_in_the_middle_of_a_call_runs_it_once_and_the_turn_goes_on(

@@ -1,4 +1,7 @@
-"""Handing an actor from one Slipway service to another: signed, short-lived, and checked again on arrival."""
+"""Handing an actor, and the trace that it acts in, from one Slipway service to another: signed and short-lived.
+
+An actor is checked again on arrival. A `traceparent` without our signature is anybody's word.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,9 @@ from services.kit.clock import now
 
 HANDOVER_HEADER = "X-Slipway-Actor"
 HANDOVER_LIFE = timedelta(seconds=30)
+TRACE_HEADER = "X-Slipway-Trace"
 _SALT = "slipway.identity.handover"
+_TRACE_SALT = "slipway.trace.handover"
 
 
 def dump_actor(actor: Actor) -> str:
@@ -89,3 +94,16 @@ def unsign_actor(text: str) -> Actor:
     except signing.BadSignature as error:
         raise TokenInvalid("The handover is forged or too old.") from error
     return all_tenants_load_actor(json.dumps(fields))
+
+
+def sign_traceparent(traceparent: str) -> str:
+    """Return the value of the header `X-Slipway-Trace`."""
+    return signing.TimestampSigner(salt=_TRACE_SALT).sign(traceparent)
+
+
+def unsign_traceparent(text: str) -> str:
+    """Return the traceparent that a sibling service sent; empty for what is forged, too old or not there."""
+    try:
+        return signing.TimestampSigner(salt=_TRACE_SALT).unsign(text, max_age=HANDOVER_LIFE)
+    except signing.BadSignature:
+        return ""
