@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import redis.asyncio as redis
 from prometheus_client.core import CounterMetricFamily
@@ -245,7 +246,13 @@ LIMITS = Limits()
 
 
 def limits_of_call(
-    org_id: uuid.UUID, caller_id: uuid.UUID, server: str, tool: str, rate: Rate | None = None
+    org_id: uuid.UUID,
+    caller_id: uuid.UUID,
+    server: str,
+    tool: str,
+    rate: Rate | None = None,
+    *,
+    caller: Literal["task", "token"] = "task",
 ) -> list[Limit]:
     """Return what limits one call of a tool: its own rate or the usual one, the caller's, the organisation's."""
     env = environment()
@@ -257,7 +264,7 @@ def limits_of_call(
             rate or Rate(env.mcp_tool_per_s, env.mcp_tool_burst),
             "tool",
         ),
-        Limit(f"{prefix}:{caller_id}", Rate(env.mcp_task_per_s, env.mcp_task_burst), "task"),
+        Limit(f"{prefix}:{caller_id}", Rate(env.mcp_task_per_s, env.mcp_task_burst), caller),
         Limit(prefix, Rate(env.mcp_org_per_s, env.mcp_org_burst), "organisation"),
     ]
 

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from mcp_types import CallToolResult, TextContent
 from starlette.responses import JSONResponse, Response
@@ -31,20 +32,24 @@ _CODE = re.compile(r"([a-z][a-z0-9_]{0,59}): ")
 _WORDS = {
     "tool": "This tool was called too often.",
     "task": "Too many tools were called.",
+    "token": "Too many tools were called with this token.",
     "organisation": "The organisation's agents call too many tools at the moment.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """On whose account a call goes: `key` is what it is limited by, a task or a person's own program."""
+    """On whose account a call goes: `key` is what it is limited by, a task or a person's own program.
+
+    `traceparent` is that of the task, empty if it is not traced; None where no task is, and a trace begins.
+    """
 
     org_id: uuid.UUID
     key: uuid.UUID
     task_id: uuid.UUID | None
     agent_id: uuid.UUID | None
     user_id: uuid.UUID | None
-    traceparent: str = ""
+    traceparent: str | None
 
 
 def who_of(task: Task) -> Who:
@@ -64,7 +69,9 @@ class Watch:
 
     async def admitted(self, rate: Rate | None = None) -> CallToolResult | None:
         """Return None when the limits let the call through, else the result that says when to come back."""
-        limits = limits_of_call(self.who.org_id, self.who.key, self.server, self.tool, rate)
+        who = self.who
+        caller: Literal["task", "token"] = "task" if who.task_id is not None else "token"
+        limits = limits_of_call(who.org_id, who.key, self.server, self.tool, rate, caller=caller)
         exceeded = await LIMITS.admit(limits)
         if exceeded is None:
             return None

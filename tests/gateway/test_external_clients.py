@@ -24,7 +24,7 @@ from services.domain.identity.actions import (
     remove_member,
 )
 from services.domain.memory.queries import get_memory
-from services.domain.oauth.grants import disconnect_app
+from services.domain.oauth.grants import all_tenants_refresh, disconnect_app
 from services.domain.oauth.models import AppToken, ConnectedApp
 from services.domain.oauth.servers import PEOPLE_SERVERS
 from services.domain.tasks.queries import list_tasks
@@ -32,10 +32,13 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.mcp_gateway.http import TOOL_SERVERS
+from services.mcp_gateway.limits import LIMITS
 from tests.dashboard.conftest import at_browser
 from tests.fakes.oauth_client import CALLBACK, Kept, answer_in, authorized
 from tests.fakes.served_api import served_api
-from tests.gateway.serving import rpc
+from tests.gateway.serving import Caller, rpc
+from tests.gateway.test_calls import recorded
+from tests.gateway.test_tracing import FORGED, assert_connected, spans_of
 
 NO_GOOD = {
     "error": {"code": "token_invalid", "message": "The token is unknown, expired or for something else."}
@@ -357,6 +360,68 @@ def test_a_program_that_calls_too_fast_waits(public, acme, monkeypatch):
     assert int(answers[-1].headers["retry-after"]) > 1
     _, others = authorized(acme.owner)
     assert rpc(f"{public}/mcp/platform", others.access_token, "tools/list").status_code == 200
+
+
+def test_calls_of_a_persons_program_are_on_record_as_that_persons(public, acme):
+    _, issued = authorized(acme.people["bob"], "memory", reach="read", agent_id=acme.agent.id)
+    url = f"{public}/mcp/memory"
+    call(url, issued.access_token, "memory_list")
+    assert call(url, issued.access_token, "memory_write", name="a", body="b").status_code == 403
+    rows = recorded(acme, 2)
+    assert [(row["kind"], row["server"], row["tool"], row["outcome"], row["code"]) for row in rows] == [
+        ("own", "memory", "memory_list", "ok", ""),
+        ("own", "memory", "memory_write", "refused", "insufficient_scope"),
+    ]
+    whose = {(row["user_id"], row["agent_id"], row["task_id"]) for row in rows}
+    assert whose == {(acme.users["bob"].pk, acme.agent.id, None)}
+
+
+def test_each_token_of_a_person_is_limited_by_itself(public, acme, working, monkeypatch):
+    LIMITS._leases.clear()
+    monkeypatch.setattr(environment(), "mcp_task_per_s", 0.01)
+    monkeypatch.setattr(environment(), "mcp_task_burst", 2)
+    url, agent = f"{public}/mcp/memory", {"X-Slipway-Agent": "shell"}
+
+    def is_limited(token: str, tool: str) -> bool:
+        result = call(url, token, tool, agent).json()["result"]
+        text = result["content"][0]["text"]
+        assert result["isError"] is text.startswith(
+            "rate_limited: Too many tools were called with this token."
+        )
+        return bool(result["isError"])
+
+    exceeded = LIMITS.exceeded.get("token", 0)
+    _, one = create_token(acme.owner, name="one", scopes=["mcp:memory"])
+    assert [is_limited(one, "memory_list") for _ in range(3)] == [False, False, True]
+    assert LIMITS.exceeded["token"] == exceeded + 1
+    _, other = create_token(acme.owner, name="other", scopes=["mcp:memory"])
+    client, issued = authorized(acme.owner, "memory", agent_id=acme.agent.id)
+    for token in (other, issued.access_token):
+        assert [is_limited(token, "memory_list") for _ in range(3)] == [False, False, True]
+    # The same connection with its next token is the same caller.
+    renewed = all_tenants_refresh(client, issued.refresh_token)
+    assert is_limited(renewed.access_token, "memory_list")
+    # Nor is an agent at work for that person held up by that person's programs.
+    Caller(public, working, "memory")("memory_list")
+    assert [row["outcome"] for row in recorded(acme, 11)].count("limited") == 4
+
+
+def test_a_call_of_a_persons_program_begins_a_trace_of_its_own(public, acme, collector):
+    _, issued = authorized(acme.owner)
+    given = call(
+        f"{public}/mcp/platform",
+        issued.access_token,
+        "task_submit",
+        {"traceparent": FORGED},
+        prompt="true",
+        agent="shell",
+    ).json()["result"]
+    assert not given["isError"], given
+    with tenant_transaction(acme.organisation.id):
+        traceparent = list_tasks(acme.owner).get().traceparent
+    spans = spans_of(collector, traceparent)
+    assert_connected(spans, root="mcp.call")
+    assert [span.links for span in spans if span.name == "mcp.call"] == [("b" * 16,)]
 
 
 def test_using_a_program_is_noted(public, acme):

@@ -21,6 +21,7 @@ _REFUSED = frozenset(
     {
         "not_permitted",
         "scope_missing",
+        "insufficient_scope",
         "role_missing",
         "tool_withheld",
         "unknown_tool",

@@ -225,19 +225,23 @@ class McpEndpoint:
             await _while_token_lives(visitor, self._for_people, scope, receive, send)
             return
         body, replay = await peek(receive, MAX_REQUEST_BYTES)
-        refusal = flooded(str(visitor.person.token_id)) or self._beyond(door, visitor, called_tool(body))
+        refusal = flooded(str(visitor.person.token_id)) or self._beyond(
+            door, visitor, called_tool(body), scope
+        )
         if refusal is not None:
             await refusal(scope, replay, send)
             return
         await self._for_people.handle_request(scope, replay, send)
 
-    def _beyond(self, door: Door, visitor: Visitor, name: str | None) -> Response | None:
+    def _beyond(self, door: Door, visitor: Visitor, name: str | None, scope: Scope) -> Response | None:
         """Refuse a tool that the token does not reach, by the status that lets a client ask for more."""
         if name is None or name not in self._tools:
             return None
         server, tool = self._tools[name]
         if _reaches(visitor, server, tool):
             return None
+        with watched(_who(visitor), CallKind.OWN, server.name, scope) as watch:
+            watch.tool, watch.code = tool.name, "insufficient_scope"
         return door.beyond(door.servers[server.name], f"{gateway_url()}{self.metadata_path}")
 
     # --- tools ---------------------------------------------------------------------------------------
@@ -317,7 +321,7 @@ def _manager(
 
 def _who(visitor: Visitor) -> Who:
     person = visitor.person
-    return Who(person.org_id, person.token_id or person.org_id, None, visitor.namespace, person.user_id)
+    return Who(person.org_id, person.token_id or person.org_id, None, visitor.namespace, person.user_id, None)
 
 
 def _reaches(visitor: Visitor, server: ToolServer, tool: Tool[Any]) -> bool:
