@@ -28,6 +28,7 @@ from services.kit.clock import now, rfc3339
 from services.kit.redisbus import publish_envelopes
 from services.mcp_gateway.caller_cache import CALLERS
 from services.mcp_gateway.egress.authority import add_authority
+from services.mcp_gateway.sandbox_calls import SandboxCalls
 from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class Link:
         self._frames: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUED_FRAMES)
         self._cancelled: set[uuid.UUID] = set()
         self._said: set[uuid.UUID] = set()
+        self._sandbox_calls = SandboxCalls()
         self._extended: tuple[uuid.UUID, float] | None = None
         self.ready = asyncio.Event()
         self._sending = asyncio.Lock()
@@ -227,6 +229,7 @@ class Link:
                 CALLERS.drop(entry.turn)
                 self.task_id = None if entry.turn == self.task_id else self.task_id
         await self.send({"op": "ack", "n": stored.n})
+        await self._sandbox_calls.hear(stored.said)
         return True
 
     async def _learn_head(self) -> None:

@@ -126,6 +126,14 @@ def test_claude_runs_a_registered_server_in_its_sandbox(stack: RunningStack, mod
     assert seen["env"] == {"MODE": "fast", "API_KEY": "value-of-the-key", "TOOLS_KEY": None}
     assert quiet["is_error"], quiet
     assert "nothing to say" not in quiet["output"]
+    query = {"task_id": task["id"], "kind": "upstream"}
+
+    def on_record() -> list[tuple[str, str, str]]:
+        calls = stack.http.get("/v1/calls", params=query).json()["items"]
+        return sorted((call["server"], call["tool"], call["outcome"]) for call in calls)
+
+    until(lambda: len(on_record()) == 2, within_s=10, what="what the sandbox says of its calls is on record")
+    assert on_record() == [("tools", "(unknown)", "refused"), ("tools", "look", "ok")]
 
 
 @pytest.fixture

@@ -127,8 +127,8 @@ class Servers(Endpoint):
     def post(self, call: Call, body: NewUpstream) -> ServerShape:
         """Register an MCP server and list its tools; one with the transport `stdio` runs in sandboxes only.
 
-        The calls of such a server do not pass the gateway: approval rules and the call log do not see them. The
-        sandbox is the boundary, and `tool.called` events of the workspace show them.
+        The calls of such a server do not pass the gateway: approval rules and rate limits do not see them, and what is
+        on record of them is what the sandbox says. The sandbox is the boundary.
         """
         return ServerShape.of(add_server(call.actor, body))
 

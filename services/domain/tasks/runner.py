@@ -16,7 +16,16 @@ from services.domain.egress.rules import read_rules
 from services.domain.errors import Conflict
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.models import RunnerJournal
-from services.domain.events.types import FROM_RUNNER, MessageConsumed, TaskStarted, TurnDone, TurnStarted
+from services.domain.events.types import (
+    FROM_RUNNER,
+    EventData,
+    MessageConsumed,
+    TaskStarted,
+    ToolCalled,
+    ToolReturned,
+    TurnDone,
+    TurnStarted,
+)
 from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.llm.policy import choose_effort
 from services.domain.tasks.finish import Outcome, finish_locked_task
@@ -63,11 +72,21 @@ class JournalEntry(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Said:
+    """Something of a turn that is stored now and was not before: a tool called or returned, or the turn's end."""
+
+    task: Task
+    event: EventData
+
+
+@dataclass(frozen=True, slots=True)
 class Stored:
-    """Up to which number a journal is stored, and the head of the stream that was written to, if one was."""
+    """Up to which number a journal is stored, the head of the stream that was written to, if one was, and what of the
+    news tells of calls."""
 
     n: int
     head: int | None
+    said: tuple[Said, ...] = ()
 
 
 @dataclass
@@ -205,12 +224,13 @@ def store_journal(
             batch = batches[entry.turn]
             if batch is not None and batch.done is None:
                 _apply(batch, entry)
-        head = None
+        head, said = None, []
         for batch in batches.values():
             if batch is not None:
                 head = _write(batch) or head
+                said += _said_of(batch)
         row.save(update_fields=["stored_n"])
-        return Stored(row.stored_n, head)
+        return Stored(row.stored_n, head, tuple(said))
 
 
 def _lock_journal(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -> RunnerJournal:
@@ -295,6 +315,11 @@ def _write(batch: _Batch) -> int | None:
         ),
     )
     return None
+
+
+def _said_of(batch: _Batch) -> list[Said]:
+    told = [event.data for event in batch.events if isinstance(event.data, ToolCalled | ToolReturned)]
+    return [Said(batch.task, event) for event in (*told, *([batch.done] if batch.done else []))]
 
 
 @dataclass(frozen=True, slots=True)

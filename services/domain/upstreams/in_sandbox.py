@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from services.domain.agents.models import Provider
 from services.domain.errors import Invalid, UpstreamInSandbox
+from services.domain.tasks.models import Task
+from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.models import UpstreamServer, UpstreamTransport
 from services.domain.upstreams.queries import usable_by
 from services.domain.upstreams.tools import UNSTORABLE
@@ -78,6 +82,40 @@ def list_sandbox_servers(user_id: uuid.UUID | None, names: Sequence[str]) -> lis
         }
         for row in sorted(rows, key=lambda row: names.index(row.name))
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxTools:
+    """Which names of tools, as a provider says them, are of servers that run in the sandbox of a task."""
+
+    provider: str
+    servers: tuple[str, ...]
+    """All that the agent lists, wherever they run."""
+    allowed: Mapping[str, Sequence[str] | None]
+    """The tools of those that run in the sandbox; None for all."""
+
+    def find(self, name: str) -> tuple[str, str, bool] | None:
+        """Return the server and the tool of a name and whether that tool is served; None for what runs elsewhere."""
+        before, between = ("", "_") if self.provider == Provider.OPENCODE else ("mcp__", "__")
+        # The longest first: a server's name may begin with another's.
+        for server in sorted(self.servers, key=len, reverse=True):
+            prefix = f"{before}{server}{between}"
+            if name.startswith(prefix):
+                tool = name.removeprefix(prefix)
+                allowed = self.allowed.get(server)
+                is_served = allowed is None or tool in allowed
+                return (server, tool, is_served) if server in self.allowed else None
+        return None
+
+
+def load_sandbox_tools(org_id: uuid.UUID, task_id: uuid.UUID) -> SandboxTools:
+    """Return what of a task's tools runs in its sandbox."""
+    with tenant_transaction(org_id):
+        task = Task.objects.select_related("agent").get(id=task_id)
+        names = task.agent.mcp_servers
+        found = list_sandbox_servers(task.user_id, names)
+        allowed = {server["name"]: server["allowed_tools"] for server in found}
+        return SandboxTools(task.agent.provider, tuple(names), allowed)
 
 
 def _invalid(field: str, reason: str) -> Invalid:
