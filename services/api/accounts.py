@@ -49,6 +49,8 @@ from services.domain.integrations.queries import get_integration
 from services.domain.oauth_grants.keeping import find_grant, open_sealed
 from services.domain.ports.accounts import AccountAccess, AccountAuth, Installation, OAuthApp
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.accesses import Access, Used, record_accesses
+from services.domain.vault.models import AccessWay
 from services.kit.environment import environment
 
 CALLBACK_PATH = "/integrations/accounts/callback"
@@ -132,6 +134,7 @@ def check_account(actor: Actor, integration_id: uuid.UUID) -> Integration:
     try:
         with as_account_errors():
             kind, access = _access(row)
+            _note_use(actor, row, kind, AccessWay.CHECK)
             identity = asyncio.run(kind.check(access))
     except SlipwayError as error:
         record_failure(row.org_id, row.id, row.updated_at, error)
@@ -154,6 +157,8 @@ def remove_account(actor: Actor, integration_id: uuid.UUID) -> None:
     try:
         with as_account_errors():
             kind, access = _access(row)
+            if kind.manifest.revokes:
+                _note_use(actor, row, kind, AccessWay.REVOKE)
             asyncio.run(kind.revoke(access, grant))
     except SlipwayError as error:
         tell_not_revoked(row, error.message)
@@ -184,6 +189,13 @@ def finish_connecting(user: User, *, state: str, code: str, issuer: str | None, 
     with as_account_errors():
         granted = asyncio.run(exchange_code(begun.plan, code, issuer, kind.network))
     return check_account(actor, finish_authorization(actor, begun, granted).id)
+
+
+def _note_use(actor: Actor, row: Integration, kind: AccountKind, way: AccessWay) -> None:
+    """Put on record what a person does with what opens an account, if anything does."""
+    if row.sealed is not None:
+        host = ", ".join(kind.hosts(kind.settings_model.model_validate(row.settings)))
+        record_accesses(row.org_id, [Access.by_person(actor, Used.of(row), way, host=host)])
 
 
 def _access(row: Integration) -> tuple[AccountKind, AccountAccess]:

@@ -13,6 +13,8 @@ from services.domain.actors import Actor, require
 from services.domain.errors import LlmKeyRefused, LlmKeyUnreachable
 from services.domain.llm.keys import KeyToCheck, NewKey, create_key, get_check, plan_check, record_check
 from services.domain.llm.models import KeyStatus, LlmKey, LlmVendor
+from services.domain.vault.accesses import Access, record_accesses
+from services.domain.vault.models import AccessWay
 from services.kit.environment import environment
 
 
@@ -30,12 +32,16 @@ def add_key(actor: Actor, fields: NewKey) -> LlmKey:
 
 def check_again(actor: Actor, key_id: uuid.UUID) -> LlmKey:
     """Ask a key's vendor anew; what it says stands in the row. Raises: LlmKeyMissing, RoleMissing."""
-    status, error = _ask(get_check(actor, key_id))
+    key = get_check(actor, key_id)
+    if key.used is not None:
+        host = urlsplit(_url_of(key)).hostname or ""
+        record_accesses(actor.org_id, [Access.by_person(actor, key.used, AccessWay.CHECK, host=host)])
+    status, error = _ask(key)
     return record_check(actor, key_id, status, error)
 
 
 def _ask(key: KeyToCheck) -> tuple[KeyStatus, str]:
-    base_url = key.base_url or _vendors_url(key.vendor)
+    base_url = _url_of(key)
     try:
         asyncio.run(check_key(key.vendor, base_url, key.key, _network(key.base_url == "", base_url)))
     except LlmKeyRefused as error:
@@ -43,6 +49,10 @@ def _ask(key: KeyToCheck) -> tuple[KeyStatus, str]:
     except LlmKeyUnreachable as error:
         return KeyStatus.UNREACHABLE, error.message
     return KeyStatus.OK, ""
+
+
+def _url_of(key: KeyToCheck) -> str:
+    return key.base_url or _vendors_url(key.vendor)
 
 
 def _vendors_url(vendor: str) -> str:

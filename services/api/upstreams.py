@@ -25,11 +25,13 @@ from services.domain.upstreams.authorization import (
     finish_authorization,
     get_connectable,
 )
-from services.domain.upstreams.credentials import open_upstream
+from services.domain.upstreams.credentials import has_credential, host_of, open_upstream
 from services.domain.upstreams.in_sandbox import refuse_in_sandbox
 from services.domain.upstreams.listing import record_failure, record_listing
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
 from services.domain.upstreams.review import lock_own_upstream
+from services.domain.vault.accesses import Access, Used, record_accesses
+from services.domain.vault.models import AccessWay
 from services.kit.environment import environment
 
 CALLBACK_PATH = "/integrations/mcp/callback"
@@ -75,6 +77,9 @@ def refresh_server(actor: Actor, server_id: uuid.UUID) -> UpstreamServer:
     with tenant_transaction(actor.org_id):
         server = lock_own_upstream(actor, server_id)
         refuse_in_sandbox(server)
+        if has_credential(server):
+            used = Access.by_person(actor, Used.of(server), AccessWay.CHECK, host=host_of(server))
+            record_accesses(server.org_id, [used])
     try:
         upstream = open_upstream(server, _run_in_thread)
         tools = asyncio.run(list_tools_once(upstream, network(), timeout_s=server.timeout_s))

@@ -18,12 +18,15 @@ from services.domain.integrations.actions import record_failure
 from services.domain.integrations.credentials import ACCOUNT_GRANTS
 from services.domain.integrations.failures import as_account_errors
 from services.domain.integrations.models import Integration, IntegrationStatus
-from services.domain.integrations.queries import choose_account, note_use
+from services.domain.integrations.queries import choose_account
 from services.domain.oauth_grants.keeping import open_sealed
 from services.domain.ports.accounts import AccountAccess, AccountAuth, Installation, OAuthApp
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.accesses import Access, Used
+from services.domain.vault.models import AccessWay
 from services.kit.environment import environment
+from services.mcp_gateway.access_log import ACCESS_LOG
 from services.mcp_gateway.callers import Caller
 from services.mcp_gateway.threads import run_in_thread
 
@@ -52,6 +55,8 @@ async def open_account(caller: Caller, kind: str, account: str | None) -> AsyncI
         with as_account_errors():
             access = _access(adapter, row, opened, caller.task)
             async with adapter.open(access) as client:
+                # Opening one sends nothing yet.
+                await _note_use(adapter, row, access, caller.task)
                 yield OpenAccount(row.name, access.settings, client)
     except AccountUnauthorised as error:
         await run_in_thread(record_failure, row.org_id, row.id, row.updated_at, error)
@@ -83,8 +88,14 @@ def _find(task: Task, kind: str, account: str | None) -> tuple[Integration, dict
             # Asked no more: a provider may lock an account out after too many wrong tries.
             words = ACCOUNT_GRANTS.words(row.last_error or "The account is not connected.", row.name)
             raise AccountUnauthorised(f"{words} You cannot mend this.")
-        note_use(row)
         return row, open_sealed(row)
+
+
+async def _note_use(adapter: AccountKind, row: Integration, access: AccountAccess, task: Task) -> None:
+    if row.sealed is not None:
+        host = ", ".join(adapter.hosts(access.settings))
+        used = Access.by_task(task, Used.of(row), AccessWay.UPSTREAM, host=host)
+        await ACCESS_LOG.note(row.org_id, used)
 
 
 def _access(adapter: AccountKind, row: Integration, opened: dict[str, Any], task: Task) -> AccountAccess:

@@ -11,6 +11,7 @@ from starlette.routing import BaseRoute, Route
 from services.adapters.models.wire import ModelServers
 from services.adapters.upstreams.network import Network
 from services.kit.environment import environment
+from services.mcp_gateway.access_log import ACCESS_LOG
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.caller_cache import listening
 from services.mcp_gateway.holding.desk import DESK
@@ -96,7 +97,7 @@ class AgentHttp:
     async def run(self) -> AsyncIterator[None]:
         """Run what the routes need; may be entered again after it was left."""
         async with contextlib.AsyncExitStack() as stack:
-            for running in (listening(), CALL_LOG.run(), LIMITS.run()):
+            for running in (listening(), CALL_LOG.run(), ACCESS_LOG.run(), LIMITS.run()):
                 await stack.enter_async_context(running)
             for endpoint in self._endpoints:
                 await stack.enter_async_context(endpoint.run())

@@ -5,8 +5,13 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from pydantic import SecretStr
+
 from conftest import Tenant
 from services.domain.actors import Actor
+from services.domain.integrations.actions import NewIntegration, connect_integration
+from services.domain.llm.keys import NewKey, create_key
+from services.domain.llm.models import KeyStatus, LlmVendor
 from services.domain.plane.actions import Taken, Wanted, take_sandbox
 from services.domain.plane.hosts import register_host
 from services.domain.tasks.dispatch import claim_task
@@ -14,10 +19,12 @@ from services.domain.tasks.models import Task
 from services.domain.tasks.runner import JournalEntry, store_journal
 from services.domain.tasks.submit import TaskOrder, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.upstreams.actions import NewUpstream, register_upstream
+from services.domain.vault.accesses import Access, Keeper, Used
 from services.domain.vault.actions import create_secret
 from services.domain.vault.fields import NewSecret
 from services.domain.vault.grants import list_granted_secrets, open_secret
-from services.domain.vault.models import Secret
+from services.domain.vault.models import AccessWay, Secret
 
 
 def submit(tenant: Tenant, prompt: str = "true", **order: Any) -> Task:
@@ -90,3 +97,27 @@ def granted(tenant: Tenant, user_id: uuid.UUID | None = None) -> dict[str, str]:
 def keep(actor: Actor, *, name: str = "TOKEN", value: str = "value-of-the-token", **fields: Any) -> Secret:
     """Keep a secret."""
     return create_secret(actor, NewSecret.model_validate({"name": name, "value": value, **fields}))
+
+
+def keep_one_of_each(tenant: Tenant) -> dict[str, Keeper]:
+    """Keep one credential of each kind, all of them the organisation's."""
+    account = NewIntegration(
+        kind="calendar",
+        name="work",
+        settings={"url": "https://dav.example.com/", "user": "alice"},
+        credentials={"password": "hush"},
+        is_personal=False,
+    )
+    server = NewUpstream(name="weather", url="https://mcp.example.com/", auth="header", credential="hush")
+    key = NewKey(name="ours", vendor=LlmVendor.ANTHROPIC, key=SecretStr("sk-ant-own-key"))
+    return {
+        "secret": keep(tenant.owner),
+        "account": connect_integration(tenant.owner, account),
+        "mcp_server": register_upstream(tenant.owner, server),
+        "model_key": create_key(tenant.owner, key, KeyStatus.OK),
+    }
+
+
+def use_of(task: Task, row: Keeper, **fields: Any) -> Access:
+    """Return a use of a credential by a task."""
+    return Access.by_task(task, Used.of(row), AccessWay.UPSTREAM, host="api.example.com", **fields)

@@ -25,7 +25,7 @@ from services.domain.vault.actions import delete_secret, put_secret_value, updat
 from services.domain.vault.bindings import Binding
 from services.domain.vault.brokered import CredentialRefused, Use, find_standing, open_for_use
 from services.domain.vault.keyring import open_text, seal_text
-from services.domain.vault.models import Secret, SecretAccess
+from services.domain.vault.models import CredentialAccess, Secret
 from services.domain.vault.rotation import SEALED
 from services.kit.clock import now
 from services.kit.ids import uuid7
@@ -80,7 +80,7 @@ def test_the_proxy_learns_what_a_task_holds_and_opens_it_into_the_log(acme):
     assert open_for_use(use_of(secret, task)).value == "the-second-value"
     with tenant_transaction(acme.organisation.id):
         logged = list(
-            SecretAccess.objects.order_by("id").values_list("version", "way", "host", "method", "path")
+            CredentialAccess.objects.order_by("id").values_list("version", "way", "host", "method", "path")
         )
         assert logged == [(n, "egress", "api.example.com", "GET", "/x") for n in (1, 2)]
 

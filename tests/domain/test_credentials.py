@@ -38,7 +38,7 @@ from services.domain.vault.actions import (
 from services.domain.vault.bindings import Binding, parse_binding, show_binding
 from services.domain.vault.grants import list_granted_secrets, open_secret
 from services.domain.vault.keeping import all_tenants_forget_old_versions, all_tenants_notice_expiring
-from services.domain.vault.models import Secret, SecretAccess, SecretPlaceholder, SecretVersion
+from services.domain.vault.models import CredentialAccess, Secret, SecretPlaceholder, SecretVersion
 from services.domain.vault.queries import list_secret_accesses, list_secret_versions
 from services.kit.clock import now
 from tests.domain.cast import Runner, granted, keep, running, start
@@ -310,8 +310,9 @@ def test_a_turn_gets_values_and_placeholders_and_the_log_says_so(acme):
     assert turn_of(task, runner)["env"] == turn["env"]
     (placeholder,) = rows(acme, SecretPlaceholder)
     assert placeholder.text == turn["env"]["HELD"]
-    access, again = rows(acme, SecretAccess)
-    assert (access.secret_id, access.version, access.way, access.count) == (plain.id, 1, "env", 1)
+    access, again = rows(acme, CredentialAccess)
+    assert (access.credential_kind, access.credential_id) == ("secret", plain.id)
+    assert (access.version, access.way, access.count) == (1, "env", 1)
     assert (access.task_id, access.agent_id, access.user_id) == (task.id, acme.agent.id, acme.owner.user_id)
     assert again.id != access.id
     assert rows(acme, Secret, id=plain.id)[0].last_used_at == again.last_at
@@ -333,15 +334,15 @@ def test_the_log_cannot_be_changed_and_outlives_its_secret(acme):
     turn_of(task, runner)
     for change in ("update", "delete"):
         with pytest.raises(Exception, match="permission denied"), tenant_transaction(acme.organisation.id):
-            found = SecretAccess.objects.all()
+            found = CredentialAccess.objects.all()
             found.update(count=9) if change == "update" else found._raw_delete("default")
     delete_secret(acme.owner, secret.id)
-    (access,) = rows(acme, SecretAccess)
-    assert access.secret_name == "TOKEN"
+    (access,) = rows(acme, CredentialAccess)
+    assert access.credential_name == "TOKEN"
     with connections["operator"].cursor() as cursor:
-        cursor.execute("UPDATE secret_access SET created_at = %s", [now() - timedelta(days=500)])
+        cursor.execute("UPDATE credential_access SET created_at = %s", [now() - timedelta(days=500)])
     all_tenants_forget_old_versions()
-    assert rows(acme, SecretAccess) == []
+    assert rows(acme, CredentialAccess) == []
 
 
 def test_an_expired_secret_reaches_nobody_and_its_people_are_told_twice(acme):

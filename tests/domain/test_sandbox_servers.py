@@ -23,6 +23,7 @@ from services.domain.upstreams.credentials import open_upstream
 from services.domain.upstreams.in_sandbox import MAX_ALL_BYTES, list_sandbox_servers
 from services.domain.upstreams.queries import get_upstream, list_remote_names, list_upstream_names
 from services.domain.vault.actions import delete_secret
+from services.domain.vault.queries import list_secret_accesses
 from tests.domain.cast import keep, running
 
 
@@ -96,6 +97,15 @@ def test_a_turn_gets_those_that_its_agent_lists_and_no_token_for_them(acme):
             TaskToken.objects.filter(task=task, revoked_at=None).values_list("audience", flat=True)
         )
     assert audiences == {"mcp:memory", "mcp:weather"}
+
+
+def test_what_a_server_in_the_sandbox_gets_of_the_vault_is_on_record(acme):
+    secret = keep(acme.owner, name="GIT_TOKEN")
+    register_upstream(acme.owner, new(env_secrets={"API_KEY": "GIT_TOKEN"}))
+    task, _ = frame_of(acme, ["git"])
+    with tenant_transaction(acme.organisation.id):
+        access = list_secret_accesses(acme.owner, secret.id).get()
+    assert (access.task_id, access.way, access.version) == (task.id, "env", 1)
 
 
 def test_a_turn_of_an_agent_without_such_servers_says_nothing_of_them(acme):

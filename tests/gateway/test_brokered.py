@@ -14,11 +14,12 @@ from urllib.parse import quote
 
 import pytest
 
-from services.domain.vault.accesses import Access
+from services.domain.vault.accesses import Access, Used
 from services.domain.vault.bindings import Binding
 from services.domain.vault.brokered import Credential, CredentialRefused, Opened, Standing, Use
 from services.domain.vault.grants import make_placeholder
-from services.domain.vault.models import AccessWay
+from services.domain.vault.models import AccessWay, CredentialKind
+from services.mcp_gateway.access_log import AccessLog
 from services.mcp_gateway.egress.brokering import Vault
 from services.mcp_gateway.egress.desk import Limits
 from services.mcp_gateway.egress.injection import is_below
@@ -52,8 +53,9 @@ class FakeVault:
         if self.refusal:
             raise CredentialRefused(self.refusal)
         self.opened.append(use)
+        used = Used(CredentialKind.SECRET, use.secret_id, "TOKEN", 1)
         access = Access(
-            use.secret_id, "TOKEN", 1, AccessWay.EGRESS, host=use.host, method=use.method, path=use.path
+            used, AccessWay.EGRESS, task_id=use.task_id, host=use.host, method=use.method, path=use.path
         )
         return Opened(self.value, access)
 
@@ -68,6 +70,7 @@ class Brokered:
     world: World
     host: Origin
     vault: FakeVault
+    accesses: AccessLog
     placeholder: str
 
     def bind(self, *bindings: dict[str, Any], approval: str = "never") -> None:
@@ -112,12 +115,13 @@ async def brokered(
 ) -> AsyncIterator[Brokered]:
     vault = FakeVault()
     limits = Limits(hold_s=hold_s, look_s=0.01)
-    asked = Vault(vault.find_standing, vault.open, vault.record)
+    accesses = AccessLog(vault.record)
+    asked = Vault(vault.find_standing, vault.open, accesses)
     async with world(names=NAMES, limits=limits, vault=asked) as made:
         tls = made.public_authority.context_for("api.test")
         async with origin(tls, pieces=pieces, **fields) as host:
             made.allow("api.test", "evil.test")
-            found = Brokered(made, host, vault, make_placeholder())
+            found = Brokered(made, host, vault, accesses, make_placeholder())
             found.bind({})
             yield found
 
@@ -508,11 +512,11 @@ async def test_repeats_are_counted_and_written_down_together() -> None:
     async with brokered() as it:
         for _ in range(4):
             await it.ask("/same", Authorization=it.placeholder)
-        await it.world.look_after()
+        await it.accesses.write_down()
         opened = [use.path for use in it.vault.opened]
         repeats = sum(access.count for access in it.vault.recorded)
         assert len(opened) + repeats == 4
-        await it.world.look_after()
+        await it.accesses.write_down()
         assert sum(access.count for access in it.vault.recorded) == repeats
 
 

@@ -25,7 +25,7 @@ from services.domain.ports.sandbox import SandboxLimits
 from services.domain.tasks.runner import issue_turn
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.actions import delete_secret
-from services.domain.vault.models import SecretAccess
+from services.domain.vault.models import CredentialAccess
 from services.mcp_gateway.egress.desk import Limits
 from services.mcp_gateway.threads import run_in_thread
 from tests.domain.cast import keep, running
@@ -205,7 +205,7 @@ def _credential_approval(task: Any) -> Approval:
 
 def _uses_of(task: Any) -> list[tuple[str, str, int]]:
     with tenant_transaction(task.org_id):
-        rows = SecretAccess.objects.filter(task_id=task.id, way="egress")
+        rows = CredentialAccess.objects.filter(task_id=task.id, way="egress")
         return [(row.method, row.path, row.count) for row in rows]
 
 

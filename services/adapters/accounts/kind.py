@@ -6,6 +6,7 @@ import abc
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -37,6 +38,10 @@ class AccountKind(abc.ABC):
     def base(self, setting: str) -> str:
         """Return the base address under a setting's name, without a slash at its end."""
         return (self.installation.endpoints.get(setting) or self.endpoints[setting]).rstrip("/")
+
+    def hosts(self, settings: Any) -> tuple[str, ...]:
+        """Return where an account's credentials go: the kind's first endpoint, for kinds at one provider."""
+        return (urlsplit(self.base(next(iter(self.endpoints)))).hostname or "",)
 
     @abc.abstractmethod
     def open(self, access: AccountAccess) -> AbstractAsyncContextManager[Any]:

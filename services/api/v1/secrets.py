@@ -11,6 +11,7 @@ from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
+from services.api.v1.accesses import AccessShape
 from services.domain.errors import AgentMissing, AgentNotOwned, Invalid, Missing, NameTaken, QueueFull
 from services.domain.vault.actions import (
     create_secret,
@@ -22,14 +23,7 @@ from services.domain.vault.actions import (
 )
 from services.domain.vault.bindings import Binding
 from services.domain.vault.fields import NewSecret, SecretFields
-from services.domain.vault.models import (
-    AccessWay,
-    Secret,
-    SecretAccess,
-    SecretApproval,
-    SecretMode,
-    SecretVersion,
-)
+from services.domain.vault.models import Secret, SecretApproval, SecretMode, SecretVersion
 from services.domain.vault.queries import get_secret, list_secret_accesses, list_secret_versions
 
 
@@ -98,30 +92,6 @@ class SecretVersionShape(Shape):
             retired_at=row.retired_at,
             last_used_at=row.last_used_at,
         )
-
-
-class SecretAccessShape(Shape):
-    """Uses of one version by one piece of work."""
-
-    id: uuid.UUID
-    version: int
-    way: AccessWay
-    user_id: uuid.UUID | None
-    agent_id: uuid.UUID | None
-    workspace_id: uuid.UUID | None
-    task_id: uuid.UUID | None
-    host: str
-    method: str
-    path: str
-    count: int
-    first_at: Moment
-    last_at: Moment
-    approval_id: uuid.UUID | None
-
-    @classmethod
-    def of(cls, row: SecretAccess) -> Self:
-        """Show a row."""
-        return cls.model_validate(row)
 
 
 class Secrets(Endpoint):
@@ -201,6 +171,6 @@ class SecretAccesses(Endpoint):
     tag = "secrets"
 
     @operation(errors=(Missing,))
-    def get(self, call: Call, secret_id: uuid.UUID, query: PageQuery) -> Page[SecretAccessShape]:
+    def get(self, call: Call, secret_id: uuid.UUID, query: PageQuery) -> Page[AccessShape]:
         """List who had which version, when and how."""
-        return page_of(list_secret_accesses(call.actor, secret_id), query, SecretAccessShape.of)
+        return page_of(list_secret_accesses(call.actor, secret_id), query, AccessShape.of)

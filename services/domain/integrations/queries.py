@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 
 from django.db.models import Q, QuerySet
 
@@ -16,10 +15,10 @@ from services.domain.errors import (
     IntegrationMissing,
 )
 from services.domain.integrations.models import Integration
-from services.kit.clock import now
+from services.domain.vault.accesses import list_accesses
+from services.domain.vault.models import CredentialAccess
 
 ADMINS = ("owner", "admin")
-_NOTED_EVERY = timedelta(minutes=1)
 _NAMED = 20
 
 
@@ -36,6 +35,11 @@ def get_integration(actor: Actor, integration_id: uuid.UUID) -> Integration:
     if found is None:
         raise IntegrationMissing("There is no such account.")
     return found
+
+
+def list_account_accesses(actor: Actor, integration_id: uuid.UUID) -> QuerySet[CredentialAccess]:
+    """Return the uses of what opens an account, in the tenant's transaction. Raises: IntegrationMissing."""
+    return list_accesses(get_integration(actor, integration_id))
 
 
 def choose_account(
@@ -58,13 +62,6 @@ def choose_account(
             f"There are several accounts. Name one of them as `account`: {_names(granted)}."
         )
     return granted[0]
-
-
-def note_use(integration: Integration) -> None:
-    """Note that an account is used, at most once a minute, in the tenant's transaction."""
-    moment, last = now(), integration.last_used_at
-    if last is None or last < moment - _NOTED_EVERY:
-        Integration.objects.filter(id=integration.id).update(last_used_at=moment)
 
 
 def _named(kind: str, wanted: str, rows: list[Integration], granted: list[Integration]) -> Integration:

@@ -19,7 +19,9 @@ from services.domain.llm.actions import touch_policy
 from services.domain.llm.models import KeyStatus, LlmKey, LlmVendor
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.urls import MAX_URL_CHARS, check_url
+from services.domain.vault.accesses import Used, list_accesses
 from services.domain.vault.keyring import open_text, seal_text
+from services.domain.vault.models import CredentialAccess
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.kit.ids import uuid7
@@ -57,11 +59,12 @@ class NewKey(KeyFields):
 
 @dataclass(frozen=True, slots=True)
 class KeyToCheck:
-    """What is asked of a vendor to learn whether a key is good."""
+    """What is asked of a vendor to learn whether a key is good. `used` is the key as it is kept, if it is."""
 
     vendor: str
     base_url: str
     key: SecretStr
+    used: Used | None = None
 
 
 def list_keys(actor: Actor) -> QuerySet[LlmKey]:
@@ -78,6 +81,11 @@ def get_key(actor: Actor, key_id: uuid.UUID) -> LlmKey:
     return key
 
 
+def list_key_accesses(actor: Actor, key_id: uuid.UUID) -> QuerySet[CredentialAccess]:
+    """Return the uses of a key, in the tenant's transaction. Raises: LlmKeyMissing."""
+    return list_accesses(get_key(actor, key_id))
+
+
 def plan_check(fields: NewKey) -> KeyToCheck:
     """Return what has to be asked about a new key. Raises: Invalid."""
     return KeyToCheck(fields.vendor, fields.checked()["base_url"], fields.key)
@@ -88,7 +96,7 @@ def get_check(actor: Actor, key_id: uuid.UUID) -> KeyToCheck:
     require(actor, "models:write", role="admin")
     with tenant_transaction(actor.org_id):
         key = _lock(key_id)
-        return KeyToCheck(key.vendor, key.base_url, open_key(key))
+        return KeyToCheck(key.vendor, key.base_url, open_key(key), Used.of(key))
 
 
 def create_key(actor: Actor, fields: NewKey, status: KeyStatus, error: str = "") -> LlmKey:
@@ -181,12 +189,6 @@ def note_refused(org_id: uuid.UUID, key_id: uuid.UUID) -> None:
         record_check(system_actor(org_id), key_id, KeyStatus.REFUSED, "The vendor refused it during a call.")
     except LlmKeyMissing:
         return
-
-
-def note_used(org_id: uuid.UUID, key_id: uuid.UUID) -> None:
-    """Keep that a key was used now."""
-    with tenant_transaction(org_id):
-        LlmKey.objects.filter(id=key_id).update(last_used_at=now())
 
 
 def open_key(key: LlmKey) -> SecretStr:

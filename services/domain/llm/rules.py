@@ -23,6 +23,7 @@ class OwnKey:
     """A key of the organisation's own, opened."""
 
     id: uuid.UUID
+    name: str
     vendor: str
     base_url: str
     key: SecretStr
@@ -94,7 +95,7 @@ def load_rules(org_id: uuid.UUID) -> Rules:
             agents={agent_id: tuple(allowed or ()) for agent_id, allowed in narrowed},
             key_source=policy.key_source,
             lends_key=platform.lends_key,
-            keys=tuple(OwnKey(row.id, row.vendor, row.base_url, open_key(row)) for row in usable),
+            keys=tuple(OwnKey(row.id, row.name, row.vendor, row.base_url, open_key(row)) for row in usable),
             vendors_with_keys=frozenset(row.vendor for row in rows),
             retries=policy.retries,
             fallbacks=tuple((entry["model"], entry["use"]) for entry in policy.fallbacks),

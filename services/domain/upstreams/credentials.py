@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from services.domain.errors import UpstreamUnauthorised
 from services.domain.oauth_grants.keeping import GrantKeeper, RunBlocking, open_sealed
 from services.domain.ports.upstreams import Upstream
@@ -22,6 +24,16 @@ SERVER_GRANTS = GrantKeeper(
     how_to_connect=how_to_connect,
     tell=tell_state,
 )
+
+
+def has_credential(server: UpstreamServer) -> bool:
+    """Say whether what is asked of a server carries a credential."""
+    return server.auth != UpstreamAuth.NONE and server.sealed is not None
+
+
+def host_of(server: UpstreamServer) -> str:
+    """Return the host that a server's credential goes to."""
+    return urlsplit(server.url).hostname or ""
 
 
 def open_upstream(server: UpstreamServer, run: RunBlocking) -> Upstream:

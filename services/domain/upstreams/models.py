@@ -66,6 +66,7 @@ class UpstreamServer(GrantedModel):
     tools_digest = models.CharField(max_length=64, blank=True)
     reviewed = models.JSONField(null=True, blank=True)
     listed_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "upstream_server"

@@ -10,6 +10,8 @@ from django.db.models import Q, QuerySet
 from services.domain.actors import Actor, require
 from services.domain.errors import UpstreamMissing
 from services.domain.upstreams.models import UpstreamServer, UpstreamTransport
+from services.domain.vault.accesses import list_accesses
+from services.domain.vault.models import CredentialAccess
 
 ADMINS = ("owner", "admin")
 
@@ -27,6 +29,11 @@ def get_upstream(actor: Actor, server_id: uuid.UUID) -> UpstreamServer:
     if server is None:
         raise UpstreamMissing("There is no such MCP server.")
     return server
+
+
+def list_upstream_accesses(actor: Actor, server_id: uuid.UUID) -> QuerySet[CredentialAccess]:
+    """Return the uses of a server's credential, in the tenant's transaction. Raises: UpstreamMissing."""
+    return list_accesses(get_upstream(actor, server_id))
 
 
 def list_upstream_names(user_id: uuid.UUID | None) -> set[str]:

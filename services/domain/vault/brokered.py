@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -182,8 +181,10 @@ def _is_allowed(question: Question, secret: Secret) -> bool:
 
 
 def _access(secret: Secret, task: Task, use: Use, approval: Approval | None) -> Access:
-    return dataclasses.replace(
-        access_of(secret, task, AccessWay.EGRESS),
+    return access_of(
+        secret,
+        task,
+        AccessWay.EGRESS,
         host=use.host,
         method=use.method,
         path=use.path,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import secrets
 import uuid
 from dataclasses import dataclass, field
+from typing import Any
 
 from django.db.models import Q
 
 from services.domain.agents.models import Agent
 from services.domain.identity.models import Membership
 from services.domain.tasks.models import Task
-from services.domain.vault.accesses import Access, record_accesses
+from services.domain.vault.accesses import Access, Used, record_accesses
 from services.domain.vault.keyring import open_text
 from services.domain.vault.models import AccessWay, Secret, SecretMode, SecretPlaceholder, SecretVersion
 from services.kit.clock import now
@@ -77,18 +78,9 @@ def equip_task(task: Task) -> Equipment:
     return Equipment(environment, bool(held))
 
 
-def access_of(secret: Secret, task: Task, way: AccessWay) -> Access:
+def access_of(secret: Secret, task: Task, way: AccessWay, **where: Any) -> Access:
     """Return one use of a secret by a task."""
-    return Access(
-        secret_id=secret.id,
-        secret_name=secret.name,
-        version=secret.version,
-        way=way,
-        user_id=task.user_id,
-        agent_id=task.agent_id,
-        workspace_id=task.workspace_id,
-        task_id=task.id,
-    )
+    return Access.by_task(task, Used.of(secret), way, **where)
 
 
 def make_placeholder() -> str:

@@ -14,7 +14,7 @@ from services.domain.identity.models import Membership
 from services.domain.tasks.models import ACTIVE
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.actions import VERSIONS_KEPT
-from services.domain.vault.models import Secret, SecretAccess, SecretPlaceholder, SecretVersion
+from services.domain.vault.models import CredentialAccess, Secret, SecretPlaceholder, SecretVersion
 from services.kit.clock import now, rfc3339
 
 NOTICE = timedelta(days=7)
@@ -27,7 +27,7 @@ def all_tenants_forget_old_versions() -> int:
     """Delete values that are out of use for long, uses of long ago, and placeholders of tasks that have ended."""
     moment = now()
     versions = SecretVersion.objects.using("operator").filter(retired_at__lt=moment - VERSIONS_KEPT)
-    accesses = SecretAccess.objects.using("operator").filter(created_at__lt=moment - ACCESSES_KEPT)
+    accesses = CredentialAccess.objects.using("operator").filter(created_at__lt=moment - ACCESSES_KEPT)
     placeholders = SecretPlaceholder.objects.using("operator").filter(
         created_at__lt=moment - PLACEHOLDERS_KEPT
     )

@@ -94,24 +94,42 @@ class SecretPlaceholder(TenantModel):
         constraints = [models.UniqueConstraint(fields=["task", "secret"], name="secret_placeholder_once")]
 
 
+class CredentialKind(models.TextChoices):
+    """What kind of credential was used: each is a row that keeps something sealed."""
+
+    SECRET = "secret"  # noqa: S105  # a word
+    MCP_SERVER = "mcp_server"
+    ACCOUNT = "account"
+    MODEL_KEY = "model_key"
+
+
 class AccessWay(models.TextChoices):
-    """How a value was handed out."""
+    """How a value was handed out.
+
+    `env`: into a turn's environment. `egress`: into a request of the agent's, by the proxy. `upstream`: into a call
+    that the gateway makes to an MCP server or an account's provider. `model`: into a call of a model. `check`: a person
+    had the credential tried, `revoke`: ended it at its provider.
+    """
 
     ENV = "env"
     EGRESS = "egress"
     UPSTREAM = "upstream"
+    MODEL = "model"
+    CHECK = "check"
+    REVOKE = "revoke"
 
 
-class SecretAccess(TenantModel):
-    """Uses of one version, `count` of them between two moments. Append-only, and kept when the secret is gone.
+class CredentialAccess(TenantModel):
+    """Uses of one credential, `count` of them between two moments. Append-only, and kept when the credential is gone.
 
-    Plain ids, because what they name may be deleted while the log may not. `approval_id` is the approval that this
-    one use has used up.
+    Plain ids, because what they name may be deleted while the log may not. `version` is a secret's; the others have
+    none. `approval_id` is the approval that this one use has used up.
     """
 
-    secret_id = models.UUIDField()
-    secret_name = models.CharField(max_length=80)
-    version = models.PositiveIntegerField()
+    credential_kind = models.CharField(max_length=12, choices=CredentialKind.choices)
+    credential_id = models.UUIDField()
+    credential_name = models.CharField(max_length=80)
+    version = models.PositiveIntegerField(null=True)
     way = models.CharField(max_length=10, choices=AccessWay.choices)
     user_id = models.UUIDField(null=True)
     agent_id = models.UUIDField(null=True)
@@ -126,7 +144,7 @@ class SecretAccess(TenantModel):
     approval_id = models.UUIDField(null=True)
 
     class Meta:
-        db_table = "secret_access"
+        db_table = "credential_access"
         constraints = [
             models.UniqueConstraint(
                 fields=["org_id", "approval_id"],
@@ -135,6 +153,6 @@ class SecretAccess(TenantModel):
             )
         ]
         indexes = [
-            models.Index(fields=["org_id", "secret_id", "-id"], name="secret_access_of_secret"),
-            models.Index(fields=["created_at"], name="secret_access_old"),
+            models.Index(fields=["org_id", "credential_id", "-id"], name="credential_access_of_one"),
+            models.Index(fields=["created_at"], name="credential_access_old"),
         ]

@@ -9,8 +9,9 @@ from django.db.models import QuerySet
 from services.domain.actors import Actor
 from services.domain.agents.queries import ADMINS
 from services.domain.errors import Missing
+from services.domain.vault.accesses import list_accesses
 from services.domain.vault.actions import list_secrets
-from services.domain.vault.models import Secret, SecretAccess, SecretVersion
+from services.domain.vault.models import CredentialAccess, Secret, SecretVersion
 from services.domain.vault.rights import is_own
 
 
@@ -28,10 +29,9 @@ def list_secret_versions(actor: Actor, secret_id: uuid.UUID) -> QuerySet[SecretV
     return SecretVersion.objects.filter(secret=secret).select_related("secret").defer("sealed")
 
 
-def list_secret_accesses(actor: Actor, secret_id: uuid.UUID) -> QuerySet[SecretAccess]:
+def list_secret_accesses(actor: Actor, secret_id: uuid.UUID) -> QuerySet[CredentialAccess]:
     """Return the uses of a secret, in the tenant's transaction. Raises: Missing."""
-    secret = get_secret(actor, secret_id)
-    return SecretAccess.objects.filter(secret_id=secret.id)
+    return list_accesses(get_secret(actor, secret_id))
 
 
 def may_change(actor: Actor, secret: Secret) -> bool:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import time
 import uuid
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from services.domain.egress.policy import Policy
-from services.domain.vault.accesses import Access, record_accesses
 from services.domain.vault.bindings import Binding
 from services.domain.vault.brokered import (
     ASKED,
@@ -26,6 +23,7 @@ from services.domain.vault.brokered import (
 )
 from services.domain.vault.models import SecretApproval
 from services.kit.clock import now
+from services.mcp_gateway.access_log import ACCESS_LOG, AccessLog
 from services.mcp_gateway.egress.failures import (
     CREDENTIAL_ELSEWHERE,
     CREDENTIAL_NEEDS_TLS,
@@ -45,14 +43,8 @@ from services.mcp_gateway.egress.injection import (
 from services.mcp_gateway.egress.scrub import Scrubber
 from services.mcp_gateway.threads import run_in_thread
 
-log = logging.getLogger(__name__)
-
 FRESH_S = 1.0
 HELD_AT_ONCE = 8
-MAX_COUNTED = 200
-
-RecordAccesses = Callable[[uuid.UUID, Sequence[Access]], None]
-Key = tuple[uuid.UUID, int, str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,7 @@ class Vault:
 
     find_standing: FindStanding = find_standing
     open: OpenForUse = open_for_use
-    record: RecordAccesses = record_accesses
+    accesses: AccessLog = ACCESS_LOG
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +73,6 @@ class Filled:
     scrubber: Scrubber | None
 
 
-@dataclass
-class _Count:
-    """A use that is in the log, and how often it was repeated since that was last written."""
-
-    access: Access
-    repeats: int = 0
-
-
 class Broker:
     """One for each sandbox. It holds values for a moment, and those used in a task for as long as that is at work."""
 
@@ -98,11 +82,8 @@ class Broker:
         self._look_s = look_s
         self._held = 0
         self._task_id: uuid.UUID | None = None
-        self._org_id: uuid.UUID | None = None
         self._opened: dict[uuid.UUID, tuple[Opened, float]] = {}
         self._used: dict[uuid.UUID, set[str]] = {}
-        self._counts: dict[Key, _Count] = {}
-        self._aside: list[Access] = []
 
     def plan(
         self,
@@ -170,32 +151,12 @@ class Broker:
         headers, target = inject(made_safe(headers), target, fillings)
         return Filled(headers, target, scrubber)
 
-    async def write_down(self) -> None:
-        """Write the repeats of uses into the log; what cannot be written now is counted on."""
-        self._set_aside()
-        if not self._aside or self._org_id is None:
-            return
-        rows, self._aside = self._aside, []
-        try:
-            await run_in_thread(self._vault.record, self._org_id, rows)
-        except Exception:
-            log.exception("uses of credentials of task %s were not recorded; they will be", self._task_id)
-            self._aside = [*rows, *self._aside]
-
     def _begin(self, policy: Policy) -> None:
         """Forget the values of another task."""
         if self._task_id == policy.task_id:
             return
-        self._set_aside()
-        self._task_id, self._org_id = policy.task_id, policy.org_id
-        self._opened, self._used, self._counts = {}, {}, {}
-
-    def _set_aside(self) -> None:
-        """Make entries of the log of the repeats so far."""
-        for count in self._counts.values():
-            if count.repeats:
-                self._aside.append(dataclasses.replace(count.access, count=count.repeats))
-                count.repeats = 0
+        self._task_id = policy.task_id
+        self._opened, self._used = {}, {}
 
     async def _wait_for(self, use: Use) -> None:
         until = time.monotonic() + self._hold_s
@@ -218,13 +179,13 @@ class Broker:
     async def _open(self, credential: Credential, use: Use) -> Opened:
         """Open a value. One that was opened a moment ago for the same place is counted and not asked for again."""
         opened, at = self._opened.get(credential.secret_id, (None, 0.0))
-        if opened is not None and credential.approval != SecretApproval.EACH_USE:
-            count = self._counts.get(_key(opened.access, use))
-            if count is not None and time.monotonic() - at < FRESH_S:
-                moment = now()
-                first = count.access.first_at if count.repeats else moment
-                count.repeats += 1
-                count.access = dataclasses.replace(count.access, first_at=first, last_at=moment)
+        is_counted = credential.approval != SecretApproval.EACH_USE
+        if opened is not None and is_counted and time.monotonic() - at < FRESH_S:
+            again = dataclasses.replace(
+                opened.access,
+                host=use.host, method=use.method, path=use.path, first_at=(moment := now()), last_at=moment,
+            )  # fmt: skip
+            if self._vault.accesses.repeat(use.org_id, again):
                 return opened
         begun = time.monotonic()
         try:
@@ -232,10 +193,6 @@ class Broker:
         except CredentialRefused as refused:
             raise Refused(refused.reason) from refused
         self._opened[credential.secret_id] = (opened, begun)
-        if credential.approval != SecretApproval.EACH_USE and len(self._counts) < MAX_COUNTED:
-            self._counts.setdefault(_key(opened.access, use), _Count(opened.access))
+        if is_counted:
+            self._vault.accesses.keep(use.org_id, opened.access)
         return opened
-
-
-def _key(access: Access, use: Use) -> Key:
-    return access.secret_id, access.version, use.host, use.method, use.path

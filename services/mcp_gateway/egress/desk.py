@@ -197,7 +197,6 @@ class Desk:
                     policy is None or policy.find_grant(*entered.place) is None
                 ):
                     entered.serving.cancel()
-        await self.broker.write_down()
         over, self._over = self._over, []
         for work in over:
             await self._tell_rest(work, time.monotonic())
@@ -208,7 +207,6 @@ class Desk:
         """End all connections, and tell what was not told yet."""
         for entered in list(self.open):
             entered.serving.cancel()
-        await self.broker.write_down()
         for work in [*self._over, *([self._work] if self._work else [])]:
             await self._tell_rest(work, time.monotonic())
 

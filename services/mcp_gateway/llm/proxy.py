@@ -166,9 +166,7 @@ class ModelProxy(ABC):
         for candidate in plan:
             target = self.vendor.target(candidate.own)
             try:
-                reservation = await self._reservations.make(
-                    task, candidate.model, call.most, rules, target.llm_key_id
-                )
+                reservation = await self._reservations.make(task, candidate.model, call.most, rules, target)
                 return await self._try_once(exchange, rules, candidate, target, reservation, plan)
             except RulesChanged:
                 if failure is None:
@@ -307,6 +305,7 @@ class ModelProxy(ABC):
         if not keys:
             raise no_key(_NO_OWN_KEY)
         target = self.vendor.target(keys[0])
+        await target.note_use(task)
         try:
             upstream = await self.send(request, target, body)
         except (NotSent, BrokenOff) as error:

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
 
-from services.domain.llm.keys import note_used
 from services.domain.llm.rates import Tokens
 from services.domain.llm.rules import Rules
 from services.domain.llm.spending import reserve, settle
 from services.domain.tasks.models import Task
 from services.kit.clock import now
 from services.mcp_gateway.llm.replies import rate_limited
+from services.mcp_gateway.llm.vendor import Target
 from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
 
 NOTHING = Tokens()
-_NOTED_EVERY_S = 60.0
 MOST_AT_ONCE = 64
 """Calls of one task under way: more than any agent needs, fewer than would crowd out the others."""
 
@@ -47,12 +45,12 @@ class Reservations:
 
     def __init__(self) -> None:
         self._open: Counter[uuid.UUID] = Counter()
-        self._noted: dict[uuid.UUID, float] = {}
 
-    async def make(
-        self, task: Task, model: str, most: Tokens, rules: Rules, llm_key_id: uuid.UUID | None
-    ) -> Reservation:
-        """Set the money for a call aside. Raises: BudgetExceeded, TaskMissing, TokenInvalid, RulesChanged, Refusal."""
+    async def make(self, task: Task, model: str, most: Tokens, rules: Rules, target: Target) -> Reservation:
+        """Set the money for a call aside, and put the use of an own key on record.
+
+        Raises: BudgetExceeded, TaskMissing, TokenInvalid, RulesChanged, Refusal.
+        """
         if self._open[task.id] >= MOST_AT_ONCE:
             raise rate_limited(f"The task has {MOST_AT_ONCE} model calls under way.", 2)
         self._open[task.id] += 1
@@ -65,7 +63,7 @@ class Reservations:
                 model=model,
                 most=most,
                 price=rules.prices.price_of(model, now()),
-                llm_key_id=llm_key_id,
+                llm_key_id=target.llm_key_id,
                 versions=rules.versions,
             )
         except BaseException:
@@ -75,21 +73,19 @@ class Reservations:
         async def settle_at(used: Tokens | None) -> None:
             try:
                 await run_in_thread(settle, reserved, used)
-                await self._note_use(task.org_id, llm_key_id)
             except Exception:
                 # The sweep settles it at its estimate; the answer has gone out and must not fail for this.
                 log.exception("usage record %s was not settled", reserved.record_id)
             finally:
                 self._close(task)
 
-        return Reservation(reserved.record_id, settle_at)
-
-    async def _note_use(self, org_id: uuid.UUID, llm_key_id: uuid.UUID | None) -> None:
-        """Keep when an own key was used last, to the minute."""
-        moment = time.monotonic()
-        if llm_key_id is not None and moment - self._noted.get(llm_key_id, -_NOTED_EVERY_S) >= _NOTED_EVERY_S:
-            self._noted[llm_key_id] = moment
-            await run_in_thread(note_used, org_id, llm_key_id)
+        reservation = Reservation(reserved.record_id, settle_at)
+        try:
+            await target.note_use(task)
+        except BaseException:
+            await reservation.settle(NOTHING)
+            raise
+        return reservation
 
     def _close(self, task: Task) -> None:
         self._open[task.id] -= 1

@@ -6,13 +6,18 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from starlette.responses import Response
 
 from services.domain.llm.rates import Tokens
 from services.domain.llm.rules import OwnKey
+from services.domain.tasks.models import Task
+from services.domain.vault.accesses import Access, Used
+from services.domain.vault.models import AccessWay, CredentialKind
 from services.kit.environment import Environment
+from services.mcp_gateway.access_log import ACCESS_LOG
 from services.mcp_gateway.llm.replies import Refusal
 
 ANTHROPIC_URL = "https://api.anthropic.com"
@@ -41,7 +46,8 @@ class Vendor:
         """Return where a call goes and what opens it: an own key, or the installation's. Raises: Refusal."""
         if own is None:
             return Target(self.base_url, SecretStr(self.key_text()))
-        return Target(own.base_url or self.base_url, own.key, own.id, is_checked=bool(own.base_url))
+        used = Used(CredentialKind.MODEL_KEY, own.id, own.name)
+        return Target(own.base_url or self.base_url, own.key, used, is_checked=bool(own.base_url))
 
     def key_text(self) -> str:
         """Return the key; a local server needs none, but clients send one. Raises: Refusal."""
@@ -54,12 +60,26 @@ class Vendor:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place to send a call to. A server that an organisation named is `is_checked`: at public addresses only."""
+    """One place to send a call to, and the organisation's own key, if that is what opens it.
+
+    A server that an organisation named is `is_checked`: at public addresses only.
+    """
 
     base_url: str
     key: SecretStr
-    llm_key_id: uuid.UUID | None = None
+    own: Used | None = None
     is_checked: bool = False
+
+    @property
+    def llm_key_id(self) -> uuid.UUID | None:
+        """Return which own key pays; None is the installation's."""
+        return self.own.id if self.own is not None else None
+
+    async def note_use(self, task: Task) -> None:
+        """See to it that the use of an own key is on record, before it goes out. Raises: DatabaseError."""
+        if self.own is not None:
+            host = urlsplit(self.base_url).hostname or ""
+            await ACCESS_LOG.note(task.org_id, Access.by_task(task, self.own, AccessWay.MODEL, host=host))
 
 
 def no_key(message: str) -> Refusal:

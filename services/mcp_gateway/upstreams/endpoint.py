@@ -57,7 +57,7 @@ from services.mcp_gateway.mcp_servers.transport import (
     unauthorized,
 )
 from services.mcp_gateway.threads import run_in_thread
-from services.mcp_gateway.upstreams.directory import Listings, find_server, note_failure
+from services.mcp_gateway.upstreams.directory import Listings, find_server, note_failure, note_use
 from services.mcp_gateway.upstreams.holding import as_asked, target_of
 from services.mcp_gateway.upstreams.sessions import SessionKey, Sessions, ToolCall
 from services.mcp_gateway.watch import UNKNOWN, Watch, too_many, watched, who_of
@@ -171,7 +171,7 @@ class UpstreamEndpoint:
         self, context: ServerRequestContext[Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
         try:
-            server = await self._listings.current(_use_of(context).server)
+            server = await self._listings.current(_use_of(context).server, _use_of(context).task)
         except SlipwayError as error:
             raise MCPError(INTERNAL_ERROR, _words(error, _use_of(context).server.name)) from error
         served = [tool.listing for tool in tool_states(server) if tool.state == "served"]
@@ -229,7 +229,7 @@ class UpstreamEndpoint:
     ) -> CallToolResult:
         server = use.server
         try:
-            server = await self._listings.current(server)
+            server = await self._listings.current(server, use.task)
             self._refuse_unserved(server, params.name, watch)
             if not is_allowed:
                 if (refusal := await watch.admitted()) is not None:
@@ -239,6 +239,7 @@ class UpstreamEndpoint:
                     return watch.held(instead)
             wanted = ToolCall(params.name, params.arguments or {}, float(server.timeout_s), on_progress)
             key = SessionKey(use.task.id, server.id, server.updated_at)
+            await note_use(server, use.task)
             result = await self._sessions.call(key, lambda: self._open(server), wanted)
         except SlipwayError as error:
             if isinstance(error, UpstreamAway | UpstreamUnauthorised):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import httpx2
 from pydantic import Field, JsonValue, SecretStr
@@ -64,6 +65,10 @@ class CalDav(AccountKind):
     )
     settings_model: ClassVar = CalendarSettings
     credentials_model: ClassVar = CalendarCredentials
+
+    def hosts(self, settings: CalendarSettings) -> tuple[str, ...]:
+        """Return the server of the calendars."""
+        return (urlsplit(settings.url).hostname or "",)
 
     @contextlib.asynccontextmanager
     async def open(self, access: AccountAccess) -> AsyncIterator[CalendarClient]:

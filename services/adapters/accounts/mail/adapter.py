@@ -73,6 +73,10 @@ class ImapMail(AccountKind):
     settings_model: ClassVar = MailSettings
     credentials_model: ClassVar = MailCredentials
 
+    def hosts(self, settings: MailSettings) -> tuple[str, ...]:
+        """Return the servers for reading and for sending, of which there may be one."""
+        return tuple(host for host in dict.fromkeys((settings.imap_host, settings.smtp_host)) if host)
+
     @contextlib.asynccontextmanager
     async def open(self, access: AccountAccess) -> AsyncIterator[MailClient]:
         """Give a client of the mailbox. Raises: AccountUnauthorised without a password."""
