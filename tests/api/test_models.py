@@ -82,6 +82,16 @@ def test_a_key_is_tried_at_its_vendor_and_never_shown_again(alice, acme, vendor)
     assert add(alice).code == "name_taken"
 
 
+def test_a_check_is_a_use_of_the_key(alice, acme, vendor):
+    path = f"/v1/llm/keys/{add(alice).body['id']}"
+    # What was tried before it was kept was nobody's yet.
+    assert alice.get(f"{path}/accesses").body["items"] == []
+    checked = alice.post(f"{path}/check").body
+    (tried,) = alice.get(f"{path}/accesses").body["items"]
+    assert (tried["way"], tried["user_id"], tried["host"]) == ("check", str(acme.owner.user_id), "127.0.0.1")
+    assert checked["last_used_at"] == tried["last_at"]
+
+
 def test_a_key_that_its_vendor_refuses_is_not_kept(alice, vendor):
     answer = add(alice, key="sk-ant-a-wrong-key-of-acme")
     assert (answer.status, answer.code) == (400, "llm_key_refused")

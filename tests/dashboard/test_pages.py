@@ -38,6 +38,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/secrets/{made.secret.id}",
         f"/accounts/{made.account.id}",
         f"/accounts/{made.account.id}/settings",
+        f"/settings/models/keys/{made.model_key.id}",
         f"/approvals/rules/{made.rule.id}",
     ]
 

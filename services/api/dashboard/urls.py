@@ -89,6 +89,7 @@ urlpatterns = [
     path("accounts/<uuid:integration_id>/delete", accounts.delete, name="account-delete"),
     path("integrations/accounts/callback", accounts.come_back, name="account-callback"),
     path("settings/models", models.models, name="models"),
+    path("settings/models/keys/<uuid:key_id>", models.model_key, name="model-key"),
     path("settings/models/keys/<uuid:key_id>/check", models.check_key, name="model-key-check"),
     path("settings/models/keys/<uuid:key_id>/switch", models.switch_key, name="model-key-switch"),
     path("settings/models/keys/<uuid:key_id>/delete", models.remove_key, name="model-key-delete"),

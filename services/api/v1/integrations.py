@@ -22,6 +22,7 @@ from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
+from services.api.v1.accesses import AccessShape
 from services.domain.actors import require
 from services.domain.errors import (
     AgentMissing,
@@ -35,7 +36,7 @@ from services.domain.errors import (
 )
 from services.domain.integrations.actions import MAX_AGENTS
 from services.domain.integrations.models import Integration, IntegrationStatus
-from services.domain.integrations.queries import get_integration, list_integrations
+from services.domain.integrations.queries import get_integration, list_account_accesses, list_integrations
 from services.domain.ports.accounts import AccountAuth
 
 
@@ -199,3 +200,14 @@ class IntegrationConnect(Endpoint):
     def post(self, call: Call, integration_id: uuid.UUID) -> AccountConnectShape:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
         return AccountConnectShape(authorization_url=connect_account(call.actor, integration_id))
+
+
+class IntegrationAccesses(Endpoint):
+    """The uses of one account."""
+
+    tag = "integrations"
+
+    @operation(errors=(IntegrationMissing,))
+    def get(self, call: Call, integration_id: uuid.UUID, query: PageQuery) -> Page[AccessShape]:
+        """List for whom and when what opens the account was used."""
+        return page_of(list_account_accesses(call.actor, integration_id), query, AccessShape.of)

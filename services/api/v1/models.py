@@ -11,6 +11,7 @@ from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.api.models import add_key, check_again
+from services.api.v1.accesses import AccessShape
 from services.domain.errors import (
     CallLogMissing,
     Invalid,
@@ -22,7 +23,15 @@ from services.domain.errors import (
 )
 from services.domain.llm.actions import Fallback, PolicyFields, update_policy
 from services.domain.llm.catalogue import UsableModel, list_usable_models
-from services.domain.llm.keys import KeyFields, NewKey, delete_key, get_key, list_keys, update_key
+from services.domain.llm.keys import (
+    KeyFields,
+    NewKey,
+    delete_key,
+    get_key,
+    list_key_accesses,
+    list_keys,
+    update_key,
+)
 from services.domain.llm.logs import delete_call_logs, get_call_log, list_call_logs, texts_of
 from services.domain.llm.models import CallLog, KeySource, KeyStatus, LlmKey, LlmPolicy, LlmVendor
 from services.domain.llm.policy import get_policy
@@ -233,6 +242,17 @@ class KeyCheck(Endpoint):
     def post(self, call: Call, llm_key_id: uuid.UUID) -> KeyShape:
         """Ask whether the key is good now; `status` and `last_error` say what came of it."""
         return KeyShape.of(check_again(call.actor, llm_key_id))
+
+
+class KeyAccesses(Endpoint):
+    """The uses of one key."""
+
+    tag = "models"
+
+    @operation(errors=(LlmKeyMissing,))
+    def get(self, call: Call, llm_key_id: uuid.UUID, query: PageQuery) -> Page[AccessShape]:
+        """List for whom and when the key was used."""
+        return page_of(list_key_accesses(call.actor, llm_key_id), query, AccessShape.of)
 
 
 class Models(Endpoint):

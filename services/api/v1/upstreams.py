@@ -12,6 +12,7 @@ from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.api.upstreams import add_server, change_server, connect_server, refresh_server
+from services.api.v1.accesses import AccessShape
 from services.domain.errors import (
     Conflict,
     Invalid,
@@ -32,7 +33,7 @@ from services.domain.upstreams.actions import (
     delete_upstream,
 )
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus, UpstreamTransport
-from services.domain.upstreams.queries import get_upstream, list_upstreams
+from services.domain.upstreams.queries import get_upstream, list_upstream_accesses, list_upstreams
 from services.domain.upstreams.tools import ToolState, tool_states
 
 
@@ -97,6 +98,7 @@ class ServerShape(Shape):
     tools_digest: str
     listed_at: Moment | None
     checked_at: Moment | None
+    last_used_at: Moment | None
     created_at: Moment
     updated_at: Moment
 
@@ -187,3 +189,14 @@ class ServerConnect(Endpoint):
     def post(self, call: Call, server_id: uuid.UUID) -> ConnectShape:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
         return ConnectShape(authorization_url=connect_server(call.actor, server_id))
+
+
+class ServerAccesses(Endpoint):
+    """The uses of one server's credential."""
+
+    tag = "mcp servers"
+
+    @operation(errors=(UpstreamMissing,))
+    def get(self, call: Call, server_id: uuid.UUID, query: PageQuery) -> Page[AccessShape]:
+        """List for whom and when the server's credential was used. A server in the sandbox has secrets instead."""
+        return page_of(list_upstream_accesses(call.actor, server_id), query, AccessShape.of)

@@ -21,6 +21,7 @@ from services.api.accounts import (
     redirect_uri,
     remove_account,
 )
+from services.api.dashboard.accesses import newest_accesses
 from services.api.dashboard.authorizing import show_way_there, take_back
 from services.api.dashboard.forms.accounts import AccountForm, ScopeForm, SettingsForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
@@ -28,7 +29,7 @@ from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
 from services.domain.errors import Missing
 from services.domain.integrations.models import Integration
-from services.domain.integrations.queries import get_integration, list_integrations
+from services.domain.integrations.queries import get_integration, list_account_accesses, list_integrations
 from services.domain.ports.accounts import AccountAuth
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -180,6 +181,7 @@ def _context(request: PageRequest, row: Integration, form: ScopeForm) -> dict[st
         "form": form,
         "kind": kind.manifest if kind else None,
         "settings": sorted(row.settings.items()),
+        "accesses": newest_accesses(request.actor, list_account_accesses(request.actor, row.id)),
         "is_oauth": kind is not None and kind.manifest.auth == AccountAuth.OAUTH,
         "may_change": request.actor.role in ("owner", "admin") or (is_own and request.actor.role != "viewer"),
     }

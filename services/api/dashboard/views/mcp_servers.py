@@ -15,6 +15,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from pydantic import SecretStr
 
+from services.api.dashboard.accesses import newest_accesses
 from services.api.dashboard.authorizing import show_way_there, take_back
 from services.api.dashboard.forms.mcp_servers import CredentialForm, McpServerForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
@@ -28,7 +29,7 @@ from services.api.upstreams import (
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.actions import NewUpstream, approve_tools, delete_upstream
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer
-from services.domain.upstreams.queries import get_upstream, list_upstreams
+from services.domain.upstreams.queries import get_upstream, list_upstream_accesses, list_upstreams
 from services.domain.upstreams.tools import Listing, ToolState, tool_states
 
 _WORDS = re.compile(r"\s+|\w+|[^\w\s]")
@@ -156,6 +157,8 @@ def _context(request: PageRequest, server: UpstreamServer) -> dict[str, object]:
         "waiting": [(tool, _difference(tool)) for tool in states if tool.state in ("new", "changed")],
         "may_change": request.actor.role in ("owner", "admin") or (is_own and request.actor.role != "viewer"),
         "is_oauth": server.auth == UpstreamAuth.OAUTH,
+        "is_opened": server.auth != UpstreamAuth.NONE,
+        "accesses": newest_accesses(request.actor, list_upstream_accesses(request.actor, server.id)),
         "form": CredentialForm() if server.auth == UpstreamAuth.HEADER else None,
     }
 

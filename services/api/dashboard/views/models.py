@@ -9,8 +9,9 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.debug import sensitive_post_parameters
-from django.views.decorators.http import require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from services.api.dashboard.accesses import newest_accesses
 from services.api.dashboard.forms.models import BudgetForm, ModelKeyForm, PolicyForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.api.models import add_key, check_again
@@ -25,7 +26,7 @@ from services.domain.llm.budgets import (
     put_budget,
     state_of,
 )
-from services.domain.llm.keys import NewKey, delete_key, list_keys, update_key
+from services.domain.llm.keys import NewKey, delete_key, get_key, list_key_accesses, list_keys, update_key
 from services.domain.llm.models import BudgetLevel
 from services.domain.llm.policy import get_policy
 from services.domain.llm.spending import dollars
@@ -71,6 +72,20 @@ def models(request: PageRequest) -> HttpResponse:
             "may_change": request.actor.role in _ADMINS,
         },
         status=max(form.status for form in (rules, key, budget)),
+    )
+
+
+@page
+@require_safe
+def model_key(request: PageRequest, key_id: uuid.UUID) -> HttpResponse:
+    """Show one key without its text, and its uses."""
+    return show(
+        request,
+        "dashboard/model_key.html",
+        lambda: {
+            "key": get_key(request.actor, key_id),
+            "accesses": newest_accesses(request.actor, list_key_accesses(request.actor, key_id)),
+        },
     )
 
 

@@ -12,6 +12,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 from pydantic import SecretStr
 
+from services.api.dashboard.accesses import newest_accesses
 from services.api.dashboard.forms.secrets import SecretChangeForm, SecretForm, SecretValueForm, initial_of
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.domain.agents.models import Agent
@@ -34,8 +35,6 @@ from services.domain.vault.queries import (
     list_secret_versions,
     may_change,
 )
-
-ACCESSES_SHOWN = 50
 
 
 @page
@@ -130,16 +129,12 @@ def delete(request: PageRequest, secret_id: uuid.UUID) -> HttpResponse:
 def _context(
     request: PageRequest, found: Secret, form: SecretChangeForm, agents: list[Agent]
 ) -> dict[str, object]:
-    names = {agent.id: agent.name for agent in agents}
-    accesses = list_secret_accesses(request.actor, found.id).order_by("-id")[:ACCESSES_SHOWN]
     return {
         "secret": found,
         "granted": _granted(found, agents),
         "bindings": [show_binding(binding) for binding in read_bindings(found.bindings)],
         "versions": list(list_secret_versions(request.actor, found.id).order_by("-number")),
-        "accesses": [
-            (access, names.get(access.agent_id) if access.agent_id else None) for access in accesses
-        ],
+        "accesses": newest_accesses(request.actor, list_secret_accesses(request.actor, found.id)),
         "may_change": may_change(request.actor, found),
         "may_delete": may_change(request.actor, found) or request.actor.role in ("owner", "admin"),
         "form": form,
