@@ -13,7 +13,7 @@ from typing import Any
 
 from agent_image.runner import websocket
 from agent_image.runner.processes import Kept
-from agent_image.runner.websocket import LinkClosed
+from agent_image.runner.wire import LinkClosed
 
 MAX_CHANNELS = 64
 _ID = re.compile(r"[0-9a-f-]{36}")

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent_image.runner.journal import new_uuid
+from agent_image.runner.ids import new_uuid
 
 MAX_PATH_BYTES = 4_000
 MAX_DEPTH = 200

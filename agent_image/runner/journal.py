@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
 from agent_image.runner import text
+from agent_image.runner.ids import new_uuid
 
 MAX_ENTRIES = 5_000
 MAX_BYTES = 64 * 1024 * 1024  # 5,000 entries of 1 MiB would be more than a sandbox has
 
 
-def new_uuid() -> str:
-    """Make a random UUID. The module `uuid` would load the modules that look for a network card's address."""
-    digits = bytearray(os.urandom(16))
-    digits[6] = digits[6] & 0x0F | 0x40
-    digits[8] = digits[8] & 0x3F | 0x80
-    number = digits.hex()
-    return "-".join((number[:8], number[8:12], number[12:16], number[16:20], number[20:]))
-
-
 class Journal:
     """In memory, and one for each life of the runner: its `id` tells the gateway which numbering it reads."""
 
-    def __init__(self, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES) -> None:
-        self.id = new_uuid()
+    def __init__(
+        self, id_: str | None = None, *, max_entries: int = MAX_ENTRIES, max_bytes: int = MAX_BYTES
+    ) -> None:
+        self.id = id_ or new_uuid()
         self._entries: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
         self._next = 1

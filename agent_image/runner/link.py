@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent_image.runner import text, websocket
+from agent_image.runner.greeting import TARGET, Greeting, hello_frame
 from agent_image.runner.journal import Journal
-from agent_image.runner.websocket import LinkClosed, WebSocket
+from agent_image.runner.websocket import WebSocket
+from agent_image.runner.wire import LinkClosed
 
-PROTOCOL = 1
 SILENCE_S = 30.0
 WELCOME_S = 10.0
 FIRST_BACKOFF_S = 0.1
 MAX_BACKOFF_S = 2.0
+_LOOK_S = 0.002
 WORK = frozenset({"turn", "message", "cancel", "extend", "open", "command.start", "command.cancel"})
 MAX_WAITING_LIVE = (
     1_000  # frames; what a slow gateway has not read beyond this is dropped, as live events may be
@@ -69,12 +71,19 @@ class Link:
     """One connection at a time, and what is waiting for it."""
 
     def __init__(
-        self, socket_path: str, journal: Journal, worker: Worker, *, silence_s: float = SILENCE_S
+        self,
+        socket_path: str,
+        journal: Journal,
+        worker: Worker,
+        *,
+        silence_s: float = SILENCE_S,
+        greeting: Greeting | None = None,
     ) -> None:
         self.socket_path = socket_path
         self._journal = journal
         self._worker = worker
         self._silence_s = silence_s
+        self._greeting = greeting
         self._outgoing: _Outgoing | None = None  # set once the gateway has said welcome
         self._is_useful = False
 
@@ -118,10 +127,10 @@ class Link:
 
     async def _run_connection(self) -> None:
         """Run one connection to its end. Raises: LinkClosed, always."""
-        socket = await websocket.connect(self.socket_path, "/runner")
+        socket = await self._greet()
         writing: asyncio.Task[None] | None = None
         try:
-            await self._say_hello(socket)
+            await self._hear_welcome(socket)
             writing = asyncio.create_task(self._write(socket, self._outgoing_now()))
             await self._read(socket, writing)
         finally:
@@ -130,16 +139,28 @@ class Link:
                 await _end(writing)
             await socket.close()
 
-    async def _say_hello(self, socket: WebSocket) -> None:
-        hello = {
-            "op": "hello",
-            "protocol": PROTOCOL,
-            "journal": self._journal.id,
-            "oldest": self._journal.oldest,
-            "turn": self._worker.turn_at_work,
-            "finished": self._worker.finished_turns,
-        }
-        await socket.send_text(text.encode(hello))
+    async def _greet(self) -> WebSocket:
+        """Return a connection on which hello is said: the first may be from before this was loaded."""
+        greeting, self._greeting = self._greeting, None
+        while greeting is not None and not greeting.is_over:  # noqa: ASYNC110  # a thread sets no asyncio event
+            await asyncio.sleep(_LOOK_S)
+        if greeting is not None and (connection := greeting.take()) is not None:
+            return await websocket.adopt(connection)
+        socket = await websocket.connect(self.socket_path, TARGET)
+        hello = hello_frame(
+            self._journal.id,
+            oldest=self._journal.oldest,
+            turn=self._worker.turn_at_work,
+            finished=self._worker.finished_turns,
+        )
+        try:
+            await socket.send_text(hello)
+        except BaseException:
+            await socket.close()
+            raise
+        return socket
+
+    async def _hear_welcome(self, socket: WebSocket) -> None:
         try:
             async with asyncio.timeout(WELCOME_S):
                 while (frame := _parse(await socket.receive())).get("op") != "welcome":

@@ -8,12 +8,13 @@ import os
 import signal
 
 from agent_image.providers import open_provider
+from agent_image.runner.greeting import Greeting
 from agent_image.runner.runner import Runner, RunnerSettings
 
 
-async def run_until_signalled(settings: RunnerSettings) -> None:
+async def run_until_signalled(settings: RunnerSettings, greeting: Greeting | None) -> None:
     """Run until SIGTERM or SIGINT, then end the turn at work and flush the journal."""
-    runner = Runner(settings, open_provider)
+    runner = Runner(settings, open_provider, greeting=greeting)
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -28,9 +29,9 @@ async def run_until_signalled(settings: RunnerSettings) -> None:
     await asyncio.wait({linking})
 
 
-def main() -> None:
-    """Start. What is loaded by now stays for ever, so the collector need not look at it again."""
+def main(greeting: Greeting | None = None) -> None:
+    """Start, with the hello that is said meanwhile. What is loaded by now stays for ever: it need not be collected."""
     os.umask(0o022)
     gc.collect()
     gc.freeze()
-    asyncio.run(run_until_signalled(RunnerSettings.from_environment(os.environ)))
+    asyncio.run(run_until_signalled(RunnerSettings.from_environment(os.environ), greeting))

@@ -13,6 +13,7 @@ from agent_image.runner.channels import Channels
 from agent_image.runner.commands import Commands
 from agent_image.runner.egress import DEFAULT_EGRESS_PORT, Egress
 from agent_image.runner.forwarder import DEFAULT_PORT, Forwarder
+from agent_image.runner.greeting import DEFAULT_SOCKET, Greeting
 from agent_image.runner.journal import Journal
 from agent_image.runner.link import SILENCE_S, Link
 from agent_image.runner.processes import Kept
@@ -21,7 +22,6 @@ from agent_image.runner.work import StopReason, TurnChannel, TurnWork
 
 MAX_FINISHED = 50
 FLUSH_S = 2.0
-DEFAULT_SOCKET = "/run/slipway/gw.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,14 @@ class Runner:
         open_provider: Callable[[str], Provider],
         *,
         journal: Journal | None = None,
+        greeting: Greeting | None = None,
     ) -> None:
         self._settings = settings
         self._open_provider = open_provider
-        self.journal = journal or Journal()
-        self.link = Link(settings.socket_path, self.journal, self, silence_s=settings.silence_s)
+        self.journal = journal or Journal(greeting.journal_id if greeting is not None else None)
+        self.link = Link(
+            settings.socket_path, self.journal, self, silence_s=settings.silence_s, greeting=greeting
+        )
         self._forwarder = Forwarder(settings.socket_path, settings.forward_port)
         self._work: TurnWork | None = None
         self._working: asyncio.Task[None] | None = None

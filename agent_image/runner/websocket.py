@@ -1,61 +1,24 @@
 """A minimal WebSocket client over a Unix socket.
 
-Source: RFC 6455. No extensions, no sub-protocols; binary messages on channels only. Only what we send is masked.
+Source: RFC 6455. No extensions, no sub-protocols; binary messages on channels only.
 """
 
 from __future__ import annotations
 
 import asyncio
-import binascii
-import os
-from enum import IntEnum
+import socket
 
-try:
-    from _sha1 import sha1  # type: ignore[import-not-found]  # the built-in one: hashlib maps all of OpenSSL for the same twenty bytes
-except ImportError:  # builds of Python that leave it out
-    from hashlib import sha1
+from agent_image.runner.wire import (
+    LinkClosed,
+    Opcode,
+    check_upgrade,
+    encode_frame,
+    make_key,
+    upgrade_request,
+)
 
-_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024  # a turn carries its session, which may be long
-
-
-class Opcode(IntEnum):
-    CONTINUATION = 0x0
-    TEXT = 0x1
-    BINARY = 0x2
-    CLOSE = 0x8
-    PING = 0x9
-    PONG = 0xA
-
-
-class LinkClosed(Exception):
-    """The connection is over: closed by the peer, cut, or broken by a protocol error."""
-
-
-def accept_key(key: bytes) -> bytes:
-    """Return the `Sec-WebSocket-Accept` that answers a key."""
-    digest = sha1(key + _GUID).digest()  # noqa: S324 (the protocol's handshake, which protects nothing)
-    return binascii.b2a_base64(digest, newline=False)
-
-
-def mask_bytes(payload: bytes, mask: bytes) -> bytes:
-    """XOR the payload with the repeated four-byte mask, as one big integer: a loop is 200 times slower."""
-    size = len(payload)
-    repeated = (mask * (size // 4 + 1))[:size]
-    return (int.from_bytes(payload, "big") ^ int.from_bytes(repeated, "big")).to_bytes(size, "big")
-
-
-def encode_frame(opcode: Opcode, payload: bytes) -> bytes:
-    """Build one final, masked frame."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((0x80 | opcode, 0x80 | size))
-    elif size < 65_536:
-        head = bytes((0x80 | opcode, 0x80 | 126)) + size.to_bytes(2, "big")
-    else:
-        head = bytes((0x80 | opcode, 0x80 | 127)) + size.to_bytes(8, "big")
-    mask = os.urandom(4)
-    return head + mask + mask_bytes(payload, mask)
+_READ_LIMIT = 1024 * 1024
 
 
 class WebSocket:
@@ -171,7 +134,7 @@ async def connect(
     """Open a WebSocket to `target` over a Unix socket. Raises: LinkClosed."""
     try:
         async with asyncio.timeout(timeout_s):
-            reader, writer = await asyncio.open_unix_connection(socket_path, limit=1024 * 1024)
+            reader, writer = await asyncio.open_unix_connection(socket_path, limit=_READ_LIMIT)
             try:
                 await _upgrade(reader, writer, target)
             except BaseException:
@@ -182,20 +145,17 @@ async def connect(
     return WebSocket(reader, writer, takes_bytes=takes_bytes)
 
 
+async def adopt(connection: socket.socket) -> WebSocket:
+    """Go on with a connection whose handshake is done. Raises: LinkClosed."""
+    try:
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_READ_LIMIT)
+    except OSError as exc:
+        connection.close()
+        raise LinkClosed(f"no connection: {type(exc).__name__}") from exc
+    return WebSocket(reader, writer)
+
+
 async def _upgrade(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, target: str) -> None:
-    key = binascii.b2a_base64(os.urandom(16), newline=False)
-    writer.write(
-        b"GET %s HTTP/1.1\r\nHost: gateway\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Key: %s\r\nSec-WebSocket-Version: 13\r\n\r\n" % (target.encode(), key)
-    )
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-    status = head[0].split(" ", 2)
-    if len(status) < 2 or status[1] != "101":
-        raise LinkClosed(f"the gateway answered {head[0][:80]!r}")
-    headers = {
-        name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])
-    }
-    if headers.get("upgrade", "").lower() != "websocket":
-        raise LinkClosed("the answer is not a WebSocket upgrade")
-    if headers.get("sec-websocket-accept", "").encode() != accept_key(key):
-        raise LinkClosed("the answer has the wrong Sec-WebSocket-Accept")
+    key = make_key()
+    writer.write(upgrade_request(target, key))
+    check_upgrade(await reader.readuntil(b"\r\n\r\n"), key)

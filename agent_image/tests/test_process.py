@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.gateway_link import FakeGateway
+from tests.fakes.gateway_link import FakeGateway, serve_gateway
 
 LAUNCH = Path(__file__).resolve().parents[1] / "launch.py"
 # Measured: 9.5 MB of memory of its own. A module more than needed shows here.
@@ -49,6 +49,47 @@ async def test_it_needs_nothing_but_the_standard_library_and_stays_small(
     assert int(own_kb[1]) < IDLE_KB
     assert "libssl" not in maps
     assert "site-packages" not in maps
+
+
+async def test_it_says_hello_once_before_it_is_loaded_and_goes_on_with_that_connection(
+    socket_folder: Path, workspace: Path, gateway: FakeGateway
+) -> None:
+    async with launched(socket_folder, workspace):
+        done = await gateway.run_turn("shell", "echo heard")
+    assert (done["status"], done["text"]) == ("succeeded", "heard")
+    (hello,) = gateway.hellos
+    assert (hello["oldest"], hello["turn"], hello["finished"]) == (1, None, [])
+
+
+async def test_a_gateway_that_comes_later_is_found(socket_folder: Path, workspace: Path) -> None:
+    async with launched(socket_folder, workspace):
+        await asyncio.sleep(0.3)
+        async with serve_gateway(socket_folder / "gw.sock", FakeGateway()) as gateway:
+            done = await gateway.run_turn("shell", "echo heard")
+    assert (done["status"], done["text"]) == ("succeeded", "heard")
+    assert len(gateway.hellos) == 1
+
+
+async def test_a_gateway_that_turns_the_first_hello_away_is_asked_again(
+    socket_folder: Path, workspace: Path
+) -> None:
+    turned_away = asyncio.Event()
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
+        writer.close()
+        turned_away.set()
+
+    path = socket_folder / "gw.sock"
+    async with launched(socket_folder, workspace):
+        async with await asyncio.start_unix_server(refuse, path):
+            path.chmod(0o666)
+            await asyncio.wait_for(turned_away.wait(), 10)
+        path.unlink(missing_ok=True)
+        async with serve_gateway(path, FakeGateway()) as gateway:
+            done = await gateway.run_turn("shell", "echo heard")
+    assert done["text"] == "heard"
 
 
 async def test_a_termination_ends_its_turn_and_its_life_in_order(

@@ -9,15 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_image.runner.websocket import (
-    LinkClosed,
-    Opcode,
-    WebSocket,
-    accept_key,
-    connect,
-    encode_frame,
-    mask_bytes,
-)
+from agent_image.runner.websocket import WebSocket, connect
+from agent_image.runner.wire import LinkClosed, Opcode, accept_key, encode_frame, mask_bytes
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
