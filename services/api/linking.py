@@ -20,7 +20,7 @@ from services.domain.chats.actions import (
     read_link_config,
     update_link,
 )
-from services.domain.chats.models import Link
+from services.domain.chats.models import Link, UnknownSenders
 from services.domain.chats.queries import get_link
 from services.domain.errors import ConfigInvalid, Invalid, Permanent, SlipwayError, Temporary
 from services.domain.ports.chat import ChatAdapter
@@ -57,15 +57,30 @@ def checked_config(kind: str, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def add_link(
-    actor: Actor, *, kind: str, name: str, config: dict[str, Any], default_agent_id: uuid.UUID | None
+    actor: Actor,
+    *,
+    kind: str,
+    name: str,
+    config: dict[str, Any],
+    default_agent_id: uuid.UUID | None,
+    unknown_senders: UnknownSenders,
 ) -> Link:
-    """Keep a bot's checked configuration, unconnected. Raises: Invalid, ConfigInvalid, AgentMissing."""
-    revealed = checked_config(kind, config)
-    return create_link(actor, kind=kind, name=name, config=revealed, default_agent_id=default_agent_id)
+    """Keep a bot's checked configuration, unconnected. Raises: Invalid, ConfigInvalid, AgentMissing, RoleMissing."""
+    return create_link(
+        actor,
+        kind=kind,
+        name=name,
+        config=checked_config(kind, config),
+        default_agent_id=default_agent_id,
+        unknown_senders=unknown_senders,
+    )
 
 
 def change_link(actor: Actor, link_id: uuid.UUID, changes: dict[str, Any]) -> Link:
-    """Change a link's name, default agent or whole configuration. Raises: LinkMissing, ConfigInvalid, AgentMissing."""
+    """Change what a person may set on a link; a configuration as a whole.
+
+    Raises: LinkMissing, ConfigInvalid, AgentMissing, RoleMissing.
+    """
     with tenant_transaction(actor.org_id):
         kind = get_link(actor, link_id).kind
     config = changes.get("config")
@@ -76,6 +91,7 @@ def change_link(actor: Actor, link_id: uuid.UUID, changes: dict[str, Any]) -> Li
         config=None if config is None else checked_config(kind, config),
         default_agent_id=changes.get("default_agent_id"),
         changes_agent="default_agent_id" in changes,
+        unknown_senders=changes.get("unknown_senders"),
     )
 
 

@@ -26,7 +26,7 @@ from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery
 from services.domain.commands.actions import start_command
 from services.domain.contacts.destinations import DestinationFields, create_destination
-from services.domain.contacts.models import PlatformAccount
+from services.domain.contacts.models import LinkSender, PlatformAccount
 from services.domain.identity.actions import create_token
 from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.llm.actions import update_policy
@@ -154,6 +154,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "destination_id": create_destination(owner, DestinationFields(name="team", chat_id=chat.id)).id,
         "question_id": _wonder(task).id,
         "account_id": _link_account(owner, chat).id,
+        "sender_id": _remember_sender(owner, chat).id,
         "command_id": start_command(owner, task.workspace_id, "true", timeout_s=60).id,
         "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,
         "approval_id": _ask(task).id,
@@ -200,6 +201,17 @@ def _link_account(owner: Actor, chat: Chat) -> PlatformAccount:
             user_id=owner.user_id,
             link_id=chat.link_id,
             platform_user_id="501",
+            chat=chat,
+        )
+
+
+def _remember_sender(owner: Actor, chat: Chat) -> LinkSender:
+    with tenant_transaction(owner.org_id):
+        return LinkSender.objects.create(
+            org_id=owner.org_id,
+            link_id=chat.link_id,
+            platform_user_id="777",
+            display_name="acme's stranger",
             chat=chat,
         )
 

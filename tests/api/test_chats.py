@@ -11,9 +11,14 @@ from conftest import recorded
 from services.adapters.chat.registry import build_adapters
 from services.api import linking
 from services.domain.chats.actions import read_link_config
+from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Link
+from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
 from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.clock import now
+from tests.api.client import Api
 from tests.api.conftest import BOT_TOKEN
+from tests.fakes.chat_places import drain
 from tests.fakes.telegram_server import FakeTelegram
 
 NOBODY = str(uuid.uuid4())
@@ -127,3 +132,57 @@ def test_a_failed_delivery_is_sent_again_once_asked(alice, world):
     assert (again.status, again.body["status"], seen.job_types) == (200, "queued", ["delivery.send"])
     refused = alice.post(f"/v1/deliveries/{delivery['id']}/retry")
     assert (refused.status, refused.code) == (409, "conflict")
+
+
+def test_a_link_says_what_becomes_of_unknown_senders(alice, acme):
+    made = alice.post("/v1/links", BOT).body
+    assert made["unknown_senders"] == "request_approval"
+    route = f"/v1/links/{made['id']}"
+    assert alice.patch(route, {"unknown_senders": "strict"}).body["unknown_senders"] == "strict"
+    assert alice.patch(route, {"name": "Renamed"}).body["unknown_senders"] == "strict"
+    assert alice.patch(route, {"unknown_senders": "anybody"}).code == "invalid"
+    assert alice.post("/v1/links", BOT | {"unknown_senders": "public"}).body["unknown_senders"] == "public"
+    bob = Api(acme.tokens["bob"])
+    assert bob.patch(route, {"unknown_senders": "public"}).code == "role_missing"
+    assert bob.post("/v1/links", BOT | {"unknown_senders": "public"}).code == "role_missing"
+
+
+def test_the_senders_of_a_link_are_seen_decided_and_forgotten(alice, acme, world):
+    list_route = f"/v1/links/{world['link_id']}/senders"
+    (shown,) = alice.get(list_route).body["items"]
+    route = f"{list_route}/{shown['id']}"
+    assert (shown["platform_user_id"], shown["standing"], shown["waiting_messages"]) == ("777", "unknown", 0)
+    assert alice.get(route).body == shown
+    bob = Api(acme.tokens["bob"])
+    assert bob.get(list_route).body["items"] == [shown]
+    assert bob.patch(route, {"standing": "allowed"}).code == "role_missing"
+    assert bob.delete(route).code == "role_missing"
+    changed = alice.patch(route, {"standing": "allowed"}).body
+    assert (changed["standing"], changed["decided_by_id"]) == ("allowed", str(acme.owner.user_id))
+    assert alice.patch(route, {"standing": "unknown"}).code == "invalid"
+    other = alice.post("/v1/links", BOT).body["id"]
+    assert alice.get(f"/v1/links/{other}/senders/{shown['id']}").code == "not_found"
+    assert alice.get(f"/v1/links/{NOBODY}/senders").code == "link_not_found"
+    assert alice.delete(route).status == 204
+    assert alice.get(route).code == "not_found"
+
+
+def test_a_stranger_waits_until_somebody_allows_them_over_rest(alice, acme, world):
+    alice.patch(f"/v1/links/{world['link_id']}", {"default_agent_id": world["agent_id"]})
+    handle = all_tenants_find_link(uuid.UUID(world["link_id"]), "telegram")
+    message = InboundMessage(
+        "1:900:1", Place("900"), ChatKind.DIRECT, "Eve", Sender("900", "Eve"), "let me in", True, "1", now()
+    )
+    store_inbound(handle, [message])
+    drain("message.route")
+    (asked,) = alice.get("/v1/approvals?kind=unknown_sender").body["items"]
+    assert (asked["workspace_id"], asked["decider_role"]) == (None, "admin")
+    assert asked["title"] == "Eve (900) in Eve: let me in"
+    bob = Api(acme.tokens["bob"])
+    decision = {"decision": "allow", "scope": "always"}
+    assert bob.post(f"/v1/approvals/{asked['id']}/decide", decision).code == "role_missing"
+    senders = alice.get(f"/v1/links/{world['link_id']}/senders").body["items"]
+    assert [row["waiting_messages"] for row in senders if row["platform_user_id"] == "900"] == [1]
+    assert alice.post(f"/v1/approvals/{asked['id']}/decide", decision).body["status"] == "allowed"
+    drain("message.route")
+    assert "let me in" in [row["prompt"] for row in alice.get("/v1/tasks").body["items"]]

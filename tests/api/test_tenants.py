@@ -37,6 +37,7 @@ BODIES: dict[tuple[str, str], Any] = {
         "kind": "telegram", "name": "n", "config": {"bot_token": "1:a"}, "default_agent_id": "agent_id",
     },
     ("patch", "links/<uuid:link_id>"): {"name": "Stolen"},
+    ("patch", "links/<uuid:link_id>/senders/<uuid:sender_id>"): {"standing": "denied"},
     ("post", "wirings"): {"chat_id": "chat_id", "agent_id": "agent_id"},
     ("patch", "wirings/<uuid:wiring_id>"): {"priority": 9},
     ("post", "destinations"): {"name": "n", "chat_id": "chat_id"},

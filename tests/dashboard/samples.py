@@ -13,6 +13,7 @@ from services.domain.approvals.rule_actions import create_rule
 from services.domain.approvals.rules import RuleFields
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.models import Chat, Delivery, Link, Wiring
+from services.domain.contacts.models import LinkSender
 from services.domain.egress.policy import Policy
 from services.domain.egress.refusals import HOST_REFUSED, Refusal, record_refusals
 from services.domain.events.log import NewEvent, record_events
@@ -70,6 +71,7 @@ class Everything:
     model_key: LlmKey
     budget: Budget
     question: Question
+    sender: LinkSender
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -150,7 +152,16 @@ def make_everything(tenant: Tenant) -> Everything:
     return Everything(
         task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
         connect(actor), make_model_key(tenant), make_budget(tenant), ask(task),
+        hear(link, chat),
     )  # fmt: skip
+
+
+def hear(link: Link, chat: Chat) -> LinkSender:
+    """Let somebody unknown have written to a bot."""
+    with tenant_transaction(link.org_id):
+        return LinkSender.objects.create(
+            org_id=link.org_id, link=link, chat=chat, platform_user_id="777", display_name="Eve"
+        )
 
 
 def ask(task: Task) -> Question:

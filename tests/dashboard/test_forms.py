@@ -10,6 +10,7 @@ import pytest
 from services.api.dashboard.schedules import words_for
 from services.domain.agents.models import Agent
 from services.domain.chats.models import Chat, Delivery, Link, Wiring
+from services.domain.contacts.models import LinkSender
 from services.domain.identity.models import ApiToken, Membership
 from services.domain.identity.queries import all_tenants_authenticate
 from services.domain.playbooks.models import Playbook
@@ -182,8 +183,11 @@ def test_a_link_whose_platform_refuses_is_kept_with_the_reason(alice, acme, monk
     monkeypatch.setattr(
         linking, "adapters", lambda: {kind: Refusing(adapter) for kind, adapter in real.items()}
     )
-    answer = alice.post("/links/new/telegram", {"name": "Helpdesk", "bot_token": "123:abc"})
+    answer = alice.post(
+        "/links/new/telegram", {"name": "Helpdesk", "bot_token": "123:abc", "unknown_senders": "strict"}
+    )
     link = only(acme, Link)
+    assert link.unknown_senders == "strict"
     assert answer.headers["Location"] == f"/links/{link.id}"
     page = alice.get(f"/links/{link.id}").content.decode()
     assert "Telegram does not know this token." in page
@@ -192,7 +196,10 @@ def test_a_link_whose_platform_refuses_is_kept_with_the_reason(alice, acme, monk
 
 
 def test_a_links_wrong_configuration_is_refused_without_being_repeated(alice, acme):
-    answer = alice.post("/links/new/telegram", {"name": "Helpdesk", "bot_token": "not-a-token-at-all"})
+    answer = alice.post(
+        "/links/new/telegram",
+        {"name": "Helpdesk", "bot_token": "not-a-token-at-all", "unknown_senders": "strict"},
+    )
     assert answer.status_code == 400
     assert "not-a-token-at-all" not in answer.content.decode()
     assert only(acme, Link) is None
@@ -322,3 +329,23 @@ def test_members_are_removed_by_admins_only(alice, bob, acme):
 def test_the_last_owner_stays(alice, acme):
     alice.post(f"/settings/members/{acme.users['alice'].pk}/remove")
     assert "The last owner cannot leave." in alice.get("/settings/members").content.decode()
+
+
+def test_unknown_senders_of_a_link_are_let_in_refused_and_forgotten(alice, bob, acme):
+    made = make_everything(acme)
+    link = f"/links/{made.link.id}"
+    assert "Eve" in alice.get(link).content.decode()
+    assert "Let in" not in bob.get(link).content.decode()
+    bob.post(f"{link}/senders/{made.sender.id}/allow")
+    assert only(acme, LinkSender).standing == "unknown"
+    for name, standing in (("allow", "allowed"), ("deny", "denied")):
+        assert alice.post(f"{link}/senders/{made.sender.id}/{name}").headers["Location"] == link
+        assert only(acme, LinkSender).standing == standing
+    alice.post(f"{link}/senders/{made.sender.id}/forget")
+    assert only(acme, LinkSender) is None
+    bob.post(f"{link}/unknown-senders", {"unknown_senders": "public"})
+    assert only(acme, Link).unknown_senders == "request_approval"
+    alice.post(f"{link}/unknown-senders", {"unknown_senders": "public"})
+    assert only(acme, Link).unknown_senders == "public"
+    assert "Are answered like anybody" in alice.get(link).content.decode()
+    assert alice.post(f"{link}/unknown-senders", {"unknown_senders": "anybody"}).status_code == 400

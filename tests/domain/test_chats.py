@@ -77,7 +77,12 @@ def test_a_conversation_is_kept_by_agent_chat_or_thread():
 @pytest.fixture
 def link(acme) -> LinkHandle:
     row = create_link(
-        acme.owner, kind="telegram", name="Bot", config={"bot_token": "1:x"}, default_agent_id=acme.agent.id
+        acme.owner,
+        kind="telegram",
+        name="Bot",
+        config={"bot_token": "1:x"},
+        default_agent_id=acme.agent.id,
+        unknown_senders="public",
     )
     handle = all_tenants_find_link(row.id, "telegram")
     assert handle is not None

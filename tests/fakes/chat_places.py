@@ -163,7 +163,9 @@ def chat_place(kind: str, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> It
         built = build_adapters(place.settings)
         monkeypatch.setattr(chats, "adapters", lambda: built)
         monkeypatch.setattr(linking, "adapters", lambda: built)
-        place.link = create_link(tenant.owner, kind=kind, name="Bot", config=place.config)
+        place.link = create_link(
+            tenant.owner, kind=kind, name="Bot", config=place.config, unknown_senders="public"
+        )
         with tenant_transaction(tenant.organisation.id):
             place.chat = Chat.objects.create(
                 org_id=tenant.organisation.id,

@@ -16,8 +16,13 @@ from services.domain.approvals.actions import (
     request_approval,
 )
 from services.domain.approvals.models import Approval
+from services.domain.chats.actions import WiringFields, create_wiring, update_link
+from services.domain.chats.models import Chat, Delivery, InboundMessage, UnknownSenders
 from services.domain.contacts.models import PlatformAccount
+from services.domain.identity.models import Membership
+from services.domain.outbox.jobs import RouteMessage, ShowQuestion, enqueue
 from services.domain.ports.chat import HookRequest
+from services.domain.questions.models import Question as AskedQuestion
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -50,19 +55,52 @@ def fresh(approval: Approval) -> Approval:
     return Approval.objects.using("operator").get(id=approval.id)
 
 
-def link_account(tenant: Tenant, place: ChatPlace, name: str) -> None:
+def link_account(tenant: Tenant, place: ChatPlace, name: str, chat: Chat | None = None) -> None:
     with tenant_transaction(tenant.organisation.id):
         PlatformAccount.objects.create(
             org_id=tenant.organisation.id,
             user_id=tenant.people[name].user_id,
             link=place.link,
-            platform_user_id=place.person_id,
-            chat=place.chat,
+            platform_user_id=place.person_id if chat is None else f"of-{name}",
+            chat=chat or place.chat,
         )
 
 
-def press(place: ChatPlace, label: str, person_id: str | None = None) -> None:
-    body, headers = place.press(label, person_id or place.person_id)
+def other_chat(place: ChatPlace, number: str) -> Chat:
+    with tenant_transaction(place.link.org_id):
+        return Chat.objects.create(
+            org_id=place.link.org_id,
+            link=place.link,
+            platform_chat_id=number if place.kind == "telegram" else f"D0000{number}",
+            kind="direct",
+        )
+
+
+def hear_from_a_stranger(tenant: Tenant, place: ChatPlace) -> Chat:
+    """Let somebody unknown write to the tenant's agent in a chat of their own, on a link that asks."""
+    chat = other_chat(place, "7770")
+    update_link(tenant.owner, place.link.id, unknown_senders=UnknownSenders.REQUEST_APPROVAL)
+    create_wiring(tenant.owner, WiringFields(chat_id=chat.id, agent_id=tenant.agent.id))
+    with tenant_transaction(tenant.organisation.id):
+        message = InboundMessage.objects.create(
+            org_id=tenant.organisation.id,
+            link=place.link,
+            chat=chat,
+            dedupe_key="stranger",
+            platform_message_id="",
+            sender_id=place.stranger_id,
+            sender_name="Eve",
+            text="let me in",
+            is_mention=True,
+            sent_at=now(),
+        )
+        enqueue(RouteMessage(org_id=tenant.organisation.id, message_id=message.id))
+    drain()
+    return chat
+
+
+def press(place: ChatPlace, label: str, person_id: str | None = None, *, index: int = -1) -> None:
+    body, headers = place.press(label, person_id or place.person_id, index)
     receive_update(place.kind, place.link.id, HookRequest("POST", headers, {}, body, now()))
     drain()
     drain()
@@ -137,3 +175,56 @@ def test_what_is_decided_elsewhere_or_expires_is_shown_on_the_card(acme, place, 
     assert all_tenants_expire_approvals() == 1
     drain()
     assert "Nobody decided in time" in place.texts()[1]
+
+
+def test_a_stranger_is_let_in_by_an_admin_in_the_admins_own_chat(acme, place):
+    link_account(acme, place, "alice")
+    theirs = hear_from_a_stranger(acme, place)
+    waiting, card = place.texts()
+    assert "keep your message" in waiting
+    assert "Eve" in card
+    assert "let me in" in card
+    assert place.buttons() == ["Allow once", "Always", "Deny"]
+    press(place, "Always", place.stranger_id)
+    assert "Only members" in place.refusals()[0]
+    press(place, "Always")
+    task = Task.objects.using("operator").get()
+    assert (task.prompt, task.deliver_to["chat_id"], task.user_id) == ("let me in", str(theirs.id), None)
+    assert "Allowed always by alice" in place.texts()[1]
+
+
+def test_every_admin_who_linked_a_chat_is_asked_and_told_who_decided(acme, place):
+    Membership.objects.using("operator").filter(user=acme.people["bob"].user_id).update(role="admin")
+    link_account(acme, place, "alice")
+    bobs = other_chat(place, "5020")
+    link_account(acme, place, "bob", bobs)
+    hear_from_a_stranger(acme, place)
+    cards = Delivery.objects.using("operator").filter(kind="card").order_by("id")
+    assert [card.chat_id for card in cards] == [place.chat.id, bobs.id]
+    press(place, "Deny", index=1)
+    assert [text.count("⛔ Denied by alice") for text in place.texts()] == [0, 1, 1, 0]
+    assert place.texts()[3] == "I may not answer you."
+
+
+def test_a_stranger_presses_no_answer_of_an_agents_question(acme, place, working):
+    with tenant_transaction(acme.organisation.id):
+        question = AskedQuestion.objects.create(
+            org_id=acme.organisation.id,
+            task_id=working.task.id,
+            workspace_id=working.task.workspace_id,
+            agent_id=working.task.agent_id,
+            chat_id=place.chat.id,
+            thread_id=place.thread_id,
+            text="Deploy?",
+            options=["Yes", "No"],
+            key="k",
+            expires_at=now() + timedelta(hours=1),
+        )
+        enqueue(ShowQuestion(org_id=acme.organisation.id, question_id=question.id))
+    drain()
+    update_link(acme.owner, place.link.id, unknown_senders=UnknownSenders.STRICT)
+    press(place, "Yes", place.stranger_id)
+    assert "I do not know you" in place.refusals()[0]
+    link_account(acme, place, "bob")
+    press(place, "No")
+    assert AskedQuestion.objects.using("operator").get().answer == "No"

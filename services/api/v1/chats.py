@@ -25,7 +25,16 @@ from services.domain.chats.actions import (
     retry_delivery,
     update_wiring,
 )
-from services.domain.chats.models import Chat, Delivery, DeliveryStatus, Engage, Link, SessionMode, Wiring
+from services.domain.chats.models import (
+    Chat,
+    Delivery,
+    DeliveryStatus,
+    Engage,
+    Link,
+    SessionMode,
+    UnknownSenders,
+    Wiring,
+)
 from services.domain.chats.queries import (
     get_chat,
     get_link,
@@ -47,6 +56,7 @@ from services.domain.errors import (
     PlatformAway,
     PlatformRefused,
     PlatformThrottled,
+    RoleMissing,
 )
 
 
@@ -59,6 +69,10 @@ class LinkBody(Closed):
     default_agent_id: uuid.UUID | None = Field(
         default=None, description="Unknown chats are wired to this agent."
     )
+    unknown_senders: UnknownSenders = Field(
+        default=UnknownSenders.REQUEST_APPROVAL,
+        description="Whether people whom nobody here knows are answered, asked about, or refused.",
+    )
 
 
 class LinkChanges(Changes):
@@ -67,6 +81,7 @@ class LinkChanges(Changes):
     name: str = Field(default="", min_length=1, max_length=80)
     config: dict[str, Any] = Field(default_factory=dict)
     default_agent_id: uuid.UUID | None = None
+    unknown_senders: UnknownSenders = UnknownSenders.REQUEST_APPROVAL
 
 
 class LinkShape(Shape):
@@ -78,6 +93,7 @@ class LinkShape(Shape):
     status: str
     platform_identity: str
     default_agent_id: uuid.UUID | None
+    unknown_senders: UnknownSenders
     last_error: str
     unknown_updates: int
     hook_url: str
@@ -196,7 +212,7 @@ class Links(Endpoint):
         """List the links, newest first."""
         return page_of(list_links(call.actor), query, LinkShape.of)
 
-    @operation(status=201, errors=(ConfigInvalid, AgentMissing, AgentArchived))
+    @operation(status=201, errors=(ConfigInvalid, AgentMissing, AgentArchived, RoleMissing))
     def post(self, call: Call, body: LinkBody) -> LinkShape:
         """Keep a bot's configuration; connecting it is a call of its own."""
         return LinkShape.of(add_link(call.actor, **dict(body)))
@@ -212,7 +228,7 @@ class OneLink(Endpoint):
         """Show a link."""
         return LinkShape.of(get_link(call.actor, link_id))
 
-    @operation(errors=(LinkMissing, ConfigInvalid, AgentMissing, AgentArchived))
+    @operation(errors=(LinkMissing, ConfigInvalid, AgentMissing, AgentArchived, RoleMissing))
     def patch(self, call: Call, link_id: uuid.UUID, body: LinkChanges) -> LinkShape:
         """Change a link."""
         return LinkShape.of(change_link(call.actor, link_id, body.model_dump(exclude_unset=True)))

@@ -12,6 +12,7 @@ from django.db.models import Q, QuerySet
 
 from services.domain.actors import Actor, require
 from services.domain.approvals.deciders import add_yes, list_good_votes, refuse_own_alone, require_decider
+from services.domain.approvals.grants import find_refusal_of
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalScope, ApprovalStatus, ApprovalVote
 from services.domain.approvals.rules import Terms
@@ -171,6 +172,9 @@ def close_locked_approval(
     approval.status, approval.scope = status, scope
     approval.decided_by_id, approval.decided_at = user_id, now()
     approval.save(update_fields=["status", "scope", "decided_by", "decided_at"])
+    refusal = find_refusal_of(approval.kind)
+    if refusal is not None and status != ApprovalStatus.ALLOWED:
+        refusal(approval)
     tell_decided(approval, agreed_by)
 
 

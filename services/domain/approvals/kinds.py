@@ -120,6 +120,12 @@ KINDS: dict[str, Kind] = {
             always=_add_server,
         ),
         Kind(CREDENTIAL, "wants to use the credential", CredentialSubject, is_changeable=True),
-        Kind(UNKNOWN_SENDER, "hears from somebody unknown:", UnknownSenderSubject, is_changeable=True),
+        Kind(
+            UNKNOWN_SENDER,
+            "hears from somebody unknown:",
+            UnknownSenderSubject,
+            is_changeable=True,
+            terms=Terms(decider_role="admin"),
+        ),
     )
 }

@@ -10,7 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
-from services.domain.chats.models import Chat, Delivery, DeliveryStatus, Engage, Link, SessionMode, Wiring
+from services.domain.chats.models import (
+    Chat,
+    Delivery,
+    DeliveryStatus,
+    Engage,
+    Link,
+    SessionMode,
+    UnknownSenders,
+    Wiring,
+)
 from services.domain.errors import ChatMissing, ConfigInvalid, Conflict, LinkMissing, Missing, NameTaken
 from services.domain.outbox.jobs import SendDelivery, enqueue
 from services.domain.tenancy.transaction import tenant_transaction
@@ -34,13 +43,20 @@ class WiringFields(BaseModel):
 
 
 def create_link(
-    actor: Actor, *, kind: str, name: str, config: dict[str, Any], default_agent_id: uuid.UUID | None = None
+    actor: Actor,
+    *,
+    kind: str,
+    name: str,
+    config: dict[str, Any],
+    default_agent_id: uuid.UUID | None = None,
+    unknown_senders: UnknownSenders = UnknownSenders.REQUEST_APPROVAL,
 ) -> Link:
     """Keep a bot's credentials, sealed. The caller has checked `config` by the adapter's own model.
 
-    Raises: AgentMissing.
+    Raises: AgentMissing, RoleMissing for a public one by who is no admin.
     """
     require(actor, "chats:write", role="member")
+    _refuse_opening(actor, unknown_senders)
     with tenant_transaction(actor.org_id):
         if default_agent_id is not None:
             get_usable_agent(actor, default_agent_id)
@@ -54,6 +70,7 @@ def create_link(
             sealed_config=sealed.blob,
             key_id=sealed.key_id,
             default_agent_id=default_agent_id,
+            unknown_senders=unknown_senders,
         )
 
 
@@ -65,8 +82,9 @@ def update_link(
     config: dict[str, Any] | None = None,
     default_agent_id: uuid.UUID | None = None,
     changes_agent: bool = False,
+    unknown_senders: UnknownSenders | None = None,
 ) -> Link:
-    """Change a link. Raises: LinkMissing, AgentMissing."""
+    """Change a link. Raises: LinkMissing, AgentMissing, RoleMissing for making it public as who is no admin."""
     require(actor, "chats:write")
     with tenant_transaction(actor.org_id):
         link = _lock_link(link_id)
@@ -79,6 +97,9 @@ def update_link(
             if default_agent_id is not None:
                 get_usable_agent(actor, default_agent_id)
             link.default_agent_id = default_agent_id
+        if unknown_senders is not None and unknown_senders != link.unknown_senders:
+            _refuse_opening(actor, unknown_senders)
+            link.unknown_senders = unknown_senders
         link.save()
         return link
 
@@ -169,6 +190,12 @@ def retry_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
         delivery.save()
         enqueue(SendDelivery(org_id=actor.org_id, batch=delivery.batch))
         return delivery
+
+
+def _refuse_opening(actor: Actor, unknown_senders: UnknownSenders) -> None:
+    # Admins decide about each stranger, so nobody else lets all of them in.
+    if unknown_senders == UnknownSenders.PUBLIC:
+        require(actor, "chats:write", role="admin")
 
 
 def _check_pattern(fields: WiringFields) -> None:

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import F
+from django.db.models import F, Q
 
-from services.domain.actors import Actor
+from services.domain.actors import Actor, require
+from services.domain.agents.actions import get_usable_agent
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.models import Chat, Conversation, InboundMessage, Link, SessionMode, Wiring
 from services.domain.chats.routing import Rule, Verdict, conversation_scope, judge
-from services.domain.contacts.claiming import TAKEN, take_message
-from services.domain.errors import SlipwayError
+from services.domain.contacts.accounts import find_person
+from services.domain.contacts.claiming import TAKEN, say, take_message
+from services.domain.contacts.holding import HELD, REFUSED, list_let_in_before, stop_stranger
+from services.domain.errors import AgentMissing, NotPermitted, SlipwayError
 from services.domain.outbox.jobs import RouteMessage, enqueue
 from services.domain.ports.chat import ChatKind
 from services.domain.ports.chat import InboundMessage as Incoming
@@ -25,6 +28,7 @@ from services.domain.workspaces.models import Workspace
 from services.kit.clock import now
 
 CONTEXT_MESSAGES = 20
+NOT_FOR_YOU = "I may not work for you: that needs the role member, and an agent that is shared with you."
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +88,17 @@ def count_unknown_update(handle: LinkHandle) -> None:
 def route_message(org_id: uuid.UUID, message_id: uuid.UUID) -> list[Verdict]:
     """Decide which agents answer a stored message and submit their tasks, once.
 
-    What is not answered stays as context, with the reason in `outcome`.
+    What is not answered stays as context, with the reason in `outcome`; that of somebody unknown may wait for a person.
+    What its writer wrote before it and was let in only now is routed first.
     """
+    with tenant_transaction(org_id):
+        earlier = list_let_in_before(message_id)
+    for earlier_id in earlier:
+        _route_one(org_id, earlier_id)
+    return _route_one(org_id, message_id)
+
+
+def _route_one(org_id: uuid.UUID, message_id: uuid.UUID) -> list[Verdict]:
     with tenant_transaction(org_id):
         message = (
             InboundMessage.objects.select_for_update(of=("self",))
@@ -95,21 +108,28 @@ def route_message(org_id: uuid.UUID, message_id: uuid.UUID) -> list[Verdict]:
         )
         if message is None:
             return []
-        taken = take_message(message)
-        if taken is not None:
-            message.routed_at, message.outcome = now(), taken
-            message.save(update_fields=["routed_at", "outcome"])
-            return []
-        verdicts = judge(_rules(message.chat), text=message.text, is_mention=message.is_mention)
-        outcomes = [_engage(message, verdict) for verdict in verdicts if verdict.is_engaged]
-        if not verdicts:
-            outcomes = ["no_wiring"]
-        elif not outcomes:
-            outcomes = [f"context: {', '.join(sorted({verdict.reason for verdict in verdicts}))}"]
-        message.routed_at = now()
-        message.outcome = "; ".join(outcomes)[:200]
+        verdicts: list[Verdict] = []
+        outcome = take_message(message)
+        if outcome is None:
+            verdicts = judge(_rules(message.chat), text=message.text, is_mention=message.is_mention)
+            outcome = _answer(message, verdicts)
+        message.routed_at, message.outcome = now(), outcome[:200]
         message.save(update_fields=["routed_at", "outcome"])
         return verdicts
+
+
+def _answer(message: InboundMessage, verdicts: Sequence[Verdict]) -> str:
+    """Give a message to the agents that answer it; returns what became of it."""
+    if not verdicts:
+        return "no_wiring"
+    engaged = [verdict.rule for verdict in verdicts if verdict.is_engaged]
+    stopped = stop_stranger(message, engaged[0].agent_id if engaged else None)
+    if stopped is not None:
+        return stopped
+    if not engaged:
+        return f"context: {', '.join(sorted({verdict.reason for verdict in verdicts}))}"
+    person = find_person(message.link_id, message.sender_id)
+    return "; ".join(_engage(message, rule, person) for rule in engaged)
 
 
 def _keep_chat(handle: LinkHandle, message: Incoming) -> Chat:
@@ -141,14 +161,13 @@ def _rules(chat: Chat) -> list[Rule]:
     ]
 
 
-def _engage(message: InboundMessage, verdict: Verdict) -> str:
-    rule = verdict.rule
+def _engage(message: InboundMessage, rule: Rule, person: Actor | None) -> str:
     scope = conversation_scope(rule.session_mode, chat_id=message.chat_id, thread_id=message.thread_id)
-    actor = Actor(org_id=message.org_id, kind="system", role="member")
+    actor = _asker(message, rule, person)
     conversation = (
         Conversation.objects.select_for_update(of=("self",))
         .select_related("workspace")
-        .filter(agent_id=rule.agent_id, scope=scope, workspace__archived_at=None)
+        .filter(_of_same_person(actor), agent_id=rule.agent_id, scope=scope, workspace__archived_at=None)
         .first()
     )
     order = TaskOrder(
@@ -164,16 +183,44 @@ def _engage(message: InboundMessage, verdict: Verdict) -> str:
     )
     try:
         with tenant_transaction(message.org_id):
+            if person is not None:
+                # A member is held to their own rights wherever they write, whoever the work is for.
+                require(person, "tasks:write")
+                get_usable_agent(person, rule.agent_id)
             task = submit_task(
                 actor,
                 order,
                 source=message.link.kind,
                 idempotency_key=f"inbound:{message.id}:{rule.wiring_id}",
             )
+    except (NotPermitted, AgentMissing) as error:
+        say(message, NOT_FOR_YOU)
+        return f"refused: {error.code}"
     except SlipwayError as error:
         return f"refused: {error.code}"
     _remember(message, rule.agent_id, scope, task.workspace)
     return f"task: {task.id}"
+
+
+def _asker(message: InboundMessage, rule: Rule, person: Actor | None) -> Actor:
+    """Return whose work a message becomes: the member's in a direct chat of their own, nobody's anywhere else.
+
+    Where others write too, or their files lie, work for a person would put that person's secrets, accounts and
+    memories within their reach.
+    """
+    is_alone = message.chat.kind == ChatKind.DIRECT and rule.session_mode != SessionMode.AGENT_SHARED
+    if person is not None and is_alone:
+        return person
+    return Actor(org_id=message.org_id, kind="system", role="member")
+
+
+def _of_same_person(actor: Actor) -> Q:
+    """Return in which workspaces a conversation may go on: never in one of somebody else's.
+
+    One of nobody's was begun in the same direct chat, before the account was linked.
+    """
+    of_nobody = Q(workspace__user=None)
+    return of_nobody if actor.user_id is None else of_nobody | Q(workspace__user=actor.user_id)
 
 
 def _remember(message: InboundMessage, agent_id: uuid.UUID, scope: str, workspace: Workspace) -> None:
@@ -194,6 +241,8 @@ def _prompt(message: InboundMessage) -> str:
         InboundMessage.objects.filter(chat_id=message.chat_id, thread_id=message.thread_id, id__lt=message.id)
         .exclude(outcome__startswith="task:")
         .exclude(outcome__in=TAKEN)
+        .exclude(outcome__startswith=HELD)
+        .exclude(outcome__startswith=REFUSED)
         .exclude(text="")
         .filter(routed_at__isnull=False)
         .order_by("-id")

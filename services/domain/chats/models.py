@@ -12,6 +12,14 @@ from services.domain.workspaces.models import Workspace
 from services.kit.clock import now
 
 
+class UnknownSenders(models.TextChoices):
+    """What becomes of what people write whom nobody here knows: an agent reads it, a person is asked, or neither."""
+
+    PUBLIC = "public"
+    REQUEST_APPROVAL = "request_approval"
+    STRICT = "strict"
+
+
 class Link(TenantModel):
     """A bot account on a platform. Its configuration is sealed, for it holds the platform's secrets."""
 
@@ -31,6 +39,12 @@ class Link(TenantModel):
     status = models.CharField(max_length=12, default="pending")
     last_error = models.CharField(max_length=300, blank=True)
     unknown_updates = models.PositiveIntegerField(default=0)
+    unknown_senders = models.CharField(
+        max_length=16,
+        choices=UnknownSenders.choices,
+        default=UnknownSenders.REQUEST_APPROVAL,
+        db_default=UnknownSenders.REQUEST_APPROVAL,
+    )
 
     class Meta:
         db_table = "link"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from services.domain.chats.models import InboundMessage
 from services.domain.chats.sending import Piece, Spot, write_message
-from services.domain.contacts.accounts import claim_account
+from services.domain.contacts.accounts import claim_account, find_person
+from services.domain.contacts.holding import may_be_answer, welcome
 from services.domain.questions.replies import answer_by_message
 
 ACCOUNT = "account"
@@ -19,8 +20,10 @@ def take_message(message: InboundMessage) -> str | None:
     """
     words = claim_account(message)
     if words is None:
-        return ANSWER if answer_by_message(message) else None
+        return ANSWER if may_be_answer(message) and answer_by_message(message) else None
     say(message, words)
+    if find_person(message.link_id, message.sender_id) is not None:
+        welcome(message)
     return ACCOUNT
 
 

@@ -6,7 +6,8 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
-from services.domain.chats.models import Chat, Link
+from services.domain.approvals.models import Approval
+from services.domain.chats.models import Chat, InboundMessage, Link
 from services.domain.identity.models import User
 from services.domain.tenancy.models import TenantModel
 from services.kit.clock import now
@@ -59,6 +60,53 @@ class PlatformAccount(TenantModel):
             models.UniqueConstraint(fields=["link", "platform_user_id"], name="platform_account_once")
         ]
         indexes = [models.Index(fields=["user"], name="platform_account_of_user")]
+
+
+class SenderStanding(models.TextChoices):
+    """What a person has said about somebody: nothing yet, or for good."""
+
+    UNKNOWN = "unknown"
+    ALLOWED = "allowed"
+    DENIED = "denied"
+
+
+class LinkSender(TenantModel):
+    """Somebody who wrote to a bot and was nobody here then, and what a person has said about them since.
+
+    `chat` is where they were heard last; `refused_messages` counts what reached no agent.
+    """
+
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="senders")
+    platform_user_id = models.CharField(max_length=120)
+    display_name = models.CharField(max_length=200, blank=True)
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="+")
+    standing = models.CharField(max_length=10, choices=SenderStanding.choices, default=SenderStanding.UNKNOWN)
+    refused_messages = models.PositiveIntegerField(default=0)
+    last_heard_at = models.DateTimeField(default=now)
+    decided_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    decided_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "link_sender"
+        constraints = [models.UniqueConstraint(fields=["link", "platform_user_id"], name="link_sender_once")]
+
+
+class HeldMessageState(models.TextChoices):
+    WAITING = "waiting"
+    LET_IN = "let_in"
+    REFUSED = "refused"
+
+
+class HeldMessage(TenantModel):
+    """A message that waits, or waited, for a person's word about who wrote it. `approval` is the question."""
+
+    message = models.OneToOneField(InboundMessage, on_delete=models.CASCADE, related_name="hold")
+    sender = models.ForeignKey(LinkSender, on_delete=models.CASCADE, related_name="held_messages")
+    approval = models.ForeignKey(Approval, on_delete=models.SET_NULL, null=True, related_name="+")
+    state = models.CharField(max_length=8, choices=HeldMessageState.choices, default=HeldMessageState.WAITING)
+
+    class Meta:
+        db_table = "held_message"
 
 
 class AccountCode(TenantModel):

@@ -213,6 +213,17 @@ class ApprovalRuleChanged(EventData):
     user_id: str | None = None
 
 
+class SenderChanged(EventData):
+    """What a person said about somebody who writes to a bot; in the organisation's stream."""
+
+    type: ClassVar[str] = "sender.changed"
+    sender_id: str
+    link_id: str
+    name: str
+    standing: Literal["unknown", "allowed", "denied", "forgotten"]
+    user_id: str | None = None
+
+
 class ImageChanged(EventData):
     """How far the derived image of an agent is; in the organisation's stream."""
 

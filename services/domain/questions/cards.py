@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalStatus
 from services.domain.chats.models import Delivery, DeliveryKind
 from services.domain.chats.sending import Piece, Spot, find_batch, write_change, write_message
-from services.domain.questions.announcing import find_approval_spot
+from services.domain.questions.announcing import find_approval_spots
 from services.domain.questions.models import Question, QuestionStatus
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -62,32 +62,39 @@ def find_question_card(org_id: uuid.UUID, question_id: uuid.UUID) -> CardDue | N
         return CardDue(question.chat.link.kind, batch, head + question.text, choices, hint)
 
 
-def find_approval_card(org_id: uuid.UUID, approval_id: uuid.UUID) -> CardDue | None:
-    """Return what has to be shown of an approval in a chat now, or None."""
+def list_approval_cards(org_id: uuid.UUID, approval_id: uuid.UUID) -> list[CardDue]:
+    """List what has to be shown of an approval in chats now: in each a card, or how it ended."""
     with tenant_transaction(org_id):
         approval = (
             Approval.objects.select_related("agent", "decided_by", "task").filter(id=approval_id).first()
         )
-        spot = find_approval_spot(approval) if approval is not None else None
-        if approval is None or spot is None:
-            return None
-        kind = KINDS[approval.kind]
-        who = approval.agent.name if approval.agent else "An agent"
-        subject = kind.show(approval.subject).replace("`", "'")
-        text = f"**{who} {kind.question}** `{subject}`"
-        batch = approval_batch(approval.id)
-        if approval.status != ApprovalStatus.PENDING or approval.expires_at <= now():
-            return CardDue(spot.chat.link.kind, batch, "", closing=f"{text}\n\n{_decision(approval)}")
-        if arguments := _arguments(approval):
-            text += f"\n\n```json\n{arguments}\n```"
-        if approval.people > 1:
-            text += f"\n\n{approval.people} people must agree."
-        choices = [
-            Choice("Allow once", f"a:{approval.id.hex}:once"),
-            Choice("Always", f"a:{approval.id.hex}:always"),
-            Choice("Deny", f"a:{approval.id.hex}:deny"),
+        if approval is None:
+            return []
+        card = _approval_card(approval)
+        return [
+            replace(card, kind=spot.chat.link.kind, batch=approval_batch(approval.id, spot.chat.id))
+            for spot in find_approval_spots(approval)
         ]
-        return CardDue(spot.chat.link.kind, batch, text, choices, "Decide it in the dashboard.")
+
+
+def _approval_card(approval: Approval) -> CardDue:
+    """Return an approval's card, without its place."""
+    kind = KINDS[approval.kind]
+    who = approval.agent.name if approval.agent else "An agent"
+    subject = kind.show(approval.subject).replace("`", "'")
+    text = f"**{who} {kind.question}** `{subject}`"
+    if approval.status != ApprovalStatus.PENDING or approval.expires_at <= now():
+        return CardDue("", "", "", closing=f"{text}\n\n{_decision(approval)}")
+    if arguments := _arguments(approval):
+        text += f"\n\n```json\n{arguments}\n```"
+    if approval.people > 1:
+        text += f"\n\n{approval.people} people must agree."
+    choices = [
+        Choice("Allow once", f"a:{approval.id.hex}:once"),
+        Choice("Always", f"a:{approval.id.hex}:always"),
+        Choice("Deny", f"a:{approval.id.hex}:deny"),
+    ]
+    return CardDue("", "", text, choices, "Decide it in the dashboard.")
 
 
 def write_question_card(org_id: uuid.UUID, question_id: uuid.UUID, pieces: Sequence[Piece]) -> None:
@@ -99,13 +106,15 @@ def write_question_card(org_id: uuid.UUID, question_id: uuid.UUID, pieces: Seque
             write_message(spot, pieces, batch=question_batch(question.id), task=question.task)
 
 
-def write_approval_card(org_id: uuid.UUID, approval_id: uuid.UUID, pieces: Sequence[Piece]) -> None:
-    """Write an approval's card, once."""
+def write_approval_card(
+    org_id: uuid.UUID, approval_id: uuid.UUID, batch: str, pieces: Sequence[Piece]
+) -> None:
+    """Write one of an approval's cards, once."""
     with tenant_transaction(org_id):
         approval = Approval.objects.select_related("task").get(id=approval_id)
-        spot = find_approval_spot(approval)
-        if spot is not None:
-            write_message(spot, pieces, batch=approval_batch(approval.id), task=approval.task)
+        for spot in find_approval_spots(approval):
+            if approval_batch(approval.id, spot.chat.id) == batch:
+                write_message(spot, pieces, batch=batch, task=approval.task)
 
 
 def write_closing(org_id: uuid.UUID, batch: str, text: str) -> None:
@@ -121,9 +130,9 @@ def question_batch(question_id: uuid.UUID) -> str:
     return f"question:{question_id}"
 
 
-def approval_batch(approval_id: uuid.UUID) -> str:
-    """Return the batch of an approval's card."""
-    return f"approval:{approval_id}"
+def approval_batch(approval_id: uuid.UUID, chat_id: uuid.UUID) -> str:
+    """Return the batch of an approval's card in one chat."""
+    return f"approval:{approval_id}:{chat_id}"
 
 
 def _arguments(approval: Approval) -> str:

@@ -12,6 +12,7 @@ from services.domain.chats.actions import read_link_config
 from services.domain.chats.inbound import LinkHandle
 from services.domain.chats.models import Chat, Delivery, DeliveryKind, InboundMessage
 from services.domain.contacts.accounts import find_person
+from services.domain.contacts.holding import may_speak
 from services.domain.errors import NotPermitted, QuestionClosed, SlipwayError
 from services.domain.outbox.jobs import HandlePress, RouteMessage, enqueue
 from services.domain.ports.chat import InboundPress, Place
@@ -133,6 +134,8 @@ def _answer(press: ButtonPress, rest: str) -> _Verdict:
     person = find_person(press.link_id, press.sender_id)
     if question.asked_of and person is None:
         raise NotPermitted("This question is for somebody else. If it is for you, link this account first.")
+    if not may_speak(press.link.unknown_senders, press.link_id, press.sender_id):
+        raise NotPermitted("I do not know you. If you are a member, link this account in the settings first.")
     label = question.options[option]
     user_id = person.user_id if person else None
     apply_answer(question, Answer(label, option, user_id, press.sender_name, press.link.kind))
@@ -141,8 +144,8 @@ def _answer(press: ButtonPress, rest: str) -> _Verdict:
 
 def _decide(press: ButtonPress, rest: str) -> _Verdict:
     approval_id, word = _read_id(rest)
-    shown = approval_id and Delivery.objects.filter(batch=approval_batch(approval_id), chat=press.chat)
-    if not approval_id or not shown or not shown.exists() or word not in _DECISIONS:
+    # The card is where it was shown: what a press brings back can be forged by whoever presses.
+    if not approval_id or not _is_shown(approval_id, press.chat) or word not in _DECISIONS:
         return _Verdict("unknown", UNKNOWN, is_refusal=True)
     person = find_person(press.link_id, press.sender_id)
     if person is None:
@@ -154,6 +157,10 @@ def _decide(press: ButtonPress, rest: str) -> _Verdict:
     if approval.status == "pending":
         return _Verdict("agreed", "Your yes is kept. More people must agree.")
     return _Verdict("decided", "Allowed." if decision == "allow" else "Denied.")
+
+
+def _is_shown(approval_id: uuid.UUID, chat: Chat) -> bool:
+    return Delivery.objects.filter(batch=approval_batch(approval_id, chat.id), chat=chat).exists()
 
 
 def _say(press: ButtonPress, rest: str) -> _Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -25,9 +26,10 @@ def show_question(job: ShowQuestion) -> None:
 
 
 def show_approval(job: ShowApproval) -> None:
-    """Write an approval's card, or the change of it that says how it ended."""
-    due = cards.find_approval_card(job.org_id, job.approval_id)
-    _show(due, job, lambda pieces: cards.write_approval_card(job.org_id, job.approval_id, pieces))
+    """Write an approval's cards, or the changes of them that say how it ended."""
+    for due in cards.list_approval_cards(job.org_id, job.approval_id):
+        write = functools.partial(cards.write_approval_card, job.org_id, job.approval_id, due.batch)
+        _show(due, job, write)
 
 
 def handle_press(job: HandlePress) -> None:

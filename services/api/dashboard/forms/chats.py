@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from services.adapters.chat.registry import AdapterClass
 from services.api.dashboard.forms.base import DomainForm
 from services.domain.agents.models import Agent
-from services.domain.chats.models import Engage, SessionMode, Wiring
+from services.domain.chats.models import Engage, SessionMode, UnknownSenders, Wiring
 
 _ENGAGE = {
     Engage.MENTION: "When mentioned or in a direct message",
@@ -26,7 +26,27 @@ _SESSION = {
     SessionMode.PER_THREAD: "One for each thread",
     SessionMode.AGENT_SHARED: "One for the agent, over all its chats",
 }
+_UNKNOWN = {
+    UnknownSenders.REQUEST_APPROVAL: "Wait until an admin lets them in",
+    UnknownSenders.STRICT: "Are refused",
+    UnknownSenders.PUBLIC: "Are answered like anybody",
+}
 _ANY_AGENT = ("", "None: unknown chats wait for you")
+
+
+def _unknown_senders() -> forms.ChoiceField:
+    return forms.ChoiceField(
+        label="People whom nobody here knows",
+        choices=[(value.value, label) for value, label in _UNKNOWN.items()],
+        initial=UnknownSenders.REQUEST_APPROVAL,
+        help_text="Known is who has linked the account, or was let in by an admin. Only admins open a bot to anybody.",
+    )
+
+
+class UnknownSendersForm(DomainForm):
+    """What becomes of what people write to a bot whom nobody here knows."""
+
+    unknown_senders = _unknown_senders()
 
 
 class LinkForm(DomainForm):
@@ -40,6 +60,7 @@ class LinkForm(DomainForm):
         empty_value=None,
         help_text="A chat that writes for the first time is wired to this agent.",
     )
+    unknown_senders = _unknown_senders()
 
     def __init__(
         self, *args: Any, adapter: AdapterClass | None, agents: Sequence[Agent], **kwargs: Any

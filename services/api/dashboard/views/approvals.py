@@ -28,7 +28,7 @@ from services.domain.errors import Invalid, Missing, SlipwayError
 from services.domain.tenancy.transaction import tenant_transaction
 
 BUTTONS: dict[str, tuple[Decision, Scope, str]] = {
-    "allow": ("allow", "once", "Allowed in this workspace."),
+    "allow": ("allow", "once", "Allowed this once."),
     "always": ("allow", "always", "Allowed from now on."),
     "deny": ("deny", "once", "Denied."),
 }

@@ -12,7 +12,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from services.adapters.chat.registry import find_adapter, list_adapters
-from services.api.dashboard.forms.chats import LinkForm, WiringForm
+from services.api.dashboard.forms.chats import LinkForm, UnknownSendersForm, WiringForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.api.linking import add_link, connect_link, hook_url, remove_link
 from services.domain.agents.models import Agent
@@ -33,6 +33,7 @@ from services.domain.chats.queries import (
     list_last_deliveries,
     list_links,
 )
+from services.domain.contacts.senders import list_last_senders
 from services.domain.errors import Missing
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -81,7 +82,7 @@ def new_link(request: PageRequest, kind: str) -> HttpResponse:
 @page
 @require_safe
 def link(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
-    """Show a link: its state, its hook's address, its chats with their wirings."""
+    """Show a link: its state, its hook's address, its chats with their wirings, and who wrote unknown."""
     return show(request, "dashboard/links/link.html", lambda: _link_context(request, link_id))
 
 
@@ -174,6 +175,8 @@ def _link_context(request: PageRequest, link_id: uuid.UUID) -> dict[str, Any]:
         "platform": adapter.manifest if adapter is not None else None,
         "hook_url": hook_url(found),
         "chats": list_chats_of_link(request.actor, link_id),
+        "senders": list_last_senders(request.actor, link_id),
+        "senders_form": UnknownSendersForm(initial={"unknown_senders": found.unknown_senders}),
     }
 
 
