@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from typing import Any
 
@@ -12,9 +13,17 @@ from tests.fakes.telegram_server import FakeTelegram
 from tests.stack.running import RunningStack, until
 
 
-def link(stack: RunningStack, kind: str, config: dict[str, Any], *, agent: str = "shell") -> dict[str, Any]:
-    """Link a bot whose unknown chats go to an agent, and connect it."""
-    body = {"kind": kind, "name": f"{kind} bot", "config": config, "default_agent_id": stack.agents[agent]}
+def link(
+    stack: RunningStack, kind: str, config: dict[str, Any], *, unknown_senders: str = "public"
+) -> dict[str, Any]:
+    """Link a bot whose unknown chats go to the shell agent, and connect it."""
+    body = {
+        "kind": kind,
+        "name": f"{kind} bot",
+        "config": config,
+        "default_agent_id": stack.agents["shell"],
+        "unknown_senders": unknown_senders,
+    }
     created = stack.http.post("/v1/links", json=body)
     assert created.status_code == 201, created.text
     connected = stack.http.post(f"/v1/links/{created.json()['id']}/connect")
@@ -26,16 +35,30 @@ def link(stack: RunningStack, kind: str, config: dict[str, Any], *, agent: str =
 class TelegramChat:
     """A direct chat with a bot of its own."""
 
-    def __init__(self, stack: RunningStack, telegram: FakeTelegram, chat_id: int) -> None:
+    def __init__(
+        self, stack: RunningStack, telegram: FakeTelegram, chat_id: int, *, unknown_senders: str = "public"
+    ) -> None:
         self._stack, self._telegram, self._chat_id = stack, telegram, chat_id
         self._token = f"{chat_id}:{os.urandom(18).hex()[:35]}"
-        self.link = link(stack, "telegram", {"bot_token": self._token})
+        self.link = link(stack, "telegram", {"bot_token": self._token}, unknown_senders=unknown_senders)
+
+    def of_another(self, chat_id: int) -> TelegramChat:
+        """Return somebody else's direct chat with the same bot."""
+        other = copy.copy(self)
+        other._chat_id = chat_id
+        return other
 
     def says(self, text: str, *, times: int = 1) -> None:
         """Let the person write a message, which the platform posts as often as is said, until it is taken."""
-        update = self._telegram.message(self._chat_id, text)
+        update = self._telegram.message(self._chat_id, text, **{"from": self._person()})
         for _ in range(times):
             until(lambda: self._is_taken(update), within_s=30, what="the hook takes an update")
+
+    def presses(self, label: str) -> None:
+        """Let the person press a button of the bot's last message."""
+        sent = [entry["message"] for entry in self._telegram.sent.all() if self._is_here(entry)]
+        update = self._telegram.extras.press(sent[-1], label, self._person())
+        until(lambda: self._is_taken(update), within_s=30, what="the hook takes a press")
 
     def replies(self) -> list[str]:
         """Return the texts of the bot's replies."""
@@ -62,6 +85,10 @@ class TelegramChat:
             return next((task for task in tasks if (task["deliver_to"] or {}).get("chat_id") in here), None)
 
         return dict(until(lambda: _quietly(find), within_s=60, what="the message becomes a task"))
+
+    def _person(self) -> dict[str, Any]:
+        # The number of the chat is the bot's own here: its token begins with it.
+        return {"id": self._chat_id + 1_000_000, "is_bot": False, "first_name": "Bob"}
 
     def _is_taken(self, update: dict[str, Any]) -> bool:
         answer = _quietly(lambda: self._telegram.deliver(update, self._token))

@@ -86,6 +86,34 @@ def test_an_update_without_the_secret_is_refused(stack: RunningStack, telegram: 
     assert answer.json()["error"]["code"] == "hook_unverified"
 
 
+def test_a_stranger_is_answered_once_an_admin_allows_it_in_their_own_chat(
+    stack: RunningStack, telegram: FakeTelegram
+):
+    stranger = TelegramChat(stack, telegram, 7_007, unknown_senders="request_approval")
+    owner = stranger.of_another(7_008)
+    code = stack.http.post("/v1/me/accounts/codes").json()["code"]
+    owner.says(f"/link {code}")
+    assert "is linked to" in owner.wait_for_replies(1)[0]
+
+    stranger.says("echo first")
+    (waiting,) = stranger.wait_for_replies(1)
+    assert "keep your message" in waiting
+    stranger.says("echo second")
+    card = owner.wait_for_replies(2)[1]
+    assert "echo first" in card
+    settle(stack)
+    assert len(stranger.replies()) == 1
+
+    owner.presses("Always")
+    answers = stranger.wait_for_replies(3)[1:]
+    assert ["first" in answers[0], "second" in answers[1]] == [True, True]
+    senders = stack.http.get(f"/v1/links/{stranger.link['id']}/senders").json()["items"]
+    assert [(row["platform_user_id"], row["standing"]) for row in senders] == [("1007007", "allowed")]
+
+    owner.says("echo mine")
+    assert "mine" in owner.wait_for_replies(3)[2]
+
+
 def test_a_slack_mention_is_answered_once_in_its_thread(stack: RunningStack, slack: FakeSlack):
     channel = SlackChannel(stack, slack, "C0000001")
     message = channel.mentions("echo hello slack", times=3)
