@@ -54,7 +54,10 @@ class AccessLog:
         self._unwritten: defaultdict[uuid.UUID, list[Access]] = defaultdict(list)
 
     async def note(self, org_id: uuid.UUID, access: Access) -> None:
-        """See to it that a use is on record, or will be if it repeats one that is. Raises: DatabaseError."""
+        """See to it that a use is on record, or will be if it repeats one that is.
+
+        Of first uses at once each is written: none waits for another's. Raises: DatabaseError.
+        """
         if not self.repeat(org_id, access):
             await run_in_thread(self._record, org_id, [access])
             self.keep(org_id, access)

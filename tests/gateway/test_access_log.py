@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import os
@@ -22,9 +23,12 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from conftest import Tenant
+from services.adapters.accounts.registry import build_kinds
+from services.adapters.upstreams.network import Network
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.llm.keys import NewKey, create_key
 from services.domain.llm.models import KeyStatus, LlmVendor
+from services.domain.ports.accounts import Installation
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.models import UpstreamServer
 from services.domain.vault.accesses import Access, Used
@@ -158,6 +162,35 @@ async def test_what_is_left_is_written_when_the_gateway_stops() -> None:
             await log.note(ORG, use())
         assert written.counts == [1]
     assert written.counts == [1, 2]
+
+
+async def test_first_uses_at_once_are_each_on_record() -> None:
+    written = Written()
+    log = AccessLog(written)
+    await asyncio.gather(*(log.note(ORG, use()) for _ in range(5)))
+    await log.write_down()
+    assert sum(written.counts) == 5
+
+
+MAIL = {"imap_host": "imap.example.com", "user": "a", "address": "a@example.com"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "hosts"),
+    [
+        ("gmail", {}, ("gmail.googleapis.com",)),
+        ("github", {"app_id": "1", "installation_id": "2", "repositories": ["acme/x"]}, ("api.github.com",)),
+        ("calendar", {"url": "https://dav.example.com:8443/a", "user": "a"}, ("dav.example.com",)),
+        ("mail", MAIL, ("imap.example.com",)),
+        ("mail", {**MAIL, "smtp_host": "imap.example.com"}, ("imap.example.com",)),
+        ("mail", {**MAIL, "smtp_host": "smtp.example.com"}, ("imap.example.com", "smtp.example.com")),
+        ("teller", {}, ("api.teller.io",)),
+        ("composio", {"user_id": "u"}, ("backend.composio.dev",)),
+    ],
+)
+def test_each_kind_of_account_says_where_its_credentials_go(kind, settings, hosts):
+    made = build_kinds(Installation(), Network())[kind]
+    assert made.hosts(made.settings_model.model_validate(settings)) == hosts
 
 
 # --- a process that ends -----------------------------------------------------------------------------
