@@ -125,6 +125,7 @@ class Environment(BaseSettings):
     mcp_org_burst: int = Field(default=4_000, ge=1)
     mcp_flood_per_s: float = Field(default=400.0, gt=0)
     mcp_flood_burst: int = Field(default=2_000, ge=1)
+    mcp_hold_wait_s: float = Field(default=50.0, ge=0, le=50)
 
     upstream_internal_hosts: str = ""
 

@@ -17,7 +17,6 @@ from services.domain.integrations.models import Integration
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.environment import environment
 from services.mcp_gateway.holding import rulebook
-from services.mcp_gateway.holding.desk import DESK
 from tests.fakes.gmail_server import GmailServer
 from tests.fakes.google_oauth import CLIENT_ID, CLIENT_SECRET
 from tests.fakes.mcp_upstream import give_consent
@@ -57,7 +56,7 @@ def connect_gmail(tenant: Tenant, name: str = "work", who: str = "alice", **fiel
 
 def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let held calls wait for nobody, and rules count at once."""
-    monkeypatch.setattr(DESK, "max_wait_s", 0.3)
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 0.3)
     monkeypatch.setattr(rulebook, "TTL_S", 0.0)
 
 

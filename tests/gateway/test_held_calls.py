@@ -38,9 +38,9 @@ from services.domain.tasks.submit import cancel_task
 from services.domain.tasks.waiting import all_tenants_wake_unseen
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
+from services.kit.environment import environment
 from services.mcp_gateway import http
 from services.mcp_gateway.holding import rulebook
-from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.http import AgentHttp
 from services.mcp_gateway.llm.vendor import Vendor
 from services.mcp_gateway.mcp_servers import notify as notify_server
@@ -51,7 +51,7 @@ from tests.gateway.serving import Caller, Working, at_work, eventually, served
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait long, and rules count at once."""
-    monkeypatch.setattr(DESK, "max_wait_s", 0.3)
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 0.3)
     monkeypatch.setattr(rulebook, "TTL_S", 0.0)
 
 
@@ -128,7 +128,7 @@ def test_a_held_call_is_kept_shown_and_asked_about(notify, working, acme):
 
 
 def test_a_call_is_made_once_when_it_is_allowed_and_the_waiter_gets_its_result(notify, acme, monkeypatch):
-    monkeypatch.setattr(DESK, "max_wait_s", 10.0)
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 10.0)
     hold(acme)
     waiting = Waiting(lambda: notify("notify_user", message="hello"))
     approval = eventually(lambda: approval_of(acme))
@@ -451,7 +451,7 @@ def test_the_rules_of_one_organisation_are_not_those_of_another(gateway, acme, g
 
 
 def test_the_clock_stands_still_while_a_person_decides(notify, platform, working, acme, monkeypatch):
-    monkeypatch.setattr(DESK, "max_wait_s", 10.0)
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 10.0)
     hold(acme)
     before = fresh(working.task).deadline_at
     with recorded() as seen:
@@ -501,7 +501,7 @@ def test_a_clock_that_nobody_holds_runs_on(notify, working, acme, monkeypatch):
 
 
 def test_an_expiry_ends_the_wait(notify, acme, monkeypatch):
-    monkeypatch.setattr(DESK, "max_wait_s", 10.0)
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 10.0)
     hold(acme)
     waiting = Waiting(lambda: notify.refused("notify_user", message="hello"))
     eventually(lambda: approval_of(acme))

@@ -15,8 +15,8 @@ from services.domain.approvals.rule_actions import create_rule
 from services.domain.approvals.rules import RuleFields
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.actions import update_upstream
+from services.kit.environment import environment
 from services.mcp_gateway.holding import rulebook
-from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.holding.masking import MASK, masked
 from tests.fakes.mcp_upstream import McpUpstream
 from tests.gateway.serving import eventually
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("local_upstreams")
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody wait long, and rules count at once."""
-    monkeypatch.setattr(DESK, "max_wait_s", 0.3)
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 0.3)
     monkeypatch.setattr(rulebook, "TTL_S", 0.0)
 
 
@@ -48,7 +48,7 @@ def hold(tenant: Tenant) -> None:
 def test_a_held_call_reaches_the_server_once_it_is_allowed_and_progress_is_told(
     gateway, acme, claude, upstream, monkeypatch
 ):
-    monkeypatch.setattr(DESK, "max_wait_s", 10.0)
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 10.0)
     register(acme, upstream.url)
     hold(acme)
     heard: list[str | None] = []

@@ -34,6 +34,7 @@ from services.domain.approvals.models import HeldCall
 from services.domain.approvals.rules import ToolUse, Verdict, judge
 from services.domain.errors import SlipwayError
 from services.domain.tasks.models import Task
+from services.kit.environment import environment
 from services.mcp_gateway.holding.clock import TurnClocks
 from services.mcp_gateway.holding.rulebook import Rulebook
 from services.mcp_gateway.holding.words import WAIT_SERVER, WAIT_TOOL, denied_by_rule, failed, words_of
@@ -41,7 +42,6 @@ from services.mcp_gateway.threads import run_in_thread
 
 log = logging.getLogger(__name__)
 
-MAX_WAIT_S = 50.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
 _LOOK_S = 1.0
 # The gateway that somebody waits at comes first; what nobody waits for is anybody's.
@@ -96,7 +96,6 @@ class HoldDesk:
         self._expected: set[uuid.UUID] = set()
         self._running: dict[uuid.UUID, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
-        self.max_wait_s = MAX_WAIT_S
 
     @property
     def clocks(self) -> TurnClocks:
@@ -213,7 +212,7 @@ class HoldDesk:
         self, task: Task, wanted: Wanted, verdict: Verdict, report: Report | None
     ) -> CallToolResult:
         held: HeldCall = await run_in_thread(hold_call, task, wanted, verdict)
-        standing = await self.wait(task, held.approval_id, self.max_wait_s, report)
+        standing = await self.wait(task, held.approval_id, environment().mcp_hold_wait_s, report)
         return await self.result_of(task, standing)
 
     async def _look_forever(self) -> None:

@@ -9,9 +9,11 @@ from pydantic import Field
 
 from services.domain.approvals.held import Standing
 from services.mcp_gateway.callers import Caller
-from services.mcp_gateway.holding.desk import DESK, MAX_WAIT_S
+from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.holding.words import WAIT_TOOL, words_of
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolInput, ToolOutput
+
+MAX_WAIT_S = 50.0
 
 ApprovalId = Annotated[
     uuid.UUID, Field(description="The id that stands in the answer to the call that is held.")
