@@ -12,6 +12,7 @@ import pytest
 from deploy.local.stack import Stack
 from services.kit import tracing
 from services.kit.environment import environment
+from tests.fakes.account_servers import AccountServers
 from tests.fakes.anthropic_server import AnthropicServer
 from tests.fakes.openai_server import OpenaiServer
 from tests.fakes.otlp_server import OtlpServer
@@ -21,6 +22,8 @@ from tests.fakes.telegram_server import FakeTelegram
 from tests.stack.running import RunningStack
 
 MODEL_KEY = "sk-only-the-gateway-has-this"
+# Long enough that a test sees it, short enough that one waits for its end.
+HOLD_WAIT_S = 4
 
 
 @pytest.fixture
@@ -71,21 +74,34 @@ def openai_server() -> Iterator[OpenaiServer]:
 
 
 @pytest.fixture(scope="session")
+def account_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AccountServers]:
+    """Run a local server in place of each party at which people have accounts."""
+    with AccountServers(tmp_path_factory.mktemp("accounts")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="session")
 def stack(
-    telegram: FakeTelegram, slack: FakeSlack, model_server: AnthropicServer, openai_server: OpenaiServer
+    telegram: FakeTelegram,
+    slack: FakeSlack,
+    model_server: AnthropicServer,
+    openai_server: OpenaiServer,
+    account_servers: AccountServers,
 ) -> Iterator[RunningStack]:
     """Run the whole product in a folder of its own: six services, three servers, a real engine."""
     folder = tempfile.mkdtemp(prefix="slipway-stack-")
     extra = {
         "SLIPWAY_SANDBOX_SLOTS": "8",
         "SLIPWAY_EGRESS_TEST_HOSTS": "allowed.test=127.0.0.1,asked.test=127.0.0.1",
-        "SLIPWAY_UPSTREAM_INTERNAL_HOSTS": "127.0.0.1",
+        "SLIPWAY_UPSTREAM_INTERNAL_HOSTS": "127.0.0.1,localhost",
+        "SLIPWAY_MCP_HOLD_WAIT_S": str(HOLD_WAIT_S),
         "TELEGRAM_API_BASE": telegram.url,
         "SLACK_API_BASE": slack.api_base,
         "ANTHROPIC_BASE_URL": model_server.url,
         "ANTHROPIC_API_KEY": MODEL_KEY,
         "OPENAI_BASE_URL": openai_server.url,
         "OPENAI_API_KEY": MODEL_KEY,
+        **account_servers.settings(),
     }
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))

@@ -72,9 +72,10 @@ class ComposioServer:
 
     def _answered(self, answer: Any) -> Any:
         async def endpoint(request: Request) -> Response:
-            if request.headers.get("x-api-key") not in self.keys:
+            key = request.headers.get("x-api-key")
+            if key not in self.keys:
                 return _error(401, "Invalid API key")
-            self.calls.add({"path": request.url.path, "query": dict(request.query_params)})
+            self.calls.add({"path": request.url.path, "query": dict(request.query_params), "key": key})
             fault = self.faults.take(request.url.path.removeprefix(_ROOT))
             if fault is not None:
                 status = {"throttle": 429, "forbid": 403}.get(fault.how, 500)

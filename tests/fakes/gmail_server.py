@@ -93,8 +93,12 @@ class GmailServer:
     def _answered(self, what: str, answer: Any) -> Any:
         async def endpoint(request: Request) -> Response:
             body = await request.body()
-            self.calls.add({"what": what, "path": request.url.path, "query": dict(request.query_params)})
-            if not self.oauth.takes(request.headers.get("authorization", "")):
+            authorization = request.headers.get("authorization", "")
+            query = dict(request.query_params)
+            self.calls.add(
+                {"what": what, "path": request.url.path, "query": query, "authorization": authorization}
+            )
+            if not self.oauth.takes(authorization):
                 return _error(401, "UNAUTHENTICATED", "authError", "Invalid Credentials")
             fault = self.faults.take(what)
             if fault is not None:

@@ -32,7 +32,7 @@ class MailServer:
     """One mailbox. `commands` is what the IMAP side was told, `sent` what the SMTP side took: (from, to, bytes)."""
 
     def __init__(self, folder: Path) -> None:
-        self.authority = Authority(folder)
+        self.authority = Authority(folder, "authority of mail")
         self.tls = self.authority.server()
         self.folders: dict[str, tuple[str, list[Stored]]] = {
             "INBOX": ("", []),

@@ -37,7 +37,7 @@ class TellerServer:
     """Two enrollments, each behind a token of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.authority = Authority(folder)
+        self.authority = Authority(folder, "authority of banks")
         self.client: Signed = self.authority.sign("application")
         self.calls, self.faults = Journal(), Faults()
         self.tokens = {TOKEN: "enr_1", OTHER_TOKEN: "enr_2"}
@@ -86,8 +86,9 @@ class TellerServer:
 
     def _answered(self, answer: Any) -> Any:
         async def endpoint(request: Request) -> Response:
-            enrollment = self.tokens.get(_token_of(request))
-            self.calls.add({"path": request.url.path, "query": dict(request.query_params)})
+            token = _token_of(request)
+            enrollment = self.tokens.get(token)
+            self.calls.add({"path": request.url.path, "query": dict(request.query_params), "token": token})
             if enrollment is None:
                 return _error(403, "forbidden", "Authorization token is invalid")
             if enrollment in self.disconnected:

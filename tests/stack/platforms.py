@@ -76,6 +76,10 @@ class TelegramChat:
         chats = self._stack.http.get("/v1/chats", params={"limit": 200}).json()["items"]
         return [chat["id"] for chat in chats if chat["link_id"] == self.link["id"]]
 
+    def find_id(self) -> str:
+        """Return the id of the chat in the product, once a message of it was taken in."""
+        return str(until(self.chat_ids, within_s=30, what="the chat is known")[0])
+
     def wait_for_task(self) -> dict[str, Any]:
         """Wait for the task that came of the last message."""
 

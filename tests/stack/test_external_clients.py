@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Iterator
-from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
 import httpx2
 import pytest
 from mcp import Client
@@ -17,39 +14,17 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
 from tests.fakes.oauth_client import CALLBACK, Kept
+from tests.stack.browsing import Browser
 from tests.stack.running import RunningStack
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
-_HIDDEN = re.compile(r'<input type="hidden" name="([a-z]+)" value="([^"]*)">')
 
 
-class Browser:
-    """The person at a browser: signs in, opens the page that the client sends to, and allows what it offers."""
-
-    def __init__(self, stack: RunningStack) -> None:
-        self.http = httpx.Client(base_url=stack.api, follow_redirects=False, timeout=15)
-        self._who = {"email": stack.email, "password": stack.password}
-        self.answer: dict[str, list[str]] = {}
-
-    def __enter__(self) -> Self:
-        self._post("/sign-in", self._who)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.close()
-
-    def allow(self, address: str) -> None:
-        where = self._post(address, {"reach-platform": "write", "decision": "allow"})
-        assert where.startswith(CALLBACK), where
-        self.answer = parse_qs(urlsplit(where).query)
-
-    def _post(self, address: str, fields: dict[str, str]) -> str:
-        shown = self.http.get(address)
-        assert shown.status_code == 200, shown.text
-        hidden = dict(_HIDDEN.findall(shown.text.replace("'", '"')))
-        done = self.http.post(address, data=hidden | fields, headers={"Referer": str(shown.url)})
-        assert done.status_code == 302, done.text
-        return done.headers["location"]
+def allow(browser: Browser, address: str) -> dict[str, list[str]]:
+    """Allow what the page offers that a client sends its person to; returns what the client is answered."""
+    where = browser.submit(address, {"reach-platform": "write", "decision": "allow"})
+    assert where.startswith(CALLBACK), where
+    return parse_qs(urlsplit(where).query)
 
 
 @pytest.fixture
@@ -62,12 +37,14 @@ def browser(stack: RunningStack) -> Iterator[Browser]:
 def test_a_persons_client_is_connected_and_submits_a_task(stack: RunningStack, browser: Browser):
     url = f"{stack.gateway}/mcp/platform"
 
+    answer: dict[str, list[str]] = {}
+
     async def go_to(address: str) -> None:
-        await asyncio.to_thread(browser.allow, address)
+        answer.update(await asyncio.to_thread(allow, browser, address))
 
     async def come_back() -> AuthorizationCodeResult:
         return AuthorizationCodeResult(
-            **{name: browser.answer[name][0] for name in ("code", "state", "iss") if name in browser.answer}
+            **{name: answer[name][0] for name in ("code", "state", "iss") if name in answer}
         )
 
     async def converse() -> str:
