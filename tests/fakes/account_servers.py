@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +17,7 @@ from tests.fakes.teller_server import TellerServer
 
 
 class AccountServers:
-    """One of each. Those that speak TLS have authorities of their own, which `trusted` names."""
+    """One of each. Those that speak TLS have authorities of their own, which `trusted` has beside the usual."""
 
     def __init__(self, folder: Path) -> None:
         self.gmail, self.github, self.composio = GmailServer(), GithubServer(), ComposioServer()
@@ -24,9 +25,9 @@ class AccountServers:
         self.teller = TellerServer(_new(folder, "teller"))
         self.calendar = CalDavServer(_new(folder, "calendar"))
         self.trusted = folder / "trusted.pem"
-        self.trusted.write_bytes(
-            b"".join(server.authority.path.read_bytes() for server in (self.mail, self.teller))
-        )
+        usual = ssl.get_default_verify_paths().cafile
+        files = [*([Path(usual)] if usual else []), self.mail.authority.path, self.teller.authority.path]
+        self.trusted.write_bytes(b"\n".join(file.read_bytes() for file in files))
         self._running = contextlib.ExitStack()
 
     def settings(self) -> dict[str, str]:
