@@ -79,7 +79,7 @@ class Link:
         silence_s: float = SILENCE_S,
         greeting: Greeting | None = None,
     ) -> None:
-        self.socket_path = socket_path
+        self._socket_path = socket_path
         self._journal = journal
         self._worker = worker
         self._silence_s = silence_s
@@ -146,7 +146,7 @@ class Link:
             await asyncio.sleep(_LOOK_S)
         if greeting is not None and (connection := greeting.take()) is not None:
             return await websocket.adopt(connection)
-        socket = await websocket.connect(self.socket_path, TARGET)
+        socket = await websocket.connect(self._socket_path, TARGET)
         hello = hello_frame(
             self._journal.id,
             oldest=self._journal.oldest,

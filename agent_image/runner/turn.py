@@ -157,9 +157,6 @@ class TurnEvents(Protocol):
         """Return the loopback address that serves the gateway's paths over TCP, opening it if needed."""
         ...
 
-    @property
-    def socket_path(self) -> str: ...
-
 
 class Provider(Protocol):
     """Turns one turn into events. A fresh one is opened for each turn."""

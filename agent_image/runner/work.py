@@ -55,7 +55,6 @@ class TurnChannel:
         self._heard: set[str] = set()
         self._is_closed = False
         self.tool_calls = 0
-        self.socket_path = link.socket_path
 
     async def emit(self, kind: str, payload: Mapping[str, Any]) -> None:
         await self._journal.wait_for_room()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -47,8 +48,49 @@ async def test_it_is_opened_once(forwarder: Forwarder) -> None:
     assert await forwarder.open() == await forwarder.open()
 
 
-async def test_a_gateway_that_is_away_closes_the_connection(forwarder: Forwarder) -> None:
-    address = await forwarder.open()
+@pytest.fixture
+async def impatient(socket_folder: Path) -> AsyncIterator[Forwarder]:
+    opened = Forwarder(str(socket_folder / "gw.sock"), 0, patience_s=0.1)
+    yield opened
+    await opened.close()
+
+
+async def test_a_gateway_that_stays_away_closes_the_connection(impatient: Forwarder) -> None:
+    address = await impatient.open()
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.TransportError):
             await client.get(address)
+
+
+async def test_a_gateway_that_is_away_for_a_moment_costs_a_call_that_moment(
+    socket_folder: Path, forwarder: Forwarder
+) -> None:
+    address = await forwarder.open()
+    async with httpx.AsyncClient() as client:
+        calling = asyncio.create_task(client.post(f"{address}/mcp/memory/", content=b"xx"))
+        done, _ = await asyncio.wait({calling}, timeout=0.3)
+        assert not done
+        async with serve_gateway(socket_folder / "gw.sock", FakeGateway(), {"/mcp/memory": count_bytes}):
+            assert (await calling).text == "2 None"
+
+
+async def test_a_call_whose_client_has_left_is_not_made_when_the_gateway_is_back(
+    socket_folder: Path, forwarder: Forwarder
+) -> None:
+    address = await forwarder.open()
+    async with httpx.AsyncClient(timeout=0.3) as client:
+        with pytest.raises(httpx.TimeoutException):
+            await client.post(f"{address}/mcp/memory/left", content=b"x")
+    await asyncio.wait_for(asyncio.gather(*forwarder._connections), 5)
+    paths: list[str] = []
+
+    async def note(scope: Scope, receive: Receive, send: Send) -> None:
+        paths.append(scope["path"])
+        await count_bytes(scope, receive, send)
+
+    async with (
+        serve_gateway(socket_folder / "gw.sock", FakeGateway(), {"/mcp/memory": note}),
+        httpx.AsyncClient() as client,
+    ):
+        await client.post(f"{address}/mcp/memory/stayed", content=b"x")
+    assert [path.rpartition("/")[2] for path in paths] == ["stayed"]

@@ -6,7 +6,8 @@ Run it by itself with `python -m tests.fakes.anthropic_server --port 4010 [--key
 A rule, first match wins:
 `{"user": "substring of the last text that a person wrote", "has_tool_result": true|false|null, "tool_result":
 "substring of the last tool result", "text": "…", "thinking": "…", "tool_uses": [{"name", "input"}],
-"usage": {"input_tokens", "output_tokens"}, "error": {"status", "type", "message"}, "delay_s": 0.0}`.
+"usage": {"input_tokens", "output_tokens"}, "error": {"status", "type", "message"}, "delay_s": 0.0,
+"piece_delay_s": 0.0}`.
 
 Source: the vendor's API reference, "Messages" and "Streaming messages".
 """
@@ -57,6 +58,7 @@ class Rule(BaseModel):
     usage: dict[str, int] = Field(default_factory=lambda: {"input_tokens": 100, "output_tokens": 20})
     error: FailedCall | None = None
     delay_s: float = 0.0
+    piece_delay_s: float = 0.0
 
     def matches(self, messages: list[dict[str, Any]]) -> bool:
         result = last_tool_result(messages)
@@ -124,7 +126,7 @@ class AnthropicServer:
             return _error(rule.error.status, rule.error.type, rule.error.message)
         message = self._answer(rule, call.model)
         if call.stream:
-            return StreamingResponse(_stream(message), media_type="text/event-stream")
+            return StreamingResponse(_stream(message, rule.piece_delay_s), media_type="text/event-stream")
         return JSONResponse(message)
 
     async def _count_tokens(self, request: Request) -> Response:
@@ -263,8 +265,8 @@ def _model(name: str) -> dict[str, Any]:
     return {"type": "model", "id": name, "display_name": name, "created_at": "2026-01-01T00:00:00Z"}
 
 
-async def _stream(message: dict[str, Any]) -> AsyncIterator[str]:
-    """Send a message the way the vendor streams it."""
+async def _stream(message: dict[str, Any], piece_delay_s: float) -> AsyncIterator[str]:
+    """Send a message the way the vendor streams it, with a pause after each piece of its content."""
     start = {**message, "content": [], "stop_reason": None, "usage": {**message["usage"], "output_tokens": 1}}
     yield _sse("message_start", {"message": start})
     yield _sse("ping", {})
@@ -273,7 +275,7 @@ async def _stream(message: dict[str, Any]) -> AsyncIterator[str]:
         yield _sse("content_block_start", {"index": index, "content_block": opening})
         for delta in deltas:
             yield _sse("content_block_delta", {"index": index, "delta": delta})
-            await asyncio.sleep(0)
+            await asyncio.sleep(piece_delay_s)
         yield _sse("content_block_stop", {"index": index})
     delta = {"stop_reason": message["stop_reason"], "stop_sequence": None}
     yield _sse(

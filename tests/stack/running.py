@@ -30,6 +30,11 @@ def until(condition: Callable[[], Any], *, within_s: float, what: str) -> Any:
         time.sleep(0.05)
 
 
+def _rows(url: str, query: LiteralString, values: Sequence[object]) -> list[dict[str, Any]]:
+    with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
+        return connection.execute(query, values).fetchall()
+
+
 class RunningStack:
     """The stack of a test session."""
 
@@ -156,11 +161,13 @@ class RunningStack:
 
         until(is_stopped, within_s=60, what="the idle sandbox is stopped")
 
+    def operate(self, query: LiteralString, values: Sequence[object] = ()) -> list[dict[str, Any]]:
+        """Ask the product's database, as its operator; the query returns rows."""
+        return _rows(self.env["SLIPWAY_OPERATOR_DATABASE_URL"], query, values)
+
     def plane(self, query: LiteralString, values: Sequence[object] = ()) -> list[dict[str, Any]]:
         """Ask the sandbox plane's database, as its owner; the query returns rows."""
-        url = self.env["SLIPWAY_PLANE_OWNER_DATABASE_URL"]
-        with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
-            return connection.execute(query, values).fetchall()
+        return _rows(self.env["SLIPWAY_PLANE_OWNER_DATABASE_URL"], query, values)
 
     # --- as a saboteur -------------------------------------------------------------------------------
 

@@ -27,19 +27,16 @@ _QUIET = {
 }
 
 
-def build_environment(turn: Turn, socket_path: str) -> dict[str, str]:
-    """Return the CLI's environment: the vault secrets of the turn, and over them the way to the model.
-
-    ANTHROPIC_UNIX_SOCKET needs an http:// base URL: with another one the CLI speaks TLS to the socket.
-    """
+def build_environment(turn: Turn, gateway_url: str) -> dict[str, str]:
+    """Return the CLI's environment: the vault secrets of the turn, and over them the way to the model."""
     environment = {**turn.env, **_QUIET}
     if effort := turn.options.get("effort"):
         environment["CLAUDE_CODE_EFFORT_LEVEL"] = str(effort)
     if turn.trace_headers:
         environment["ANTHROPIC_CUSTOM_HEADERS"] = f"traceparent: {turn.trace_headers['traceparent']}"
     if turn.llm is not None:
-        environment["ANTHROPIC_UNIX_SOCKET"] = socket_path
-        environment["ANTHROPIC_BASE_URL"] = f"http://gateway{turn.llm.path}"
+        # Not the gateway's socket itself: the CLI gives up on one that is away within two seconds.
+        environment["ANTHROPIC_BASE_URL"] = f"{gateway_url}{turn.llm.path}"
         environment["ANTHROPIC_AUTH_TOKEN"] = turn.llm.token
         environment["ANTHROPIC_API_KEY"] = (
             ""  # a vault secret of this name must not go to the gateway instead
@@ -66,7 +63,7 @@ def write_mcp_config(turn: Turn, gateway_url: str, folder: Path) -> Path:
 
 
 def build_options(
-    turn: Turn, *, socket_path: str, mcp_config: Path | None, cwd: Path, log: SessionLog, stderr: deque[str]
+    turn: Turn, *, gateway_url: str, mcp_config: Path | None, cwd: Path, log: SessionLog, stderr: deque[str]
 ) -> Any:
     """Return the SDK's options for a turn."""
     is_resumed = turn.session is not None and bool(turn.session.entries)
@@ -88,7 +85,7 @@ def build_options(
         include_partial_messages=True,
         verbatim_prompts=True,  # a person's "/…" or "@path" is text, not a command or a file to be read
         cwd=cwd,
-        env=build_environment(turn, socket_path),
+        env=build_environment(turn, gateway_url),
         max_buffer_size=MAX_LINE_BYTES,
         stderr=stderr.append,
     )

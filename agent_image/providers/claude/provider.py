@@ -35,13 +35,14 @@ class ClaudeProvider:
             return Outcome(failure=Failure("input_invalid", "This agent has no model to talk to."), turns=0)
         log = SessionLog(turn.session, events)
         stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        gateway_url = await events.gateway_url()
         with tempfile.TemporaryDirectory(prefix="turn-") as folder:
             mcp_config = None
             if turn.mcp or turn.mcp_stdio:
-                mcp_config = write_mcp_config(turn, await events.gateway_url(), Path(folder))
+                mcp_config = write_mcp_config(turn, gateway_url, Path(folder))
             options = build_options(
                 turn,
-                socket_path=events.socket_path,
+                gateway_url=gateway_url,
                 mcp_config=mcp_config,
                 cwd=workspace_folder(),
                 log=log,
