@@ -122,7 +122,7 @@ KINDS: dict[str, Kind] = {
         Kind(CREDENTIAL, "wants to use the credential", CredentialSubject, is_changeable=True),
         Kind(
             UNKNOWN_SENDER,
-            "hears from somebody unknown:",
+            "does not know",
             UnknownSenderSubject,
             is_changeable=True,
             terms=Terms(decider_role="admin"),
