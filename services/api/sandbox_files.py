@@ -17,25 +17,13 @@ import httpx
 
 from services.domain.actors import Actor, require, system_actor
 from services.domain.errors import (
-    FileChanged,
-    FileDenied,
-    FileExists,
-    FileMissing,
-    FileTooLarge,
-    IsAFolder,
-    NotAFolder,
-    PathInvalid,
-    Permanent,
-    RangeInvalid,
     RateLimited,
-    SandboxBusy,
     SandboxGone,
     SandboxStarting,
     SandboxUnreachable,
-    SlipwayError,
-    VolumeFull,
     WorkspaceArchived,
 )
+from services.domain.plane.file_refusals import refusal_of
 from services.domain.plane.models import Host, Sandbox
 from services.domain.plane.queries import find_live_sandbox
 from services.domain.tenancy.transaction import tenant_transaction
@@ -51,19 +39,6 @@ MAX_AT_ONCE = 10  # of the process's threads, which other calls need as well
 MAX_OF_ORGANISATION = 6
 _TIMEOUT = httpx.Timeout(150.0, connect=3.0, pool=5.0)
 _READS = ("list", "stat", "read", "archive")
-_FAILURES: dict[str, type[SlipwayError]] = {
-    failure.code: failure
-    for failure in (
-        FileChanged, FileDenied, FileExists, FileMissing, FileTooLarge, IsAFolder, NotAFolder, PathInvalid,
-        RangeInvalid, SandboxBusy, SandboxUnreachable, VolumeFull,
-    )
-}  # fmt: skip
-
-
-class FileRefusedBySystem(Permanent):
-    """The sandbox's file system refused for a reason that has no code of its own."""
-
-    code = "file_failed"
 
 
 class Transfers:
@@ -176,8 +151,7 @@ class WorkspaceFiles:
         if not isinstance(answer, dict) or answer.get("op") not in ("ok", "error"):
             raise SandboxUnreachable("The sandbox does not answer as expected.")
         if answer["op"] == "error":
-            failure = _FAILURES.get(str(answer.get("code")), FileRefusedBySystem)
-            raise failure(str(answer.get("message"))[:300])
+            raise refusal_of(answer)
         return answer
 
 

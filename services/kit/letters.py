@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import formatdate, make_msgid
@@ -12,6 +12,15 @@ _PLAIN = r"[^\s<>@,;:\"\\\x00-\x1f\x7f]{1,64}@[^\s<>@,;:\"\\\x00-\x1f\x7f]{1,190
 _ADDRESS = re.compile(rf"{_PLAIN}|(?:[^<>@,;:\"\\\x00-\x1f\x7f]{{1,120}} )?<{_PLAIN}>")
 _REFERENCE = re.compile(r"<[^<>\s]{1,500}>")
 _MAX_REFERENCES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Enclosure:
+    """A file that lies in a mail, with its content."""
+
+    name: str
+    content_type: str
+    content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class Letter:
     in_reply_to: str | None = None
     references: tuple[str, ...] = ()
     sender: str | None = None
+    enclosures: tuple[Enclosure, ...] = ()
 
 
 def is_address(text: str) -> bool:
@@ -62,4 +72,10 @@ def write_letter(letter: Letter) -> bytes:
         known = [reference for reference in letter.references if reference != letter.in_reply_to]
         message["References"] = " ".join([*known, letter.in_reply_to])
     message.set_content(letter.body)
+    for file in letter.enclosures:
+        main, _, sub = file.content_type.partition("/")
+        # A mail within a mail may not travel as base64 (RFC 2046, 5.2.1); as bytes it arrives whole.
+        if main in ("message", "multipart") or not sub:
+            main, sub = "application", "octet-stream"
+        message.add_attachment(file.content, maintype=main, subtype=sub, filename=file.name)
     return message.as_bytes()

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from services.domain.actors import Actor
+from services.domain.approvals.subjects import SeenFile
 from services.domain.errors import AgentMissing, Conflict, TokenInvalid
 from services.domain.tasks.models import Task
 from services.domain.tasks.queries import agent_actor, all_tenants_find_task_token
@@ -57,6 +58,11 @@ class Caller(abc.ABC):
         """Return the workspace of the task that is under way, if one is."""
         return None
 
+    @property
+    def allowed_files(self) -> tuple[SeenFile, ...] | None:
+        """Return the files that people saw when they allowed this call; None where nobody was asked."""
+        return None
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,7 @@ class AgentCaller(Caller):
     """An agent at work, as the token of its task shows it."""
 
     at_work_on: Task
+    seen_files: tuple[SeenFile, ...] | None = None
 
     @property
     def actor(self) -> Actor:
@@ -89,6 +96,11 @@ class AgentCaller(Caller):
     def workspace_id(self) -> uuid.UUID | None:
         """Return where the agent works."""
         return self.at_work_on.workspace_id
+
+    @property
+    def allowed_files(self) -> tuple[SeenFile, ...] | None:
+        """Return the files that people saw when they allowed this call; None where nobody was asked."""
+        return self.seen_files
 
 
 @final

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -82,7 +82,9 @@ class InternalApi:
             if order.op in _STREAMED:
                 return await self._stream(link, params)
             async with self._channels.opened(link, "files", params) as channel:
-                answer = await (_upload(channel, request) if order.op == "write" else read_answer(channel))
+                answer = await (
+                    upload(channel, request.stream()) if order.op == "write" else read_answer(channel)
+                )
                 return JSONResponse(answer)
         except ValidationError as error:
             return _failed(Invalid("The order is not valid.", fields={"params": str(error.error_count())}))
@@ -200,14 +202,17 @@ async def read_answer(channel: WebSocket) -> dict[str, Any]:
     return answer
 
 
-async def _upload(channel: WebSocket, request: Request) -> dict[str, Any]:
-    """Pass the body on, at the pace of the slower side; a refusal on the way ends it."""
+async def upload(channel: WebSocket, chunks: AsyncIterable[bytes]) -> dict[str, Any]:
+    """Pass a file's bytes on, at the pace of the slower side; a refusal on the way ends it. Returns the last word.
+
+    Raises: SandboxUnreachable.
+    """
     answer = await read_answer(channel)
     if answer.get("op") != "ready":
         return answer
     answering = asyncio.create_task(_answer_of_upload(channel))
     try:
-        async for chunk in request.stream():
+        async for chunk in chunks:
             if answering.done():
                 break
             if chunk:

@@ -11,6 +11,7 @@ from services.domain.approvals.models import Approval, ApprovalRule
 from services.domain.approvals.rule_actions import create_rule
 from services.domain.approvals.rule_queries import to_rule
 from services.domain.approvals.rules import RuleFields, ToolUse, Verdict
+from services.domain.approvals.subjects import SeenFile
 from services.domain.tenancy.transaction import tenant_transaction
 from tests.dashboard.conftest import assert_clean
 from tests.dashboard.samples import refuse, submit
@@ -121,6 +122,17 @@ def test_a_held_call_shows_its_arguments_and_who_agreed(alice, bob, acme):
     page = bob.get("/approvals").content.decode()
     assert "One more person must agree" in page
     assert "1 of 2 agreed: bob" in page
+
+
+def test_a_held_call_shows_the_files_that_it_carries_out(alice, acme):
+    task = submit(acme)
+    use = ToolUse("mail", "mail_send", {}, task.agent_id)
+    file = SeenFile(path="out/<b>.pdf", name="b.pdf", size_bytes=12_345, sha256="5e" * 32)
+    hold_call(task, Wanted(use, {}, {"subject": "Hello"}, "target", (file,)), Verdict("hold"))
+    page = alice.get("/approvals").content.decode()
+    assert_clean(page)
+    assert "mail.mail_send with b.pdf (12,345 bytes)" in page
+    assert f"out/&lt;b&gt;.pdf: 12345 bytes, sha256 {'5e' * 32}" in page
 
 
 RULE = {

@@ -7,8 +7,9 @@ from email import message_from_bytes, policy
 
 import pytest
 
+from services.kit.file_names import MAX_NAME_BYTES, clean_name, content_type_of
 from services.kit.html_text import html_to_text
-from services.kit.letters import Letter, find_references, is_address, reply_subject, write_letter
+from services.kit.letters import Enclosure, Letter, find_references, is_address, reply_subject, write_letter
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,65 @@ def test_references_and_subjects_of_replies():
         "RE: Plan",
         "Re: two lines",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "clean"),
+    [
+        ("bill.pdf", "bill.pdf"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Temp\\bill.pdf", "bill.pdf"),
+        (".bashrc", "bashrc"),
+        ("-rf", "rf"),
+        ("a\r\nBcc: eve@x.example", "aBcc eve@x.example"),
+        ("cod\u202efdp.exe", "codfdp.exe"),
+        ("u\u0308ber  uns.txt", "über uns.txt"),
+        ("a\x00b\ud800.txt", "ab.txt"),
+        ("trailing. ", "trailing"),
+        ("...", "file"),
+        ("folder/", "file"),
+        ("", "file"),
+    ],
+)
+def test_a_files_name_is_one_harmless_part_of_a_path(name, clean):
+    assert clean_name(name, "file") == clean
+
+
+def test_a_long_name_keeps_its_ending():
+    name = clean_name("ä" * 500 + ".tar.gz", "file")
+    assert name.endswith("ä.gz")
+    assert len(name.encode()) <= MAX_NAME_BYTES
+    assert len(clean_name("x." + "y" * 500, "file").encode()) == MAX_NAME_BYTES
+
+
+def test_files_arrive_as_they_are_whatever_they_say_that_they_are():
+    files = (
+        Enclosure("Grüße\r\nBcc: eve@x.example.txt".replace("\r\n", " "), "text/plain", b"\xff\r\n.\r\nx"),
+        Enclosure("mail.eml", "message/rfc822", b"Subject: x\n\nHello\xff"),
+        Enclosure("odd", "nonsense", bytes(range(256)) * 40),
+    )
+    raw = write_letter(Letter(to=("ann@example.com",), subject="Files", body="See.", enclosures=files))
+    read = message_from_bytes(raw, policy=policy.default)
+    assert read["Bcc"] is None
+    assert [part.get_payload(decode=True) for part in read.iter_attachments()] == [
+        file.content for file in files
+    ]
+    assert [(part.get_filename(), part.get_content_type()) for part in read.iter_attachments()] == [
+        ("Grüße Bcc: eve@x.example.txt", "text/plain"),
+        ("mail.eml", "application/octet-stream"),
+        ("odd", "application/octet-stream"),
+    ]
+    assert max(map(len, raw.splitlines())) <= 998
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.pdf", "application/pdf"),
+        ("a.tar.gz", "application/gzip"),
+        ("a.svg.br", "application/octet-stream"),
+        ("a", "application/octet-stream"),
+    ],
+)
+def test_a_type_follows_from_a_name(name, kind):
+    assert content_type_of(name) == kind

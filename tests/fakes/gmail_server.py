@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import itertools
 import json
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from tests.fakes.serving import Faults, Journal, LocalServer
 
 ADDRESS = "alice@gmail.example"
 SYSTEM_LABELS = ("INBOX", "SENT", "DRAFT", "UNREAD", "STARRED", "IMPORTANT", "TRASH", "SPAM")
+# A part whose content is no larger comes with the message, and has no id to fetch it by.
+MOST_INLINE = 10
 _ROOT = "/gmail/v1/users/me"
 _HEAD_FIELDS = frozenset({"format", "metadataHeaders"})
 
@@ -55,6 +58,10 @@ class GmailServer:
                     Route(f"{_ROOT}/messages", self._answered("list", self._list)),
                     Route(f"{_ROOT}/messages/send", self._answered("send", self._send), methods=["POST"]),
                     Route(f"{_ROOT}/messages/{{id}}", self._answered("get", self._get)),
+                    Route(
+                        f"{_ROOT}/messages/{{id}}/attachments/{{file_id}}",
+                        self._answered("attachment", self._attachment),
+                    ),
                     Route(
                         f"{_ROOT}/messages/{{id}}/modify",
                         self._answered("modify", self._modify),
@@ -149,6 +156,16 @@ class GmailServer:
             payload: dict[str, Any] = {"headers": _headers(mail.mime, names)}
             return JSONResponse(self._resource(mail, payload))
         return JSONResponse(self._resource(mail, _payload(mail.mime, "")))
+
+    def _attachment(self, request: Request, given: Any) -> Response:
+        mail = self.mails.get(request.path_params["id"])
+        parts = mail.mime.iter_attachments() if mail is not None else ()
+        for part in parts:
+            content = _content(part)
+            if request.path_params["file_id"] == _file_id(part):
+                data = base64.urlsafe_b64encode(content).decode().rstrip("=")
+                return JSONResponse({"size": len(content), "data": data})
+        return _error(404, "NOT_FOUND", "notFound", "Requested entity was not found.")
 
     def _thread(self, request: Request, given: Any) -> Response:
         found = [mail for mail in self.mails.values() if mail.thread_id == request.path_params["id"]]
@@ -266,14 +283,22 @@ def _payload(part: MIMEPart, part_id: str) -> dict[str, Any]:
             if isinstance(child, MIMEPart)
         ]
         return found
-    content = part.get_content()
-    encoded = content.encode() if isinstance(content, str) else bytes(content)
+    encoded = _content(part)
     found["body"] = {"size": len(encoded)}
-    if found["filename"]:
-        found["body"]["attachmentId"] = f"ANGjdJ{part_id}"
+    if found["filename"] and len(encoded) > MOST_INLINE:
+        found["body"]["attachmentId"] = _file_id(part)
     else:
         found["body"]["data"] = base64.urlsafe_b64encode(encoded).decode()
     return found
+
+
+def _content(part: MIMEPart) -> bytes:
+    content = part.get_content()
+    return content.encode() if isinstance(content, str) else bytes(content)
+
+
+def _file_id(part: MIMEPart) -> str:
+    return "ANGjdJ" + hashlib.sha256(_content(part)).hexdigest()
 
 
 def _fault(how: str, retry_after_s: int) -> Response:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from services.kit.environment import environment
 from services.mcp_gateway.holding import rulebook
 from tests.fakes.gmail_server import GmailServer
 from tests.fakes.google_oauth import CLIENT_ID, CLIENT_SECRET
+from tests.fakes.mail_server import ADDRESS, PASSWORD, USER, MailServer
 from tests.fakes.mcp_upstream import give_consent
 from tests.gateway.serving import Caller, at_work
 
@@ -52,6 +56,30 @@ def connect_gmail(tenant: Tenant, name: str = "work", who: str = "alice", **fiel
     return finish_connecting(
         tenant.users[who], state=back["state"], code=back["code"], issuer=back["iss"], browser="any"
     )
+
+
+@contextlib.contextmanager
+def mail_server(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[MailServer]:
+    """Run a mailbox behind IMAP and SMTP on loopback; its authority is one that this process trusts."""
+    with MailServer(folder) as server:
+        monkeypatch.setenv("SSL_CERT_FILE", str(server.authority.path))
+        monkeypatch.setattr(environment(), "upstream_internal_hosts", "localhost")
+        yield server
+
+
+def connect_mail(tenant: Tenant, mailbox: MailServer, name: str = "home", **settings: object) -> Integration:
+    """Add such a mailbox as its person does."""
+    given = {
+        "imap_host": "localhost",
+        "imap_port": mailbox.imap_port,
+        "smtp_host": "localhost",
+        "smtp_port": mailbox.smtp_port,
+        "user": USER,
+        "address": ADDRESS,
+        "display_name": "Alice Ä",
+    }
+    password = settings.pop("password", PASSWORD)
+    return add(tenant.owner, "mail", name, settings={**given, **settings}, credentials={"password": password})
 
 
 def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:

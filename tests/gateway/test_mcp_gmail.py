@@ -74,7 +74,9 @@ def test_html_is_read_as_text_and_files_are_listed(gmail, mailbox):
     assert read["text"] == (
         "Order\n\nYour order is ready.\n\n- Tea\n\n- Milk\n\nSee it (https://shop.example/o/1)"
     )
-    assert read["attachments"] == [{"name": "bill.pdf", "mime_type": "application/pdf", "size_bytes": 12}]
+    assert read["attachments"] == [
+        {"number": 1, "name": "bill.pdf", "mime_type": "application/pdf", "size_bytes": 12}
+    ]
     assert (read["subject"], read["next_start"]) == ("Grüße", None)
 
 
@@ -175,7 +177,7 @@ def test_what_could_break_out_of_a_header_is_refused(gmail, mailbox, wrong):
     call = {"to": ["ann@example.com"], "subject": "Hello", "body": "x", **wrong}
     words = gmail.refused("gmail_send", **{name: value for name, value in call.items() if value is not None})
     assert words.startswith("invalid:")
-    assert "This tool takes: to, cc, bcc, subject, body, reply_to_message_id, account." in words
+    assert "This tool takes: to, cc, bcc, subject, body, attachments, reply_to_message_id, account." in words
     assert not mailbox.mails
 
 

@@ -10,42 +10,33 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Tenant, recorded
+from conftest import recorded
 from services.adapters.accounts.mail.names import decode_folder, encode_folder, read_listed
 from services.domain.integrations.models import Integration
 from services.kit.environment import environment
-from tests.fakes.mail_server import ADDRESS, PASSWORD, USER, MailServer
-from tests.gateway.account_cast import add, allow, calling, make_impatient, stored
+from tests.fakes.mail_server import ADDRESS, MailServer
+from tests.gateway.account_cast import (
+    allow,
+    calling,
+    connect_mail,
+    mail_server,
+    make_impatient,
+    stored,
+)
 from tests.gateway.serving import Caller
 
 
 @pytest.fixture
 def mailbox(monkeypatch, tmp_path: Path) -> Iterator[MailServer]:
     """Run a mailbox on loopback; its authority is one that this process trusts."""
-    with MailServer(tmp_path) as server:
-        monkeypatch.setenv("SSL_CERT_FILE", str(server.authority.path))
-        monkeypatch.setattr(environment(), "upstream_internal_hosts", "localhost")
+    with mail_server(monkeypatch, tmp_path) as server:
         yield server
-
-
-def connect(tenant: Tenant, mailbox: MailServer, name: str = "home", **settings: object) -> Integration:
-    given = {
-        "imap_host": "localhost",
-        "imap_port": mailbox.imap_port,
-        "smtp_host": "localhost",
-        "smtp_port": mailbox.smtp_port,
-        "user": USER,
-        "address": ADDRESS,
-        "display_name": "Alice Ä",
-    }
-    password = settings.pop("password", PASSWORD)
-    return add(tenant.owner, "mail", name, settings={**given, **settings}, credentials={"password": password})
 
 
 @pytest.fixture
 def account(mailbox, acme) -> Integration:
     """Connect it as alice."""
-    return connect(acme, mailbox)
+    return connect_mail(acme, mailbox)
 
 
 @pytest.fixture
@@ -98,7 +89,9 @@ def test_a_mail_is_read_as_text_and_stays_unread(mail, mailbox):
     assert (read["subject"], read["sender"]) == ("Grüße", '"Shop" <shop@example.com>')
     assert "Your order" in read["text"]
     assert "<b>" not in read["text"]
-    assert read["attachments"] == [{"name": "bill.pdf", "mime_type": "application/pdf", "size_bytes": 1_000}]
+    assert read["attachments"] == [
+        {"number": 1, "name": "bill.pdf", "mime_type": "application/pdf", "size_bytes": 1_000}
+    ]
     assert mail("mail_search", unseen=True)["found"] == 1
 
 
@@ -186,7 +179,7 @@ def test_sending_waits_for_a_person_where_no_rule_speaks(gateway, acme, mailbox,
 def test_an_account_that_may_not_send_drafts(gateway, acme, mailbox, monkeypatch):
     make_impatient(monkeypatch)
     allow(acme, "mail.*")
-    connect(acme, mailbox, "quiet", may_send=False)
+    connect_mail(acme, mailbox, "quiet", may_send=False)
     mail = calling(gateway, acme, "mail")
     words = mail.refused("mail_send", account="quiet", to=["a@x.example"], subject="Hi", body="x")
     assert words.startswith("account_denied:")
@@ -217,7 +210,7 @@ def test_what_is_not_there_is_refused_with_where_to_look(mail):
 
 
 def test_a_wrong_password_closes_the_account_and_is_told_without_it(gateway, acme, mailbox):
-    row = connect(acme, mailbox, password="not the word")
+    row = connect_mail(acme, mailbox, password="not the word")
     assert row.status == "unauthorised"
     asked = len(mailbox.commands)
     mail = calling(gateway, acme, "mail")
@@ -231,14 +224,14 @@ def test_a_wrong_password_closes_the_account_and_is_told_without_it(gateway, acm
 
 def test_a_server_whose_certificate_is_of_another_name_gets_no_password(acme, mailbox, monkeypatch):
     monkeypatch.delenv("SSL_CERT_FILE")
-    row = connect(acme, mailbox)
+    row = connect_mail(acme, mailbox)
     assert row.status == "broken"
     assert not any("AUTHENTICATE" in command for command in mailbox.commands)
 
 
 def test_a_server_inside_is_not_dialled_unless_the_operator_named_it(acme, mailbox, monkeypatch):
     monkeypatch.setattr(environment(), "upstream_internal_hosts", "")
-    row = connect(acme, mailbox)
+    row = connect_mail(acme, mailbox)
     assert (row.status, "public internet" in row.last_error) == ("broken", True)
     assert mailbox.commands == []
 

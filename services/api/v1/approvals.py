@@ -55,7 +55,8 @@ class ApprovalShape(Shape):
     """Something that an agent asks for; `title` is the subject in one line.
 
     For `egress` the subject is the host, the port and perhaps the methods, for `tool_call` the server, the tool and all
-    arguments. `people` must agree, `agreed` have. `decider_role` at least decides it, or one of `decider_ids`.
+    arguments, and of files that it carries outside `files`: path, name, size and SHA-256. `people` must agree, `agreed`
+    have. `decider_role` at least decides it, or one of `decider_ids`.
     """
 
     id: uuid.UUID

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Download, Endpoint, Upload, operation
 from services.api.http.shapes import Shape
-from services.api.sandbox_files import FileRefusedBySystem, WorkspaceFiles
+from services.api.sandbox_files import WorkspaceFiles
 from services.domain.errors import (
     FileChanged,
     FileDenied,
@@ -33,6 +33,7 @@ from services.domain.errors import (
     WorkspaceArchived,
     WorkspaceMissing,
 )
+from services.domain.plane.file_refusals import FileRefusedBySystem
 from services.kit.environment import environment
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -16,9 +16,9 @@ from services.domain.approvals.checking import find_objection
 from services.domain.approvals.deciders import list_good_votes
 from services.domain.approvals.models import Approval, ApprovalStatus, HeldCall, HeldState
 from services.domain.approvals.rules import ToolUse, Verdict
-from services.domain.approvals.subjects import TOOL_CALL, ToolCallSubject
+from services.domain.approvals.subjects import TOOL_CALL, SeenFile, ToolCallSubject
 from services.domain.errors import ApprovalMissing, BodyTooLarge, RateLimited
-from services.domain.tasks.models import Task
+from services.domain.tasks.models import FINAL, Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.keyring import open_json, seal_json
 from services.kit.clock import now
@@ -37,12 +37,16 @@ LOST_REASON = (
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A call that is to be held. `shown` are the arguments as people see them, `target` a hash of what is called."""
+    """A call that is to be held. `shown` are the arguments as people see them, `target` a hash of what is called.
+
+    `files` are those of the workspace whose content goes out with it.
+    """
 
     use: ToolUse
     arguments: dict[str, Any] = field(repr=False)
     shown: dict[str, Any] = field(repr=False)
     target: str
+    files: tuple[SeenFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Runnable:
-    """A call that was allowed and waits for somebody to run it."""
+    """A call that was allowed and waits for somebody to run it; `needs_sandbox`: only where that is linked."""
 
     org_id: uuid.UUID
     call_id: uuid.UUID
@@ -74,16 +78,21 @@ class Runnable:
     server: str
     tool: str
     age_s: float
+    needs_sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to run a call, until the lease is over. The arguments are those of the call itself."""
+    """The right to run a call, until the lease is over. The arguments are those of the call itself.
+
+    `files` are what people saw: the call carries these out, as they were then, or nothing.
+    """
 
     org_id: uuid.UUID
     call_id: uuid.UUID
     token: uuid.UUID
     arguments: dict[str, Any] = field(repr=False)
+    files: tuple[SeenFile, ...] = ()
 
 
 def hold_call(task: Task, wanted: Wanted, verdict: Verdict) -> HeldCall:
@@ -166,6 +175,8 @@ def all_tenants_runnable_calls() -> list[Runnable]:
             row.server,
             row.tool,
             (moment - (row.approval.decided_at or moment)).total_seconds(),
+            # Of a task that has ended, nothing is read any more: whoever looks finds that out.
+            bool(row.approval.subject.get("files")) and row.task.status not in FINAL,
         )
         for row in rows
     ]
@@ -194,7 +205,8 @@ def claim_call(org_id: uuid.UUID, call_id: uuid.UUID, target: str) -> Claim | No
             return None
         token = uuid.uuid4()
         won = held.update(state=HeldState.RUNNING, claim_token=token, claim_until=now() + CLAIM_LEASE)
-        return Claim(org_id, call_id, token, kept["arguments"]) if won else None
+        files = tuple(ToolCallSubject.model_validate(call.approval.subject).files)
+        return Claim(org_id, call_id, token, kept["arguments"], files) if won else None
 
 
 def renew_claim(claim: Claim) -> bool:
@@ -253,7 +265,10 @@ def _find_same(task: Task, key: str) -> HeldCall | None:
 
 def _question(task: Task, wanted: Wanted, verdict: Verdict, key: str) -> Question:
     subject = ToolCallSubject(
-        server=wanted.use.server, tool=wanted.use.tool, arguments=storable(wanted.shown)
+        server=wanted.use.server,
+        tool=wanted.use.tool,
+        arguments=storable(wanted.shown),
+        files=list(wanted.files),
     )
     return Question(
         task.org_id,
@@ -270,6 +285,8 @@ def _question(task: Task, wanted: Wanted, verdict: Verdict, key: str) -> Questio
 
 def _key_of(task: Task, wanted: Wanted) -> str:
     what = [str(task.id), wanted.use.server, wanted.use.tool, wanted.arguments]
+    # With other content it is another call.
+    what += [file.sha256 for file in wanted.files]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 

@@ -66,17 +66,35 @@ class ToolsSubject(Subject):
         return f"{self.server}: {', '.join(self.tools)}"
 
 
+class SeenFile(BaseModel):
+    """A file of the workspace that a call carries outside, as it was when a person was asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    name: str
+    size_bytes: int
+    sha256: str
+
+
 class ToolCallSubject(Subject):
-    """One call of a tool, with all its arguments; what its schema marks as secret is masked."""
+    """One call of a tool, with all its arguments and files; what its schema marks as secret is masked."""
 
     server: str
     tool: str
     arguments: dict[str, Any]
+    files: list[SeenFile] = []
 
     def show(self) -> str:
-        """Return the tool, and its arguments as far as they fit on a line."""
+        """Return the tool, all files, and the arguments as far as they fit on a line."""
         text = json.dumps(self.arguments, ensure_ascii=False)
-        return f"{self.server}.{self.tool} {text if len(text) <= 200 else text[:199] + '…'}"
+        files = ", ".join(f"{file.name} ({file.size_bytes:,} bytes)" for file in self.files)
+        with_files = f" with {files}" if files else ""
+        return f"{self.server}.{self.tool}{with_files} {text if len(text) <= 200 else text[:199] + '…'}"
+
+    def stored(self) -> dict[str, Any]:
+        """Return it as it is kept in the row; a call without files says nothing of any."""
+        return self.model_dump(mode="json", exclude=None if self.files else {"files"})
 
 
 class PackagesSubject(Subject):

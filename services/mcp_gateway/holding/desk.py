@@ -38,7 +38,9 @@ from services.kit.environment import environment
 from services.mcp_gateway.holding.clock import TurnClocks
 from services.mcp_gateway.holding.rulebook import Rulebook
 from services.mcp_gateway.holding.words import WAIT_SERVER, WAIT_TOOL, denied_by_rule, failed, words_of
+from services.mcp_gateway.sandbox_files import FILES
 from services.mcp_gateway.threads import run_in_thread
+from services.mcp_gateway.workspace_files import see_files
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +57,15 @@ Report = Callable[[float, float | None, str | None], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A call in the forms that are needed to judge and to hold it: `judged` by rules, `shown` to people."""
+    """A call in the forms that are needed to judge and to hold it: `judged` by rules, `shown` to people.
+
+    `paths` name the files of the workspace that it carries outside.
+    """
 
     judged: dict[str, Any] = field(repr=False)
     shown: dict[str, Any] = field(repr=False)
     target: str
+    paths: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,7 @@ class HeldRunner(Protocol):
         """Return a hash of what a call of this tool would do now; empty when there is no such tool."""
         ...
 
-    async def run_held(self, task: Task, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def run_held(self, task: Task, server: str, tool: str, claim: Claim) -> CallToolResult:
         """Make the call, without asking again whether it may be made."""
         ...
 
@@ -205,7 +211,8 @@ class HoldDesk:
             return None
         if verdict.effect == "deny":
             return denied_by_rule(use.name)
-        wanted = Wanted(use, asked.arguments, prepared.shown, prepared.target)
+        files = await see_files(task.sandbox_id, prepared.paths)
+        wanted = Wanted(use, asked.arguments, prepared.shown, prepared.target, files)
         return await self._hold(task, wanted, verdict, report)
 
     async def _hold(
@@ -222,6 +229,8 @@ class HoldDesk:
             self._wake.clear()
             try:
                 for call in await run_in_thread(all_tenants_runnable_calls):
+                    if call.needs_sandbox and not FILES.reaches(call.task.sandbox_id):
+                        continue
                     if call.call_id in self._expected or call.age_s >= _ANYBODYS_AFTER_S:
                         self._begin(call)
             except OperationalError as error:
@@ -249,7 +258,7 @@ class HoldDesk:
         renewing = asyncio.create_task(_renew_forever(claim))
         try:
             try:
-                result = await runner.run_held(call.task, call.server, call.tool, claim.arguments)
+                result = await runner.run_held(call.task, call.server, call.tool, claim)
             except Exception:
                 log.exception("held call %s failed", call.call_id)
                 result = failed(

@@ -8,6 +8,7 @@ from typing import Any
 
 from mcp_types import CallToolResult
 
+from services.domain.approvals.held import Claim
 from services.domain.calls.models import CallKind
 from services.domain.tasks.models import Task
 from services.mcp_gateway.callers import AgentCaller
@@ -32,8 +33,9 @@ class OwnTools:
         found = self._tools.get((server, tool))
         return found.fingerprint if found else ""
 
-    async def run_held(self, task: Task, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def run_held(self, task: Task, server: str, tool: str, claim: Claim) -> CallToolResult:
         """Make a call that a person allowed."""
         with watched(who_of(task), CallKind.OWN, server, {}) as watch:
             watch.tool = tool
-            return watch.own(await self._tools[server, tool].call(AgentCaller(task), arguments))
+            caller = AgentCaller(task, claim.files)
+            return watch.own(await self._tools[server, tool].call(caller, claim.arguments))

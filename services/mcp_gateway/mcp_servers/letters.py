@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from services.domain.errors import Invalid
 from services.kit.letters import Letter, find_references, is_address, reply_subject
+from services.mcp_gateway.mcp_servers.attachments import MAX_LISTED, Attachments
 from services.mcp_gateway.mcp_servers.tools import ToolInput, ToolOutput
 
 MAX_TEXT_CHARS = 20_000
@@ -59,6 +60,7 @@ class LetterInput(ToolInput):
         default=None, description="One line. Leave out in a reply: it keeps the thread's."
     )
     body: str = Field(min_length=1, max_length=MAX_BODY_CHARS, description="The text, plain.")
+    attachments: Attachments = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -120,6 +122,7 @@ class Listed(Protocol):
 
 
 class AttachmentOutput(ToolOutput):
+    number: int = Field(description="Give it as `attachment` to save the file in your workspace.")
     name: str = Field(description="Its file name.")
     mime_type: str = Field(description="For example `application/pdf`, as the sender says.")
     size_bytes: int = Field(description="Its size in bytes.")
@@ -128,7 +131,8 @@ class AttachmentOutput(ToolOutput):
     def list_of(cls, files: Sequence[Listed]) -> list[AttachmentOutput]:
         """Return the first hundred files of a mail."""
         return [
-            cls(name=file.name, mime_type=file.mime_type, size_bytes=file.size_bytes) for file in files[:100]
+            cls(number=number, name=file.name, mime_type=file.mime_type, size_bytes=file.size_bytes)
+            for number, file in enumerate(files[:MAX_LISTED], start=1)
         ]
 
 

@@ -14,6 +14,7 @@ _HINTS: dict[type[SlipwayError], str] = {
     errors.TaskFinished: "task_get shows how it ended.",
     errors.PlaybookMissing: "playbook_list shows those that you may see.",
     errors.ChatMissing: "list_destinations shows where you may send to.",
+    errors.FileExists: "Choose another path.",
     errors.NameTaken: "Choose another name.",
     errors.StillInUse: "Wait until the work there has ended, or cancel it with task_cancel.",
     errors.CursorInvalid: "Leave the cursor out to begin at the first page.",
@@ -30,6 +31,7 @@ _HINTS: dict[type[SlipwayError], str] = {
     errors.SlipwayError: "Say in your answer what went wrong.",
 }
 SAY_IT_THEMSELVES = (
+    errors.FileChanged,
     errors.MemoryMissing,
     errors.MemoryChanged,
     errors.MemoryFull,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -51,6 +51,10 @@ class ToolOutput(BaseModel):
 InputT = TypeVar("InputT", bound=ToolInput)
 
 
+def _no_files(given: ToolInput) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Tool(Generic[InputT]):
     """One tool. The description is written for the model that calls it. `open_world`: it reaches an account."""
@@ -67,6 +71,8 @@ class Tool(Generic[InputT]):
     open_world: bool = False
     default_hold: bool = False
     """It sends, deletes or pays outside: where no rule of the organisation speaks, a person must allow each call."""
+    files_of: Callable[[InputT], Sequence[str]] = _no_files
+    """Files of the workspace that a call carries outside: shown to who must allow it; `read_files` holds it to them."""
 
     def listing(self) -> ToolListing:
         """Return the tool as `tools/list` shows it."""
@@ -90,7 +96,7 @@ class Tool(Generic[InputT]):
             return None
         schema = self.input.model_json_schema()
         shown = masked(given.model_dump(mode="json", exclude_none=True), schema)
-        return Prepared(given.model_dump(mode="json"), shown, self.fingerprint)
+        return Prepared(given.model_dump(mode="json"), shown, self.fingerprint, tuple(self.files_of(given)))
 
     @property
     def fingerprint(self) -> str:

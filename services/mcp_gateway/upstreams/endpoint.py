@@ -32,6 +32,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.adapters.upstreams.client import OnProgress, connect
 from services.adapters.upstreams.network import Network
+from services.domain.approvals.held import Claim
 from services.domain.calls.models import CallKind
 from services.domain.errors import (
     SlipwayError,
@@ -253,12 +254,12 @@ class UpstreamEndpoint:
         found = await find_server(task, server)
         return target_of(found, tool) if found is not None else ""
 
-    async def run_held(self, task: Task, server: str, tool: str, arguments: dict[str, Any]) -> CallToolResult:
+    async def run_held(self, task: Task, server: str, tool: str, claim: Claim) -> CallToolResult:
         """Make a call that a person allowed."""
         found = await find_server(task, server)
         if found is None:
             return _failed("mcp_server_not_found: There is no such MCP server any more.")
-        params = CallToolRequestParams(name=tool, arguments=arguments)
+        params = CallToolRequestParams(name=tool, arguments=claim.arguments)
         with watched(who_of(task), CallKind.UPSTREAM, server, {}) as watch:
             return await self._run(Use(task, found), params, _unheard, watch, is_allowed=True)
 

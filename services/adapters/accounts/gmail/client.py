@@ -14,9 +14,10 @@ from urllib.parse import quote
 import httpx2
 
 from services.adapters.accounts.gmail.failures import failure_of
-from services.adapters.accounts.gmail.messages import MailMessage, read_message
-from services.domain.errors import AccountRefused
+from services.adapters.accounts.gmail.messages import Attachment, MailMessage, decode_body, read_message
+from services.domain.errors import AccountRefused, FileTooLarge, ItemMissing
 from services.domain.ports.accounts import AccountSettings
+from services.kit.letters import Enclosure
 
 READ_S = 30.0
 MAX_THREAD = 100
@@ -80,6 +81,31 @@ class GmailClient:
         found = await self._ask("GET", path, params={"format": "full"})
         # Off the loop: a long HTML mail takes a while to read.
         return await asyncio.to_thread(read_message, found)
+
+    async def enclosure(self, message_id: str, number: int, max_bytes: int) -> Enclosure:
+        """Return one file of a message; the first is number 1. Raises: ItemMissing, FileTooLarge."""
+        # Read anew: Gmail gives an attachment another id each time.
+        files = (await self.message(message_id)).attachments
+        if number > len(files):
+            raise ItemMissing(f"The message has no attachment {number}: there are {len(files)}.")
+        file = files[number - 1]
+        if file.size_bytes <= max_bytes:
+            content = await self._content_of(message_id, file)
+            if len(content) <= max_bytes:
+                return Enclosure(file.name, file.mime_type, content)
+        raise FileTooLarge(
+            f"The attachment has {file.size_bytes} bytes; {max_bytes} can be saved.", max_bytes=max_bytes
+        )
+
+    async def _content_of(self, message_id: str, file: Attachment) -> bytes:
+        body: dict[str, Any] = {"data": file.data}
+        if file.attachment_id:
+            path = f"/messages/{quote(message_id, safe='')}/attachments/{quote(file.attachment_id, safe='')}"
+            body = await self._ask("GET", path)
+        try:
+            return await asyncio.to_thread(decode_body, body)
+        except ValueError as error:
+            raise AccountRefused("Gmail's answer is not to be understood.") from error
 
     async def thread(self, thread_id: str) -> list[MailMessage]:
         """Return the messages of a thread, the oldest first; at most the last hundred."""

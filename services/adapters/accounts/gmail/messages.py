@@ -6,9 +6,8 @@ Source: https://developers.google.com/workspace/gmail/api/reference/rest/v1/user
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from services.kit.html_text import readable_text
@@ -26,6 +25,8 @@ class Attachment:
     name: str
     mime_type: str
     size_bytes: int
+    data: str = field(default="", repr=False)
+    """The content as base64url, of those that Gmail gives with the message instead of an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,16 @@ def _text_of(parts: list[dict[str, Any]]) -> str:
 
 def _decode(part: dict[str, Any]) -> str:
     """Return a part's text; Gmail gives it as UTF-8 whatever it was written in."""
-    encoded = str((part.get("body") or {}).get("data") or "")
     try:
-        return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
+        return decode_body(part.get("body") or {}).decode("utf-8", "replace")
+    except ValueError:
         return ""
+
+
+def decode_body(body: dict[str, Any]) -> bytes:
+    """Return the content of a message part's body. Raises: ValueError."""
+    encoded = str(body.get("data") or "")
+    return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
 
 
 def _attachment(part: dict[str, Any]) -> Attachment:
@@ -104,4 +110,5 @@ def _attachment(part: dict[str, Any]) -> Attachment:
         name=str(part["filename"])[:200],
         mime_type=str(part.get("mimeType", ""))[:100],
         size_bytes=int(body.get("size", 0)),
+        data="" if body.get("attachmentId") else str(body.get("data") or ""),
     )

@@ -29,6 +29,7 @@ from services.domain.errors import (
     AccountUnauthorised,
     ItemMissing,
 )
+from services.kit.letters import Enclosure
 
 Security = Literal["tls", "starttls"]
 SILENCE_S = 20.0
@@ -91,6 +92,10 @@ class MailClient:
     async def mail(self, folder: str, uid: int) -> Mail:
         """Return a whole mail; it stays unread."""
         return await self._in_mailbox(lambda mailbox: mailbox.mail(folder, uid))
+
+    async def enclosure(self, folder: str, uid: int, number: int, max_bytes: int) -> Enclosure:
+        """Return one file of a mail; the mail stays unread. Raises: FileTooLarge."""
+        return await self._in_mailbox(lambda mailbox: mailbox.enclosure(folder, uid, number, max_bytes))
 
     async def head(self, folder: str, uid: int) -> Mail:
         """Return a mail's headers."""

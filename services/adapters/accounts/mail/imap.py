@@ -14,13 +14,15 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from services.adapters.accounts.mail.messages import Mail, read_headers, read_mail
+from services.adapters.accounts.mail.messages import Mail, read_enclosure, read_headers, read_mail
 from services.adapters.accounts.mail.names import Folder, encode_folder, imap_date, quote, read_listed
 from services.domain.errors import AccountAway, AccountRefused, AccountUnauthorised, Invalid, ItemMissing
+from services.kit.letters import Enclosure
 
 MAX_MAIL_BYTES = 4 * 1024**2
 MAX_ANSWER_BYTES = MAX_MAIL_BYTES + 1024**2
 _HEADERS = "FROM TO CC SUBJECT DATE MESSAGE-ID REFERENCES REPLY-TO"
+_NO_MAIL = "The folder has no such mail. Take uids from mail_search."
 _UID = re.compile(rb"\bUID (\d+)")
 _SIZE = re.compile(rb"\bRFC822\.SIZE (\d+)")
 _FLAGS = re.compile(rb"\bFLAGS \(([^)]*)\)")
@@ -32,6 +34,7 @@ class _Connection(imaplib.IMAP4):
 
     def __init__(self, host: str, opened: socket.socket) -> None:
         self._opened = opened
+        self.most_bytes = MAX_ANSWER_BYTES
         super().__init__(host)
 
     def _create_socket(self, timeout: float | None) -> socket.socket:
@@ -39,7 +42,7 @@ class _Connection(imaplib.IMAP4):
 
     def read(self, size: int) -> bytes:
         """Read a literal. Raises: IMAP4.abort for one that nobody asked for."""
-        if size > MAX_ANSWER_BYTES:
+        if size > self.most_bytes:
             raise self.abort(f"a literal of {size} bytes")
         return super().read(size)
 
@@ -47,7 +50,7 @@ class _Connection(imaplib.IMAP4):
 class Mailbox:
     """A mailbox that is signed in to. Its calls raise the errors of accounts."""
 
-    def __init__(self, connection: imaplib.IMAP4) -> None:
+    def __init__(self, connection: _Connection) -> None:
         self._connection = connection
 
     @classmethod
@@ -128,14 +131,25 @@ class Mailbox:
         wanted = f"(UID FLAGS RFC822.SIZE BODY.PEEK[]<0.{MAX_MAIL_BYTES}>)"
         for facts, content in self._fetch(str(uid), wanted):
             return read_mail(content, uid=uid, flags=_flags(facts), size_bytes=_number(_SIZE, facts))
-        raise ItemMissing("The folder has no such mail. Take uids from mail_search.")
+        raise ItemMissing(_NO_MAIL)
+
+    def enclosure(self, folder: str, uid: int, number: int, max_bytes: int) -> Enclosure:
+        """Return one file of a mail; the mail stays unread. Raises: ItemMissing, FileTooLarge."""
+        self._select(folder, is_readonly=True)
+        # As base64 in lines a file is larger by 37 %; before it stand texts and smaller files.
+        most = max_bytes * 3 // 2 + MAX_MAIL_BYTES
+        self._connection.most_bytes = most + MAX_ANSWER_BYTES
+        for facts, content in self._fetch(str(uid), f"(UID RFC822.SIZE BODY.PEEK[]<0.{most}>)"):
+            is_cut = _number(_SIZE, facts) > len(content)
+            return read_enclosure(content, number, max_bytes=max_bytes, is_cut=is_cut)
+        raise ItemMissing(_NO_MAIL)
 
     def head(self, folder: str, uid: int) -> Mail:
         """Return a mail's headers. Raises: ItemMissing."""
         self._select(folder, is_readonly=True)
         for mail in self._heads([uid]):
             return mail
-        raise ItemMissing("The folder has no such mail. Take uids from mail_search.")
+        raise ItemMissing(_NO_MAIL)
 
     def mark(self, folder: str, uid: int, *, add: Sequence[str], remove: Sequence[str]) -> tuple[str, ...]:
         """Set and take flags; returns those that the mail has then. Raises: ItemMissing."""
@@ -146,7 +160,7 @@ class Mailbox:
                 self._ask(functools.partial(store, f"({' '.join(flags)})"))
         for facts, _ in self._fetch(str(uid), "(UID FLAGS BODY.PEEK[HEADER.FIELDS (DATE)])"):
             return _flags(facts)
-        raise ItemMissing("The folder has no such mail. Take uids from mail_search.")
+        raise ItemMissing(_NO_MAIL)
 
     def keep(self, use: str, mime: bytes, flags: str) -> tuple[str, int | None]:
         """Put a mail into the folder of a special use; returns the folder, and the mail's uid where it is told.

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from email.header import decode_header, make_header
 from email.message import Message
 
+from services.domain.errors import FileTooLarge, ItemMissing
 from services.kit.html_text import readable_text
+from services.kit.letters import Enclosure
 
 _MAX_PARTS = 200
 _MAX_HEADER_CHARS = 2_000
@@ -58,6 +60,28 @@ def read_mail(raw: bytes, *, uid: int, flags: tuple[str, ...], size_bytes: int) 
         attachments=tuple(_attachment(part) for part in parts if part.get_filename()),
         is_cut=size_bytes > len(raw),
     )
+
+
+def read_enclosure(raw: bytes, number: int, *, max_bytes: int, is_cut: bool) -> Enclosure:
+    """Return one file of a mail from the mail's bytes, of which the end may be missing; the first is number 1.
+
+    Raises: ItemMissing, FileTooLarge.
+    """
+    parts = list(_leaves(email.message_from_bytes(raw)))
+    files = [part for part in parts if part.get_filename()]
+    if number > len(files):
+        more = " in the part of it that is read" if is_cut else ""
+        raise ItemMissing(f"The mail has no attachment {number}: there are {len(files)}{more}.")
+    part = files[number - 1]
+    content = part.get_payload(decode=True)
+    content = content if isinstance(content, bytes) else b""
+    # Where the mail was cut, its last part is not whole.
+    if len(content) > max_bytes or (is_cut and part is parts[-1]):
+        raise FileTooLarge(
+            f"The attachment is too large, or lies too deep in the mail: {max_bytes} bytes can be saved.",
+            max_bytes=max_bytes,
+        )
+    return Enclosure(_decoded(part.get_filename() or "")[:200], part.get_content_type()[:100], content)
 
 
 def _leaves(message: Message) -> Iterator[Message]:

@@ -42,6 +42,7 @@ class Shown:
     question: str
     subject: str
     arguments: str
+    files: list[dict[str, Any]]
     agreed: list[str]
     may_decide: bool
     may_change: bool
@@ -96,6 +97,7 @@ def _shown(request: PageRequest, approval: Approval) -> Shown:
         kind.question,
         show_subject(approval),
         arguments=json.dumps(given, indent=2, ensure_ascii=False) if given else "",
+        files=approval.subject.get("files") or [],
         agreed=[vote.user.display_name or vote.user.email for vote in list_votes(approval)],
         may_decide=may_decide(request.actor, approval),
         may_change=kind.is_changeable,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import mimetypes
 import posixpath
 import uuid
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from services.domain.ports.chat_abilities import Ability, SendsFiles
 from services.domain.ports.storage import ObjectStorage
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.environment import environment
+from services.kit.file_names import content_type_of
 from services.mcp_gateway.callers import Caller
 from services.mcp_gateway.mcp_servers.chat.messages import spot_for
 from services.mcp_gateway.mcp_servers.chat.models import Key, Sent, Thread, To
@@ -28,8 +28,6 @@ from services.mcp_gateway.mcp_servers.chat.platforms import require_ability
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolInput
 from services.mcp_gateway.sandbox_files import FILES
 from services.mcp_gateway.threads import run_in_thread
-
-WORKSPACE = "/workspace/"
 
 
 class FileInput(ToolInput):
@@ -91,7 +89,7 @@ def _send_now(caller: Caller, given: FileInput, plan: _Plan, data: bytes) -> Sen
     payload = {
         "key": object_key,
         "name": name,
-        "content_type": mimetypes.guess_type(name)[0] or "application/octet-stream",
+        "content_type": content_type_of(name),
         "size_bytes": len(data),
     }
     with tenant_transaction(org_id):
@@ -103,9 +101,8 @@ def _send_now(caller: Caller, given: FileInput, plan: _Plan, data: bytes) -> Sen
 
 
 async def _send(caller: Caller, given: FileInput) -> Sent:
-    path = given.path.removeprefix(WORKSPACE)
     plan = await run_in_thread(_plan, caller, given)
-    data = await FILES.read(caller.task.sandbox_id, path, max_bytes=plan.max_bytes)
+    data = await FILES.read(caller.task.sandbox_id, given.path, max_bytes=plan.max_bytes)
     if not data:
         raise Invalid("The file is empty.", fields={"path": "empty"})
     return await run_in_thread(_send_now, caller, given, plan, data)

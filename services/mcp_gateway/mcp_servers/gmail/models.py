@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints, model_validator
 
 from services.adapters.accounts.gmail.messages import MailMessage
+from services.mcp_gateway.mcp_servers.attachments import AttachmentNumber, SavePath
 from services.mcp_gateway.mcp_servers.letters import (
     MAX_TEXT_CHARS,
     AttachmentOutput,
@@ -50,6 +51,13 @@ class SearchInput(ToolInput):
 class ReadMessageInput(ToolInput):
     message_id: MessageId
     start: Start = 0
+    account: Account = None
+
+
+class SaveInput(ToolInput):
+    message_id: MessageId
+    attachment: AttachmentNumber
+    path: SavePath = None
     account: Account = None
 
 
@@ -138,9 +146,7 @@ class MessageOutput(ToolOutput):
     labels: list[str] = Field(description="Label ids; `gmail_list_labels` gives their names.")
     text: str = Field(description="The text, plain, or the part from `start` on.")
     next_start: int | None = Field(description="Where the rest of the text begins; null when this is all.")
-    attachments: list[AttachmentOutput] = Field(
-        description="What is attached, a hundred at most; only listed."
-    )
+    attachments: list[AttachmentOutput] = Field(description="What is attached, a hundred at most.")
 
     @classmethod
     def of(cls, message: MailMessage, start: int = 0, most: int = MAX_TEXT_CHARS) -> MessageOutput:

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from services.adapters.accounts.mail.messages import Mail
+from services.mcp_gateway.mcp_servers.attachments import AttachmentNumber, SavePath
 from services.mcp_gateway.mcp_servers.letters import (
     AttachmentOutput,
     LetterInput,
@@ -58,6 +59,14 @@ class ReadInput(ToolInput):
     uid: Uid
     folder: Folder = "INBOX"
     start: Start = 0
+    account: Account = None
+
+
+class SaveInput(ToolInput):
+    uid: Uid
+    attachment: AttachmentNumber
+    folder: Folder = "INBOX"
+    path: SavePath = None
     account: Account = None
 
 
@@ -144,7 +153,7 @@ class MailOutput(ToolOutput):
     next_start: int | None = Field(description="Where the rest of the text begins; null when this is all.")
     is_cut: bool = Field(description="The mail is larger than what is read of it: its end is missing.")
     attachments: list[AttachmentOutput] = Field(
-        description="What is attached, a hundred at most; only listed."
+        description="What is attached, a hundred at most; of a mail that `is_cut`, what the part that is read holds."
     )
 
     @classmethod
