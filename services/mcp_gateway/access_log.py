@@ -1,4 +1,4 @@
-"""Uses of credentials by the tasks of this process.
+"""Uses of credentials by the tasks, and by people's own programs, that this process serves.
 
 The first use of a credential at a place is on record before the value goes out. Repeats cost their caller a few
 microseconds: they are counted here and written every FLUSH_S, and when the process stops. One that is killed loses at
@@ -29,10 +29,10 @@ FLUSH_S = 5.0
 FORGET_S = 60.0
 STOP_WITHIN_S = 5.0
 MAX_COUNTED = 200
-"""Places of one task that are counted. What is used at more of them is written each time."""
+"""Places of one task, or of one person, that are counted. What is used at more of them is written each time."""
 
 RecordAccesses = Callable[[uuid.UUID, Sequence[Access]], None]
-Whose = tuple[uuid.UUID, uuid.UUID | None]
+Whose = tuple[uuid.UUID, uuid.UUID | None, uuid.UUID | None]
 Place = tuple[Used, AccessWay, str, str, str]
 
 
@@ -64,7 +64,7 @@ class AccessLog:
 
     def repeat(self, org_id: uuid.UUID, access: Access) -> bool:
         """Count a use that repeats one on record. False when it does not: then it has to be written first."""
-        count = self._counts.get((org_id, access.task_id), {}).get(_place_of(access))
+        count = self._counts.get(_whose(org_id, access), {}).get(_place_of(access))
         if count is None:
             return False
         first_at = count.access.first_at if count.repeats else access.first_at
@@ -75,7 +75,7 @@ class AccessLog:
 
     def keep(self, org_id: uuid.UUID, access: Access) -> None:
         """Count the repeats of a use that was just written."""
-        counts = self._counts.setdefault((org_id, access.task_id), {})
+        counts = self._counts.setdefault(_whose(org_id, access), {})
         if len(counts) < MAX_COUNTED:
             counts.setdefault(_place_of(access), _Count(access, time.monotonic()))
 
@@ -111,21 +111,25 @@ class AccessLog:
     def _set_aside(self) -> None:
         """Make entries of the repeats so far, and forget what was not used for long."""
         edge = time.monotonic() - FORGET_S
-        for (org_id, task_id), counts in list(self._counts.items()):
+        for whose, counts in list(self._counts.items()):
             for place, count in list(counts.items()):
                 if count.repeats:
-                    self._unwritten[org_id].append(dataclasses.replace(count.access, count=count.repeats))
+                    self._unwritten[whose[0]].append(dataclasses.replace(count.access, count=count.repeats))
                     count.repeats = 0
                 if count.used_at < edge:
                     counts.pop(place, None)
             if not counts:
-                self._counts.pop((org_id, task_id), None)
+                self._counts.pop(whose, None)
 
     async def _write_until(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), FLUSH_S)
             await self.write_down()
+
+
+def _whose(org_id: uuid.UUID, access: Access) -> Whose:
+    return org_id, access.task_id, access.user_id
 
 
 def _place_of(access: Access) -> Place:

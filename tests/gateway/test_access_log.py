@@ -102,6 +102,16 @@ async def test_another_task_place_and_version_are_first_uses_of_their_own() -> N
     assert written.counts == [1, 1, 1, 1]
 
 
+async def test_uses_of_two_people_without_a_task_are_not_counted_as_one() -> None:
+    written = Written()
+    log = AccessLog(written)
+    people = [uuid.UUID(int=8), uuid.UUID(int=9)]
+    for person in (*people, *people):
+        await log.note(ORG, dataclasses.replace(use(), task_id=None, user_id=person))
+    await log.write_down()
+    assert [(row.user_id, row.count) for row in written.rows] == [(who, 1) for who in (*people, *people)]
+
+
 async def test_a_first_use_that_cannot_be_written_is_refused_and_is_none() -> None:
     written = Written()
     log = AccessLog(written)
