@@ -1,4 +1,4 @@
-"""An account elsewhere, opened for one call: the grant is checked each time, and the agent sees no secret."""
+"""An account elsewhere, opened for one call: the grant is checked each time, and the caller sees no secret."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from services.domain.integrations.actions import record_failure
 from services.domain.integrations.credentials import ACCOUNT_GRANTS
 from services.domain.integrations.failures import as_account_errors
 from services.domain.integrations.models import Integration, IntegrationStatus
-from services.domain.integrations.queries import choose_account
+from services.domain.integrations.queries import choose_account, choose_persons_account
 from services.domain.oauth_grants.keeping import open_sealed
 from services.domain.ports.accounts import AccountAccess, AccountAuth, Installation, OAuthApp
-from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.vault.accesses import Access, Used
+from services.domain.vault.accesses import Used
 from services.domain.vault.models import AccessWay
 from services.kit.environment import environment
 from services.mcp_gateway.access_log import ACCESS_LOG
@@ -42,21 +41,21 @@ class OpenAccount:
 
 @contextlib.asynccontextmanager
 async def open_account(caller: Caller, kind: str, account: str | None) -> AsyncIterator[OpenAccount]:
-    """Open the account that a call means: by name, or the only one that is granted to the agent.
+    """Open the account that a call means: by name, or the only one that the caller may use.
 
     What the provider no longer takes is marked, told to the account's person, and not tried again before somebody
     has connected it anew.
-    Raises: AccountNotConnected, AccountMissing, AccountAmbiguous, AccountNotGranted, AccountUnauthorised, and what the
-    client's calls raise.
+    Raises: RoleMissing, AccountNotConnected, AccountMissing, AccountAmbiguous, AccountNotGranted, AccountUnauthorised,
+    and what the client's calls raise.
     """
     adapter = account_kinds()[kind]
-    row, opened = await run_in_thread(_find, caller.task, kind, account)
+    row, opened = await run_in_thread(_find, caller, kind, account)
     try:
         with as_account_errors():
-            access = _access(adapter, row, opened, caller.task)
+            access = _access(adapter, row, opened, caller)
             async with adapter.open(access) as client:
                 # Opening one sends nothing yet.
-                await _note_use(adapter, row, access, caller.task)
+                await _note_use(adapter, row, access, caller)
                 yield OpenAccount(row.name, access.settings, client)
     except AccountUnauthorised as error:
         await run_in_thread(record_failure, row.org_id, row.id, row.updated_at, error)
@@ -81,9 +80,13 @@ def _kinds(
     return build_kinds(installation, Network(internal_hosts=internal_hosts))
 
 
-def _find(task: Task, kind: str, account: str | None) -> tuple[Integration, dict[str, Any]]:
-    with tenant_transaction(task.org_id):
-        row = choose_account(task.user_id, task.agent_id, kind, account)
+def _find(caller: Caller, kind: str, account: str | None) -> tuple[Integration, dict[str, Any]]:
+    actor = caller.actor
+    with tenant_transaction(actor.org_id):
+        if caller.task_id is not None:
+            row = choose_account(actor.user_id, caller.agent_id, kind, account)
+        else:
+            row = choose_persons_account(actor, kind, account)
         if row.status == IntegrationStatus.UNAUTHORISED:
             # Asked no more: a provider may lock an account out after too many wrong tries.
             words = ACCOUNT_GRANTS.words(row.last_error or "The account is not connected.", row.name)
@@ -91,14 +94,13 @@ def _find(task: Task, kind: str, account: str | None) -> tuple[Integration, dict
         return row, open_sealed(row)
 
 
-async def _note_use(adapter: AccountKind, row: Integration, access: AccountAccess, task: Task) -> None:
+async def _note_use(adapter: AccountKind, row: Integration, access: AccountAccess, caller: Caller) -> None:
     if row.sealed is not None:
         host = ", ".join(adapter.hosts(access.settings))
-        used = Access.by_task(task, Used.of(row), AccessWay.UPSTREAM, host=host)
-        await ACCESS_LOG.note(row.org_id, used)
+        await ACCESS_LOG.note(row.org_id, caller.access(Used.of(row), AccessWay.UPSTREAM, host=host))
 
 
-def _access(adapter: AccountKind, row: Integration, opened: dict[str, Any], task: Task) -> AccountAccess:
+def _access(adapter: AccountKind, row: Integration, opened: dict[str, Any], caller: Caller) -> AccountAccess:
     try:
         credentials = adapter.credentials_model.model_validate(opened.get("credentials") or {})
     except ValidationError as error:
@@ -110,5 +112,6 @@ def _access(adapter: AccountKind, row: Integration, opened: dict[str, Any], task
         settings=adapter.settings_model.model_validate(row.settings),
         credentials=credentials,
         tokens=ACCOUNT_GRANTS.tokens(row, run_in_thread) if is_oauth else None,
-        agent_id=task.agent_id,
+        # The agent whose notes a person's program reads is not the one that works here.
+        agent_id=caller.agent_id if caller.task_id is not None else None,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import uuid
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -15,6 +15,8 @@ from services.domain.approvals.subjects import SeenFile
 from services.domain.errors import AgentMissing, Conflict, TokenInvalid
 from services.domain.tasks.models import Task
 from services.domain.tasks.queries import agent_actor, all_tenants_find_task_token
+from services.domain.vault.accesses import Access, Used
+from services.domain.vault.models import AccessWay
 from services.mcp_gateway.caller_cache import CALLERS
 from services.mcp_gateway.threads import run_in_thread
 
@@ -47,6 +49,10 @@ class Caller(abc.ABC):
     @abc.abstractmethod
     def agent_id(self) -> uuid.UUID:
         """Return the agent in whose namespace the call works. Raises: AgentMissing when a person named none."""
+
+    @abc.abstractmethod
+    def access(self, used: Used, way: AccessWay, **where: Any) -> Access:
+        """Return one use of a credential for this caller, as the log of uses has it."""
 
     @property
     def task_id(self) -> uuid.UUID | None:
@@ -86,6 +92,10 @@ class AgentCaller(Caller):
     def agent_id(self) -> uuid.UUID:
         """Return the agent itself."""
         return self.at_work_on.agent_id
+
+    def access(self, used: Used, way: AccessWay, **where: Any) -> Access:
+        """Return a use by the task."""
+        return Access.by_task(self.at_work_on, used, way, **where)
 
     @property
     def task_id(self) -> uuid.UUID | None:
@@ -132,6 +142,10 @@ class PersonCaller(Caller):
                 "its id as the header X-Slipway-Agent, any other is connected anew."
             )
         return self.namespace
+
+    def access(self, used: Used, way: AccessWay, **where: Any) -> Access:
+        """Return a use by the person, outside of any task."""
+        return Access.by_person(self.person, used, way, **where)
 
 
 def bearer_token(headers: Headers) -> str:

@@ -1,4 +1,4 @@
-"""The HTTP that an agent reaches: MCP servers and the model proxy, ready to be mounted in one Starlette app."""
+"""The HTTP that agents and people's programs reach: MCP servers, the model proxy, ready to be mounted in one app."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from services.kit.environment import environment
 from services.mcp_gateway.access_log import ACCESS_LOG
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.caller_cache import listening
+from services.mcp_gateway.everything import EverythingEndpoint
 from services.mcp_gateway.holding.desk import DESK
 from services.mcp_gateway.limits import LIMITS
 from services.mcp_gateway.llm.admission import RulesKept
@@ -34,8 +35,10 @@ from services.mcp_gateway.mcp_servers import (
     platform,
     teller,
 )
+from services.mcp_gateway.mcp_servers.answers import METADATA_PATH
 from services.mcp_gateway.mcp_servers.holding import OwnTools
-from services.mcp_gateway.mcp_servers.transport import METADATA_PATH, McpEndpoint
+from services.mcp_gateway.mcp_servers.transport import McpEndpoint
+from services.mcp_gateway.upstreams.calling import RegisteredTools
 from services.mcp_gateway.upstreams.endpoint import UpstreamEndpoint
 
 TOOL_SERVERS = (
@@ -59,14 +62,15 @@ class AgentHttp:
     def __init__(
         self, anthropic: Vendor, openai: Vendor | None = None, *, more: Sequence[McpEndpoint] = ()
     ) -> None:
-        self._all = McpEndpoint.of_all(TOOL_SERVERS)
-        self._endpoints = [*(McpEndpoint.of(server) for server in TOOL_SERVERS), self._all, *more]
         network = Network(internal_hosts=environment().internal_hosts())
-        self._upstreams = UpstreamEndpoint(network)
+        self._registered = RegisteredTools(network)
+        self._upstreams = UpstreamEndpoint(self._registered)
+        self._all = EverythingEndpoint(TOOL_SERVERS, self._registered)
+        self._endpoints = [*(McpEndpoint.of(server) for server in TOOL_SERVERS), self._all, *more]
         own = OwnTools(TOOL_SERVERS)
         for server in TOOL_SERVERS:
             DESK.serve(own, server.name)
-        DESK.serve(self._upstreams)
+        DESK.serve(self._registered)
         # One count of open calls for both: a task is as greedy as all its calls together.
         reservations, rules = Reservations(), RulesKept()
         self._model_servers = ModelServers(network)
@@ -99,6 +103,7 @@ class AgentHttp:
         async with contextlib.AsyncExitStack() as stack:
             for running in (listening(), CALL_LOG.run(), ACCESS_LOG.run(), LIMITS.run()):
                 await stack.enter_async_context(running)
+            await stack.enter_async_context(self._registered.run())
             for endpoint in self._endpoints:
                 await stack.enter_async_context(endpoint.run())
             await stack.enter_async_context(self._upstreams.run())

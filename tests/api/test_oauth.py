@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -16,11 +17,13 @@ from starlette.routing import Route
 
 from conftest import recorded
 from services.domain.errors import NotPermitted
-from services.domain.identity.actions import remove_member
+from services.domain.identity.actions import add_member, remove_member
+from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.oauth.consent import Choice, allow, read_wish
 from services.domain.oauth.models import AppToken, AuthorizationCode, ConnectedApp, OAuthClient
 from services.domain.oauth.resources import resource_url
 from services.domain.oauth.sweeping import all_tenants_sweep_oauth
+from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.kit.clock import now
 from services.kit.environment import environment
 from tests.api.client import Api
@@ -115,9 +118,98 @@ def test_a_person_may_allow_less_than_was_asked_and_never_more(acme, person):
         person.post(page_of(asked_little), {"reach-platform": "write", "decision": "allow"}).status_code
         == 400
     )
-    wish = read_wish(client, CALLBACK, asked_little)
+    wish = read_wish(acme.owner, client, CALLBACK, asked_little)
     code = allow(acme.owner, wish, Choice({"platform": "write", "memory": "write"}))
     assert trade(client, code).json()["scope"] == "mcp:platform:read"
+
+
+@pytest.fixture
+def filled(acme):
+    """Give alice an account, and the organisation a server; and what nobody but bob has."""
+    connect_integration(acme.owner, NewIntegration(kind="gmail", name="work"))
+    connect_integration(acme.owner, NewIntegration(kind="teller", name="bank", agent_ids=[acme.agent.id]))
+    for actor, name in ((acme.owner, "weather"), (acme.people["bob"], "bobs")):
+        url = f"https://{name}.example.com/mcp"
+        register_upstream(actor, NewUpstream(name=name, url=url, is_personal=name == "bobs"))
+    stdio = {"name": "local", "transport": "stdio", "command": "sh"}
+    register_upstream(acme.owner, NewUpstream.model_validate(stdio))
+
+
+def offered(page: str) -> dict[str, str]:
+    """Return what a page offers: each server, and what it begins with."""
+    fields = re.findall(r'<select name="reach-([^"]+)".*?</select>', page, re.DOTALL)
+    chosen = re.findall(r'<select name="reach-.*?<option value="(\w+)" selected', page, re.DOTALL)
+    return dict(zip(fields, chosen, strict=True))
+
+
+def test_at_the_one_address_accounts_and_servers_of_others_are_nothing_unless_chosen(acme, person, filled):
+    everything = resource_url(None)
+    client = register()
+    for scope in (None, "mcp:*", "mcp:* mcp:*:read mcp:memory mcp:teller mcp:composio:read"):
+        page = person.get(page_of(wish_of(client, resource=everything, scope=scope))).content.decode()
+        assert offered(page) == {
+            "memory": "write", "platform": "write", "gmail": "none", "upstream/weather": "none",
+        }  # fmt: skip
+    assert "Connected: work." in page
+    assert "at weather.example.com. No tool is reviewed yet." in page
+    chosen = {"reach-memory": "none", "reach-gmail": "read", "reach-upstream/weather": "write"}
+    asked = wish_of(client, resource=everything)
+    code = answer_in(
+        person.post(page_of(asked), {"decision": "allow", "reach-platform": "none", **chosen}).headers[
+            "Location"
+        ]
+    )["code"]
+    tokens = trade(client, code, resource=everything).json()
+    assert tokens["scope"] == "mcp:gmail:read mcp:upstream/weather"
+
+
+def test_a_program_may_ask_for_all_that_can_be_read(person, filled):
+    given = wish_of(register(), resource=resource_url(None), scope="mcp:*:read mcp:platform")
+    page = person.get(page_of(given)).content.decode()
+    assert offered(page) == {
+        "memory": "read",
+        "platform": "write",
+        "gmail": "none",
+        "upstream/weather": "none",
+    }
+    refused = person.post(page_of(given), {"decision": "allow", "reach-memory": "write"})
+    assert refused.status_code == 400
+
+
+def test_one_server_alone_is_offered_as_it_was_asked_for(person, filled):
+    for name, key in (("gmail", "gmail"), ("weather", "upstream/weather"), ("teller", "teller")):
+        page = person.get(page_of(wish_of(register(), resource=resource_url(name)))).content.decode()
+        assert offered(page) == {key: "write"}
+
+
+def test_servers_that_a_person_may_not_use_cannot_be_asked_for(person, filled, globex):
+    register_upstream(globex.owner, NewUpstream(name="theirs", url="https://theirs.example.com/mcp"))
+    answers = []
+    for name in ("bobs", "theirs", "local", "nowhere", "notify", "chat"):
+        answer = person.get(page_of(wish_of(register(), resource=resource_url(name))))
+        assert "at least one" not in answer.content.decode()
+        answers.append((answer.status_code, "invalid_target" in answer.content.decode()))
+    assert answers == [(400, True)] * 6
+    everything = resource_url(None)
+    for scope in (
+        "mcp:upstream/bobs",
+        "mcp:upstream/nowhere",
+        "mcp:upstream/local",
+        "mcp:notify",
+        "mcp:weather",
+    ):
+        answer = person.get(page_of(wish_of(register(), resource=everything, scope=scope)))
+        assert (answer.status_code, "invalid_scope" in answer.content.decode()) == (400, True)
+
+
+def test_a_server_of_another_organisation_of_the_person_is_one_click_away(acme, globex, person):
+    add_member(globex.owner, acme.users["alice"], "member")
+    register_upstream(globex.owner, NewUpstream(name="theirs", url="https://theirs.example.com/mcp"))
+    path = page_of(wish_of(register(), resource=resource_url("theirs")))
+    refused = person.get(path)
+    assert (refused.status_code, "Use Globex instead" in refused.content.decode()) == (400, True)
+    person.post(path, {"decision": "switch", "to": str(globex.organisation.id)})
+    assert "<b>theirs</b> of <b>Globex</b>" in person.get(path).content.decode()
 
 
 def test_consent_without_the_pages_own_token_is_refused(person):
@@ -144,7 +236,7 @@ def test_only_a_person_can_allow_anything(acme):
     with pytest.raises(NotPermitted):
         allow(
             all_tenants_authenticate(acme.token),
-            read_wish(client, CALLBACK, wish_of(client)),
+            read_wish(acme.owner, client, CALLBACK, wish_of(client)),
             Choice({"platform": "write"}),
         )
 

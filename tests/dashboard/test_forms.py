@@ -15,6 +15,7 @@ from services.domain.identity.models import ApiToken, Membership
 from services.domain.identity.queries import all_tenants_authenticate
 from services.domain.playbooks.models import Playbook
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.domain.vault.models import Secret
 from services.kit.clock import now
 from tests.dashboard.samples import make_everything
@@ -298,6 +299,18 @@ def test_a_token_is_shown_once_and_works(alice, acme):
     assert actor.scopes == frozenset({"tasks:read"})
     assert only(acme, ApiToken).expires_at < now() + timedelta(days=31)
     assert text not in alice.get("/settings/tokens").content.decode()
+
+
+def test_a_token_may_be_for_mcp_servers_alone_and_only_for_those_that_there_are(alice, acme, globex):
+    for tenant, name in ((acme, "weather"), (globex, "theirs")):
+        register_upstream(tenant.owner, NewUpstream(name=name, url=f"https://{name}.example.com/mcp"))
+    fields = {"name": "editor", "days": "7", "mcp_scopes": ["mcp:gmail:read", "mcp:upstream/weather"]}
+    page = alice.post("/settings/tokens", fields).content.decode()
+    text = page.partition("data-made-token>")[2].partition("<")[0]
+    assert all_tenants_authenticate(text).scopes == frozenset({"mcp:gmail:read", "mcp:upstream/weather"})
+    refused = alice.post("/settings/tokens", {**fields, "mcp_scopes": ["mcp:upstream/theirs"]})
+    assert refused.status_code == 400
+    assert "theirs" not in alice.get("/settings/tokens").content.decode()
 
 
 def test_a_token_without_scopes_is_refused(alice):

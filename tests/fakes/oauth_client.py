@@ -104,7 +104,7 @@ def authorized(
     """Let a person allow a client a server, or all of them, by the actions; returns the client and its tokens."""
     client = client or register()
     given = wish_of(client, resource=resource_url(server))
-    wish = read_wish(client, CALLBACK, given)
+    wish = read_wish(actor, client, CALLBACK, given)
     code = allow(actor, wish, Choice(dict.fromkeys(wish.reach, reach), agent_id))
     return client, all_tenants_trade_code(client, CodeTrade(code, VERIFIER, CALLBACK, given["resource"]))
 

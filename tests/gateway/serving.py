@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import time
@@ -136,6 +137,16 @@ def rpc(
             **headers,
         },
     )
+
+
+def message_of(answer: httpx.Response) -> dict[str, Any]:
+    """Return the JSON-RPC answer in a response, whether it came as JSON or in a stream."""
+    assert answer.status_code == 200, answer.text
+    if answer.headers["content-type"].startswith("application/json"):
+        found: dict[str, Any] = answer.json()
+        return found
+    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: {")]
+    return next(message for message in map(json.loads, lines) if message.get("id") == 1)
 
 
 class Caller:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -16,21 +16,35 @@ from conftest import Tenant
 from services.domain.actors import system_actor
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.agents.models import Agent
+from services.domain.integrations.actions import NewIntegration, connect_integration
+from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.memory.actions import write_memory
+from services.domain.oauth.servers import PEOPLE_SERVERS
 from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
 from services.domain.tasks.submit import TaskOrder, submit_task
 from services.domain.tenancy.models import TenantModel
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.actions import NewUpstream, register_upstream
-from services.mcp_gateway.callers import AgentCaller, Caller
+from services.mcp_gateway.callers import AgentCaller, Caller, PersonCaller
 from services.mcp_gateway.http import TOOL_SERVERS
 from services.mcp_gateway.mcp_servers.tools import Tool
 from tests.gateway.serving import at_work
 from tests.gateway.walking import arguments_of, places_of, with_value, without
 
 CANARY = "canary7391"
-TOOLS = [
-    pytest.param(tool, id=f"{server.name}.{tool.name}") for server in TOOL_SERVERS for tool in server.tools
+WALKS = [
+    pytest.param(tool, who, id=f"{server.name}.{tool.name}-{who}")
+    for server in TOOL_SERVERS
+    for tool in server.tools
+    for who in ("another tenant", "another member", "nobody")
+] + [
+    # Members may see work of each other's, but use no account of another's.
+    pytest.param(tool, f"{who}'s program", id=f"{server.name}.{tool.name}-{who}'s program")
+    for server in TOOL_SERVERS
+    if server.name in PEOPLE_SERVERS
+    for tool in server.tools
+    for who in ("another tenant", "another member")
+    if who == "another tenant" or PEOPLE_SERVERS[server.name].group == "accounts"
 ]
 LONGEST_S = 5
 
@@ -78,6 +92,8 @@ def belongings(acme: Tenant) -> dict[str, Belongings]:
     register_upstream(
         alice, NewUpstream(name=f"{CANARY}-server", url="https://mcp.example.com/x", is_personal=True)
     )
+    for kind in ACCOUNT_SERVERS:
+        connect_integration(alice, NewIntegration(kind=kind, name=f"{CANARY} account"))
     working = at_work(acme, private, prompt=f"{CANARY} prompt")
     working.runner.says("message.created", role="assistant", text=f"{CANARY} answer")
     submit_task(alice, TaskOrder(agent_id=acme.agent.id, prompt=f"{CANARY} queued"), source="api")
@@ -87,7 +103,14 @@ def belongings(acme: Tenant) -> dict[str, Belongings]:
         alice, PlaybookFields(agent_id=private.id, name=f"{CANARY} playbook", prompt=CANARY, cron="0 9 * * *")
     )
     run = run_playbook(alice, playbook.id)
-    names = [f"{CANARY} note", f"{CANARY} agent", private.slug, f"{CANARY} playbook", f"{CANARY}-server"]
+    names = [
+        f"{CANARY} note",
+        f"{CANARY} agent",
+        private.slug,
+        f"{CANARY} playbook",
+        f"{CANARY}-server",
+        f"{CANARY} account",
+    ]
     all_rows, own_rows = rows_of(acme), rows_of(acme, {alice.user_id} if alice.user_id else set())
     return {
         "another tenant": Belongings(_ids(all_rows), names, all_rows),
@@ -119,7 +142,11 @@ def call(tool: Tool[Any], caller: Caller, arguments: dict[str, Any]) -> tuple[bo
 
 
 def caller_of(who: str, acme: Tenant, globex: Tenant) -> Caller:
-    """Return somebody else's agent at work."""
+    """Return somebody else's agent at work, or a program that may do all that people's programs may."""
+    if who.endswith("program"):
+        tenant, name = (globex, "mallory") if who.startswith("another tenant") else (acme, "bob")
+        scopes = frozenset[str]().union(*(server.grants("write") for server in PEOPLE_SERVERS.values()))
+        return PersonCaller(replace(tenant.people[name], kind="token", scopes=scopes), tenant.agent.id)
     if who == "another tenant":
         return AgentCaller(at_work(globex, globex.agent).task)
     if who == "another member":
@@ -127,10 +154,10 @@ def caller_of(who: str, acme: Tenant, globex: Tenant) -> Caller:
     return AgentCaller(at_work(acme, acme.agent, who=system_actor(acme.organisation.id)).task)
 
 
-@pytest.mark.parametrize("who", ["another tenant", "another member", "nobody"])
-@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(("tool", "who"), WALKS)
 def test_a_tool_finds_nothing_of_other_people(tool, who, acme, globex, belongings):
-    theirs = belongings["another tenant" if who == "another tenant" else "another member"]
+    is_foreign = who.startswith("another tenant")
+    theirs = belongings["another tenant" if is_foreign else "another member"]
     caller = caller_of(who, acme, globex)
     _, plain = call(tool, caller, arguments_of(tool))
     assert CANARY not in plain.lower()
@@ -148,7 +175,7 @@ def test_a_tool_finds_nothing_of_other_people(tool, who, acme, globex, belonging
             if place.is_id or place.field in ("agent", "to"):
                 assert is_error == expected[0], (place, text)
                 assert not is_error or shown == expected[1], (place, text)
-    after = rows_of(acme) if who == "another tenant" else rows_of(acme, {acme.owner.user_id or uuid.uuid4()})
+    after = rows_of(acme) if is_foreign else rows_of(acme, {acme.owner.user_id or uuid.uuid4()})
     assert after == theirs.rows
 
 

@@ -6,6 +6,7 @@ import uuid
 
 from services.domain.actors import Actor, require
 from services.domain.approvals.models import Approval, ApprovalScope, ApprovalVote
+from services.domain.approvals.rules import Terms
 from services.domain.errors import NotPermitted, NotTheDecider
 from services.domain.identity.models import Membership
 
@@ -34,6 +35,15 @@ def may_decide(actor: Actor, approval: Approval) -> bool:
     except NotPermitted:
         return False
     return True
+
+
+def may_allow_own(actor: Actor, terms: Terms) -> bool:
+    """Say whether one yes of the actor to the actor's own work would be enough."""
+    if terms.people > 1 or not terms.may_decide_own or _ROLES[actor.role] < _ROLES["member"]:
+        return False
+    if terms.decider_ids:
+        return actor.user_id in terms.decider_ids
+    return _ROLES[actor.role] >= _ROLES[terms.decider_role]
 
 
 def refuse_own_alone(actor: Actor, approval: Approval) -> None:

@@ -79,12 +79,15 @@ class Rule(RuleFields):
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A call as rules see it. `is_risky`: the tool sends, deletes or pays outside, and is held where no rule speaks."""
+    """A call as rules see it. `is_risky`: the tool sends, deletes or pays outside, and is held where no rule speaks.
+
+    Without an agent it is a person's own program that calls.
+    """
 
     server: str
     tool: str
     arguments: Mapping[str, Any] = field(repr=False)
-    agent_id: uuid.UUID
+    agent_id: uuid.UUID | None
     chat_id: uuid.UUID | None = None
     is_risky: bool = False
 

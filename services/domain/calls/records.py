@@ -31,6 +31,7 @@ _REFUSED = frozenset(
         "approval_denied",
         "approval_expired",
         "denied",
+        "others_must_allow",
     }
 )
 _HELD = frozenset({"held", "approval_pending", "approval_required"})

@@ -95,7 +95,7 @@ class ApiToken(TenantModel):
     name = models.CharField(max_length=80)
     hint = models.CharField(max_length=12, help_text="The first characters, to tell tokens apart.")
     token_hash = models.CharField(max_length=64, unique=True)
-    scopes = ArrayField(models.CharField(max_length=40))
+    scopes = ArrayField(models.CharField(max_length=60))
     expires_at = models.DateTimeField()
     last_used_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)

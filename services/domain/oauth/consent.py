@@ -14,8 +14,17 @@ from services.domain.errors import AgentMissing, Invalid, NotPermitted, OAuthRef
 from services.domain.identity.models import Membership
 from services.domain.oauth.models import AuthorizationCode, ConnectedApp, OAuthClient
 from services.domain.oauth.redirects import host_of
-from services.domain.oauth.resources import Resource, find_resource
-from services.domain.oauth.servers import Reach, narrowed, reach_of, scopes_of
+from services.domain.oauth.resources import Resource, find_resource, resource_url
+from services.domain.oauth.servers import (
+    EVERYTHING,
+    EVERYTHING_TO_READ,
+    PEOPLE_SERVERS,
+    Reach,
+    narrowed,
+    reach_asked,
+    reach_of,
+    scopes_of,
+)
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.kit.tokens import AUTHORIZATION_CODE_PREFIX, hash_token, make_token
@@ -47,8 +56,8 @@ class Choice:
     agent_id: uuid.UUID | None = None
 
 
-def read_wish(client: OAuthClient, redirect_uri: str, given: Mapping[str, str]) -> Wish:
-    """Check all of a request but its client and its redirect address, which must be known to be good before.
+def read_wish(actor: Actor, client: OAuthClient, redirect_uri: str, given: Mapping[str, str]) -> Wish:
+    """Check all of a request to a person but the client and the redirect address, which must be known to be good.
 
     Raises: OAuthRefused, to be told to the client. Source: OAuth 2.1, section 4.1.1; RFC 8707, section 2.
     """
@@ -59,20 +68,27 @@ def read_wish(client: OAuthClient, redirect_uri: str, given: Mapping[str, str]) 
         raise OAuthRefused("invalid_request", "A PKCE challenge by S256 is needed.")
     if len(given.get("state", "")) > MAX_STATE_CHARS:
         raise OAuthRefused("invalid_request", "The state is too long.")
-    resource = find_resource(given.get("resource", ""))
+    resource = find_resource(actor, given.get("resource", ""))
     if resource is None:
-        raise OAuthRefused("invalid_target", "The resource must name an MCP server of this installation.")
+        raise OAuthRefused(
+            "invalid_target",
+            "The resource must name an MCP server of this installation, and one that you may use.",
+        )
     reach = _asked_reach(resource, given.get("scope", ""))
     return Wish(client, redirect_uri, challenge, resource, reach)
 
 
 def _asked_reach(resource: Resource, scope: str) -> Mapping[str, Reach]:
     """Return how far a client wants to reach; without a word about it, into all that the resource has."""
-    asked = [word for word in scope.split() if word not in _WITHOUT_MEANING]
-    known = set(scopes_of(resource.servers.values()))
-    if not set(asked) <= known:
+    asked = {word for word in scope.split() if word not in _WITHOUT_MEANING}
+    known = {EVERYTHING, EVERYTHING_TO_READ, *scopes_of(resource.servers.values())}
+    if resource.url == resource_url(None):
+        # Clients ask for all that the metadata names, and that cannot know who has which accounts.
+        known.update(scopes_of(PEOPLE_SERVERS.values()))
+    reach = reach_asked(asked, resource.servers)
+    if not asked <= known or not reach:
         raise OAuthRefused("invalid_scope", "The resource has no such scope.")
-    return reach_of(asked or known)
+    return reach
 
 
 def allow(actor: Actor, wish: Wish, choice: Choice) -> str:

@@ -1,12 +1,19 @@
-"""What a token can be for: one MCP server of the gateway, or all of those that serve people."""
+"""What a token can be for: one MCP server of the gateway, or all of those that serve a person."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from services.domain.oauth.servers import PEOPLE_SERVERS, PeopleServer
+from services.domain.actors import Actor
+from services.domain.integrations.queries import list_persons_accounts
+from services.domain.oauth.servers import PEOPLE_SERVERS, PeopleServer, registered_server
+from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.upstreams.credentials import host_of
+from services.domain.upstreams.models import UpstreamServer
+from services.domain.upstreams.queries import list_persons_upstreams
+from services.domain.upstreams.tools import tool_states
 from services.kit.environment import environment
 
 ALL_PATH = "/mcp"
@@ -42,12 +49,43 @@ def resource_url(server: str | None) -> str:
     return f"{gateway_url()}{ALL_PATH}" + (f"/{server}" if server else "")
 
 
-def find_resource(url: str) -> Resource | None:
-    """Return the resource of an address. Source: RFC 8707, section 2: compared as it is, a slash at the end aside."""
+def find_resource(actor: Actor, url: str) -> Resource | None:
+    """Return the resource of an address, if it is one of this person's.
+
+    At the one address stand accounts only where the person has one that programs may use.
+    Source: RFC 8707, section 2: compared as it is, a slash at the end aside.
+    """
     wanted = url.removesuffix("/")
+    servers = list_servers(actor)
     if wanted == resource_url(None):
-        return Resource(wanted, "All MCP servers", PEOPLE_SERVERS)
-    for server in PEOPLE_SERVERS.values():
+        offered = {server.key: server for server, is_of_use in servers if is_of_use}
+        return Resource(wanted, "All MCP servers", offered)
+    for server, _ in servers:
         if wanted == resource_url(server.name):
-            return Resource(wanted, server.title, {server.name: server})
+            return Resource(wanted, server.title, {server.key: server})
     return None
+
+
+def list_servers(actor: Actor) -> list[tuple[PeopleServer, bool]]:
+    """Return the servers that a person's programs can reach, and whether there is anything behind each of them."""
+    with tenant_transaction(actor.org_id):
+        accounts = list_persons_accounts(actor)
+        registered = list_persons_upstreams(actor)
+    servers = []
+    for server in PEOPLE_SERVERS.values():
+        names = [name for kind, name in accounts if kind == server.name]
+        said = replace(server, summary=f"{server.summary} {_connected(names)}") if names else server
+        servers.append((said, server.group != "accounts" or bool(names)))
+    return [*servers, *((registered_server(row.name, _said_of(row)), True) for row in registered)]
+
+
+def _connected(names: list[str]) -> str:
+    return f"Connected: {', '.join(names)}."
+
+
+def _said_of(row: UpstreamServer) -> str:
+    served = [tool for tool in tool_states(row) if tool.state == "served"]
+    reading = sum(tool.reads_only for tool in served)
+    whose = "Your own" if row.owner_id is not None else "Your organisation's"
+    tools = f"{len(served)} tools, {reading} of them only read." if served else "No tool is reviewed yet."
+    return f"{whose}, at {host_of(row)}. {tools}"

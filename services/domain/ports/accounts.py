@@ -93,7 +93,8 @@ class Installation:
 
 @dataclass(frozen=True, slots=True)
 class AccountAccess:
-    """One account as its kind gets it. `version` changes with settings and credentials; `agent_id` uses it."""
+    """One account as its kind gets it. `version` changes with settings and credentials; `agent_id` uses it; None is a
+    person's own program."""
 
     account_id: uuid.UUID
     version: datetime

@@ -8,18 +8,20 @@ from collections.abc import Collection
 from typing import Annotated, Any
 
 from django.contrib.postgres.fields import ArrayField
-from django.db.models import F, Func, Value
+from django.db.models import F, Func, Model, Value
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
 from services.domain.approvals.models import ApprovalStatus
 from services.domain.errors import Invalid, NameTaken, NotPermitted, QueueFull
+from services.domain.identity.models import ApiToken
+from services.domain.oauth.models import ConnectedApp
 from services.domain.oauth_grants.keeping import open_sealed, seal_into
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.in_sandbox import MAX_ARGS, MAX_COMMAND_CHARS, MAX_VARIABLES, check_program
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus, UpstreamTransport
-from services.domain.upstreams.names import is_reserved
+from services.domain.upstreams.names import is_reserved, scopes_of_upstream
 from services.domain.upstreams.review import accept_tools, lock_own_upstream
 from services.domain.upstreams.telling import close_questions
 from services.domain.upstreams.tools import withheld_tools
@@ -173,13 +175,25 @@ def set_credential(actor: Actor, server_id: uuid.UUID, credential: SecretStr) ->
 
 
 def delete_upstream(actor: Actor, server_id: uuid.UUID) -> None:
-    """Remove a server, and its name from the agents that list it. Locks: the server. Raises: UpstreamMissing."""
+    """Remove a server, its name from the agents that list it, and its scopes from what people's programs may reach.
+
+    Another server of the same name was allowed to nobody. Locks: the server. Raises: UpstreamMissing.
+    """
     with tenant_transaction(actor.org_id):
         server = lock_own_upstream(actor, server_id)
         close_questions(server, ApprovalStatus.EXPIRED)
-        without = Func(F("mcp_servers"), Value(server.name), function="array_remove", output_field=_NAMES)
-        Agent.objects.filter(mcp_servers__contains=[server.name]).update(mcp_servers=without)
+        _take_from_lists(Agent, "mcp_servers", server.name)
+        for scope in scopes_of_upstream(server.name):
+            _take_from_lists(ConnectedApp, "scopes", scope)
+            _take_from_lists(ApiToken, "scopes", scope)
         server.delete()
+
+
+def _take_from_lists(model: type[Model], field: str, word: str) -> None:
+    """Take a word out of a list of all of a tenant's rows."""
+    column: ArrayField[Any, Any] = model._meta.get_field(field)  # type: ignore[assignment]  # for lists only
+    without = Func(F(field), Value(word), function="array_remove", output_field=column)
+    model._default_manager.filter(**{f"{field}__contains": [word]}).update(**{field: without})
 
 
 def approve_tools(
@@ -195,9 +209,6 @@ def approve_tools(
         if not withheld_tools(server):
             close_questions(server, ApprovalStatus.ALLOWED, actor.user_id)
         return server
-
-
-_NAMES: ArrayField[Any, Any] = Agent._meta.get_field("mcp_servers")
 
 
 def _take_credential(server: UpstreamServer, credential: SecretStr | None) -> None:

@@ -10,6 +10,15 @@ _ANNOUNCED = frozenset(
 )
 
 
+UPSTREAM_KEY = "upstream/"
+"""Begins what a registered server is called in scopes. No server of the platform's own has such a name."""
+
+
+def scopes_of_upstream(name: str) -> tuple[str, str]:
+    """Return the scopes of people's programs at a registered server: of all of it, and of reading."""
+    return f"mcp:{UPSTREAM_KEY}{name}", f"mcp:{UPSTREAM_KEY}{name}:read"
+
+
 def is_reserved(name: str) -> bool:
     """Say whether the platform keeps a name for itself."""
     return name in DEFAULT_MCP_SERVERS or name in ACCOUNT_SERVERS or name in _ANNOUNCED

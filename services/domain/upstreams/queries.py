@@ -54,6 +54,22 @@ def find_usable_upstream(user_id: uuid.UUID | None, name: str) -> UpstreamServer
     return UpstreamServer.objects.filter(usable_by(user_id), name=name).first()
 
 
+def list_persons_upstreams(actor: Actor, names: Collection[str] | None = None) -> list[UpstreamServer]:
+    """Return the servers, or those of some names, that a person's own programs can reach; by name, in the transaction.
+
+    Those in a sandbox can be reached from nowhere else.
+    """
+    rows = _of_person(actor).order_by("name")
+    return list(rows if names is None else rows.filter(name__in=names))
+
+
+def _of_person(actor: Actor) -> QuerySet[UpstreamServer]:
+    if actor.role == "viewer":
+        # Who starts no work sends nobody's credential anywhere.
+        return UpstreamServer.objects.none()
+    return UpstreamServer.objects.filter(usable_by(actor.user_id), transport=UpstreamTransport.HTTP)
+
+
 def usable_by(user_id: uuid.UUID | None) -> Q:
     """Return which servers work for a person may use: the organisation's, and the person's own."""
     shared = Q(owner=None)

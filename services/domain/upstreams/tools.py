@@ -32,6 +32,12 @@ class ToolState:
     listing: Listing
     before: Listing | None
 
+    @property
+    def reads_only(self) -> bool:
+        """Say whether the tool says of itself that it changes nothing."""
+        annotations = self.listing.get("annotations")
+        return isinstance(annotations, dict) and annotations.get("readOnlyHint") is True
+
 
 def keep_listings(tools: list[Listing]) -> list[dict[str, Any]]:
     """Return what is kept of a listing. A tool whose name no client takes is passed over. Raises: UpstreamRefused."""

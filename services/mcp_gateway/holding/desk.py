@@ -17,6 +17,8 @@ from typing import Any, Protocol
 from django.db import OperationalError
 from mcp_types import CallToolResult
 
+from services.domain.actors import Actor
+from services.domain.approvals.deciders import may_allow_own
 from services.domain.approvals.held import (
     Claim,
     Runnable,
@@ -37,7 +39,14 @@ from services.domain.tasks.models import Task
 from services.kit.environment import environment
 from services.mcp_gateway.holding.clock import TurnClocks
 from services.mcp_gateway.holding.rulebook import Rulebook
-from services.mcp_gateway.holding.words import WAIT_SERVER, WAIT_TOOL, denied_by_rule, failed, words_of
+from services.mcp_gateway.holding.words import (
+    WAIT_SERVER,
+    WAIT_TOOL,
+    denied_by_rule,
+    failed,
+    others_must_allow,
+    words_of,
+)
 from services.mcp_gateway.sandbox_files import FILES
 from services.mcp_gateway.threads import run_in_thread
 from services.mcp_gateway.workspace_files import see_files
@@ -150,6 +159,20 @@ class HoldDesk:
         except RecursionError:
             return failed("invalid: The arguments are nested too deep.")
 
+    async def refusal_for(self, person: Actor, asked: Asked) -> CallToolResult | None:
+        """Return None for a call of a person's own program that may be made, else why not.
+
+        Only what the organisation says of every agent and every chat binds people too. Nothing is held: there is no
+        task that could wait, and who could allow the call alone has made it.
+        """
+        try:
+            return await self._judge_person(person, asked)
+        except OperationalError:
+            log.warning("%s.%s could not be judged", asked.server, asked.tool, exc_info=True)
+            return failed("temporary: The platform is busy. Try again in a few seconds.")
+        except RecursionError:
+            return failed("invalid: The arguments are nested too deep.")
+
     async def wait(
         self, task: Task, approval_id: uuid.UUID, within_s: float, report: Report | None = None
     ) -> Standing:
@@ -214,6 +237,19 @@ class HoldDesk:
         files = await see_files(task.sandbox_id, prepared.paths)
         wanted = Wanted(use, asked.arguments, prepared.shown, prepared.target, files)
         return await self._hold(task, wanted, verdict, report)
+
+    async def _judge_person(self, person: Actor, asked: Asked) -> CallToolResult | None:
+        rules = await self._rulebook.rules_of(person.org_id)
+        prepared = asked.prepare() if rules else None
+        if prepared is None:
+            return None
+        use = ToolUse(server=asked.server, tool=asked.tool, arguments=prepared.judged, agent_id=None)
+        verdict = judge(rules, use)
+        if verdict.effect == "deny":
+            return denied_by_rule(use.name)
+        if verdict.effect == "hold" and not may_allow_own(person, verdict.terms):
+            return others_must_allow(use.name)
+        return None
 
     async def _hold(
         self, task: Task, wanted: Wanted, verdict: Verdict, report: Report | None

@@ -23,6 +23,14 @@ def denied_by_rule(name: str) -> CallToolResult:
     )
 
 
+def others_must_allow(name: str) -> CallToolResult:
+    """Return the answer to a person's own program whose person could not allow the call alone."""
+    return failed(
+        f"others_must_allow: A rule of your organisation has others allow {name}, and what your own program calls is "
+        "shown to nobody. Let one of your agents do it: then they are asked."
+    )
+
+
 def words_of(standing: Standing) -> str:
     """Return how a held call stands, and what is to be done about it: `<code>: <message>`."""
     waiting = f'Call {WAIT_TOOL} of the server {WAIT_SERVER} with {{"approval_id": "{standing.approval_id}"}}'

@@ -10,33 +10,43 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from urllib.parse import urlsplit
 
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.types import Message, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from services.domain.actors import Actor
 from services.domain.agents.queries import list_agents
 from services.domain.errors import AgentMissing, SlipwayError, TokenInvalid
 from services.domain.identity.queries import all_tenants_authenticate
 from services.domain.oauth.queries import all_tenants_authenticate_app
-from services.domain.oauth.resources import gateway_host, gateway_url, issuer
-from services.domain.oauth.servers import PeopleServer, Reach, reach_of, scopes_of
+from services.domain.oauth.resources import gateway_url, issuer
+from services.domain.oauth.servers import (
+    EVERYTHING,
+    EVERYTHING_TO_READ,
+    PeopleServer,
+    Reach,
+    reach_of,
+    scopes_of,
+)
 from services.domain.tenancy.transaction import tenant_transaction
-from services.kit.environment import environment
+from services.domain.upstreams.names import UPSTREAM_KEY
 from services.kit.tokens import ACCESS_TOKEN_PREFIX, API_TOKEN_PREFIX
+from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import PersonCaller
+from services.mcp_gateway.mcp_servers.answers import (
+    METADATA_PATH,
+    is_public_host,
+    refusal_of,
+    turned_away,
+    unauthorized,
+)
 from services.mcp_gateway.threads import run_in_thread
+from services.mcp_gateway.watch import Who
 
 AGENT_HEADER = "x-slipway-agent"
-_READABLE = "Mcp-Session-Id, WWW-Authenticate, Retry-After"
-_SENDABLE = (
-    "Authorization, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, MCP-Protocol-Version, Mcp-Method, Mcp-Name, "
-    "X-Slipway-Agent"
-)
 NO_GOOD = "The token is unknown, expired or for something else."
 
 
@@ -57,10 +67,18 @@ class Visitor:
             kind="token",
             role=self.person.role,
             user_id=self.person.user_id,
-            scopes=server.grants(self.reach[server.name]),
+            scopes=server.grants(self.reach[server.key]),
             token_id=self.person.token_id,
         )
         return PersonCaller(actor, self.namespace)
+
+    @property
+    def who(self) -> Who:
+        """Return on whose account calls go: each token of a person has limits of its own."""
+        person = self.person
+        return Who(
+            person.org_id, person.token_id or person.org_id, None, self.namespace, person.user_id, None
+        )
 
     def user(self) -> AuthenticatedUser:
         """Return whom the protocol's sessions belong to: nobody else's token continues one."""
@@ -83,19 +101,39 @@ class Door:
         self._title = title
 
     def is_meant(self, scope: Scope, token: str) -> bool:
-        """Say whether a request is that of a person's program, whatever its token is worth."""
+        """Say whether a request is for people's programs, whatever its token is worth."""
         if "sandbox_id" in scope.get("state", {}) or not is_public_host(Headers(scope=scope)):
             return False
-        return token.startswith((ACCESS_TOKEN_PREFIX, API_TOKEN_PREFIX))
+        return scope["method"] == "OPTIONS" or token.startswith((ACCESS_TOKEN_PREFIX, API_TOKEN_PREFIX))
 
-    async def admit(self, scope: Scope, token: str) -> Visitor:
-        """Return who is there. Raises: TokenInvalid, for all reasons alike, AgentMissing."""
-        named = Headers(scope=scope).get(AGENT_HEADER, "")
-        return await run_in_thread(self._find, token, named)
+    async def let_in(
+        self, scope: Scope, receive: Receive, send: Send, token: str, methods: Sequence[str] = ("POST",)
+    ) -> Visitor | None:
+        """Return who is there; None for whoever got an answer already."""
+        headers = Headers(scope=scope)
+        refusal = turned_away(headers, scope["method"], methods)
+        if refusal is None:
+            try:
+                visitor = await run_in_thread(self._find, token, headers.get(AGENT_HEADER, ""))
+            except TokenInvalid as error:
+                refusal = self.unauthorized(error)
+            except SlipwayError as error:
+                refusal = refusal_of(error)
+            else:
+                if scope["method"] in methods:
+                    return visitor
+                refusal = PlainTextResponse("Method Not Allowed", 405, {"Allow": ", ".join(methods)})
+        await refusal(scope, receive, send)
+        return None
+
+    def opens(self, key: str) -> bool:
+        """Say whether a server is behind the door."""
+        return key in self.servers
 
     def _find(self, token: str, named: str) -> Visitor:
+        """Return whose token it is. Raises: TokenInvalid, for all reasons alike, AgentMissing."""
         found = _of_app(token, f"{gateway_url()}{self.path}") or _of_api_token(token)
-        reach = {name: far for name, far in found.reach.items() if name in self.servers}
+        reach = {key: far for key, far in found.reach.items() if self.opens(key)}
         if not reach:
             raise TokenInvalid(NO_GOOD)
         namespace = found.namespace
@@ -108,30 +146,61 @@ class Door:
         return {
             "resource": f"{gateway_url()}{self.path}",
             "authorization_servers": [issuer()],
-            "scopes_supported": scopes_of(self.servers.values()),
+            "scopes_supported": self.scopes,
             "bearer_methods_supported": ["header"],
             "resource_name": self._title,
         }
+
+    @property
+    def metadata_url(self) -> str:
+        """Return where that is read."""
+        return f"{gateway_url()}{METADATA_PATH}{self.path}"
+
+    @property
+    def scopes(self) -> list[str]:
+        """Return the scopes that a program may ask for."""
+        return scopes_of(self.servers.values())
 
     @property
     def whole_scope(self) -> str:
         """Return the scope of everything behind the door."""
         return " ".join(server.scope for server in self.servers.values())
 
-    def beyond(self, needed: PeopleServer, metadata_url: str) -> Response:
+    def unauthorized(self, error: TokenInvalid) -> Response:
+        """Refuse a token, in the same words whatever is wrong with it."""
+        CALL_LOG.turned_away["token"] += 1
+        return unauthorized(error, self.metadata_url, self.whole_scope)
+
+    def beyond(self, needed: PeopleServer) -> Response:
         """Refuse what the token does not reach, and say which scope would. Source: RFC 6750, section 3.1."""
         text = f"This needs the scope {needed.scope}."
         challenge = (
             f'Bearer error="insufficient_scope", scope="{needed.scope}", error_description="{text}", '
-            f'resource_metadata="{metadata_url}"'
+            f'resource_metadata="{self.metadata_url}"'
         )
         body = {"error": {"code": "insufficient_scope", "message": text}}
         return JSONResponse(body, 403, {"WWW-Authenticate": challenge})
 
 
-def is_public_host(headers: Headers) -> bool:
-    """Say whether a request came to the gateway's public name."""
-    return headers.get("host", "").lower() == gateway_host()
+class DoorToAll(Door):
+    """Admits people's programs to all that serves people, the servers that somebody registered included.
+
+    Whose those are is known only with the token, so that one word stands for all of them.
+    """
+
+    def opens(self, key: str) -> bool:
+        """Say whether a server may be behind the door."""
+        return super().opens(key) or key.startswith(UPSTREAM_KEY)
+
+    @property
+    def scopes(self) -> list[str]:
+        """Return the scopes that a program may ask for, but those that not everybody has."""
+        return [EVERYTHING, EVERYTHING_TO_READ, *super().scopes]
+
+    @property
+    def whole_scope(self) -> str:
+        """Return the scope of everything behind the door."""
+        return EVERYTHING
 
 
 def called_tool(body: bytes) -> str | None:
@@ -144,45 +213,6 @@ def called_tool(body: bytes) -> str | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return name if isinstance(name, str) else None
-
-
-def turned_away(headers: Headers, method: str, methods: Sequence[str]) -> Response | None:
-    """Answer a browser that asks for a page whether it may call, and refuse the pages that may not.
-
-    Source: the Fetch standard, section 3.2; the transport's section on security.
-    """
-    origin = headers.get("origin")
-    own = urlsplit(gateway_url())
-    is_welcome = origin in (None, f"{own.scheme}://{own.netloc}", *environment().browser_origins())
-    if not is_welcome or (method == "OPTIONS" and origin is None):
-        return PlainTextResponse("Forbidden", 403)
-    if method != "OPTIONS":
-        return None
-    allowed = {
-        "Access-Control-Allow-Methods": ", ".join(methods),
-        "Access-Control-Allow-Headers": _SENDABLE,
-        "Access-Control-Max-Age": "600",
-    }
-    return Response(status_code=204, headers=allowed)
-
-
-def readable(headers: Headers, send: Send) -> Send:
-    """Return a way to send that lets a page of an allowed origin read the answer; for others the one that it got."""
-    origin = headers.get("origin", "")
-    if origin not in environment().browser_origins():
-        return send
-    added = [
-        (b"access-control-allow-origin", origin.encode("latin-1")),
-        (b"access-control-expose-headers", _READABLE.encode()),
-        (b"vary", b"Origin"),
-    ]
-
-    async def send_readable(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *added]}
-        await send(message)
-
-    return send_readable
 
 
 def _of_app(token: str, resource: str) -> Visitor | None:
@@ -225,8 +255,3 @@ def _find_agent(person: Actor, named: str) -> uuid.UUID:
     if agent is None:
         raise missing
     return agent.id
-
-
-def refusal_of(error: SlipwayError) -> Response:
-    """Answer a domain error that came before the protocol's own answer."""
-    return JSONResponse({"error": {"code": error.code, "message": error.message}}, error.status)

@@ -18,7 +18,6 @@ from mcp_types import (
     CallToolResult,
     ListToolsResult,
     PaginatedRequestParams,
-    TextContent,
 )
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -26,39 +25,35 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from services.domain.calls.models import CallKind
-from services.domain.errors import SlipwayError, TokenInvalid
-from services.domain.oauth.resources import ALL_PATH, gateway_host, gateway_url
+from services.domain.errors import TokenInvalid
+from services.domain.oauth.resources import gateway_host
 from services.domain.oauth.servers import PEOPLE_SERVERS, PeopleServer
 from services.kit.clock import now
-from services.kit.environment import environment
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import Caller, authenticate, bearer_token
 from services.mcp_gateway.holding.desk import DESK
-from services.mcp_gateway.mcp_servers.bodies import peek
-from services.mcp_gateway.mcp_servers.door import (
-    Door,
-    Visitor,
-    called_tool,
+from services.mcp_gateway.holding.words import failed
+from services.mcp_gateway.mcp_servers.answers import (
+    HOSTS,
+    METADATA_PATH,
+    base_url,
+    is_own_host,
     is_public_host,
     readable,
-    refusal_of,
-    turned_away,
+    readers,
+    unauthorized,
 )
+from services.mcp_gateway.mcp_servers.bodies import peek
+from services.mcp_gateway.mcp_servers.door import Door, Visitor, called_tool
 from services.mcp_gateway.mcp_servers.holding import as_asked
 from services.mcp_gateway.mcp_servers.resuming import RETRY_MS, SessionManager
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolServer
-from services.mcp_gateway.watch import Who, flooded, too_many, watched, who_of
+from services.mcp_gateway.watch import flooded, too_many, watched, who_of
 
-HOSTS = ("gateway", "gw", "127.0.0.1", "localhost")
-"""The names under which the gateway is called, besides its public one. Any other is a page that pretends to be us
-(DNS rebinding)."""
-METADATA_PATH = "/.well-known/oauth-protected-resource"
 MAX_REQUEST_BYTES = 1024**2
 MAX_SESSIONS = 1_000
 SESSION_IDLE_S = 1_800.0
 LONGEST_STREAM_S = 900.0
-# No task's token is for all servers together.
-_NO_AUDIENCE = "mcp"
 _CALLER = "slipway.caller"
 _VISITOR = "slipway.visitor"
 
@@ -69,7 +64,8 @@ class McpEndpoint:
     """The ASGI app of tool servers at one path. `run` must be entered before it is called; it may be entered again.
 
     With `has_sessions` people's programs of the older revisions get sessions, so that the server can ask and tell on
-    its own; without, every request stands for itself, and any process of the gateway answers it.
+    its own; without, every request stands for itself, and any process of the gateway answers it. With `has_streams`
+    people's programs are answered by streams, so that they hear of progress.
     """
 
     def __init__(
@@ -82,6 +78,7 @@ class McpEndpoint:
         people: Mapping[str, PeopleServer],
         build: BuildServer | None = None,
         has_sessions: bool = False,
+        has_streams: bool = False,
     ) -> None:
         self.path = path
         self._title, self._servers, self._audience = title, tuple(tool_servers), audience
@@ -97,7 +94,7 @@ class McpEndpoint:
             listing.name: listing.input_schema for listings in self._listings.values() for listing in listings
         }
         self._build = build or self._build_server
-        self._has_sessions = has_sessions
+        self._has_sessions, self._has_streams = has_sessions, has_streams or has_sessions
         self._for_agents: StreamableHTTPSessionManager | None = None
         self._for_people: StreamableHTTPSessionManager | None = None
 
@@ -107,13 +104,6 @@ class McpEndpoint:
         people = {server.name: PEOPLE_SERVERS[server.name]} if server.name in PEOPLE_SERVERS else {}
         return cls(server.path, server.title, [server], audience=server.audience, people=people)
 
-    @classmethod
-    def of_all(cls, servers: Sequence[ToolServer]) -> McpEndpoint:
-        """Return the endpoint of all servers for people together, at one address."""
-        served = [server for server in servers if server.name in PEOPLE_SERVERS]
-        people = {server.name: PEOPLE_SERVERS[server.name] for server in served}
-        return cls(ALL_PATH, "All MCP servers", served, audience=_NO_AUDIENCE, people=people)
-
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
         """Make the servers ready to be called."""
@@ -121,7 +111,9 @@ class McpEndpoint:
         agents = _manager(self._build(), TransportSecuritySettings(allowed_hosts=hosts))
         # The door has looked at the host and at the origin.
         at_the_door = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-        people = _manager(self._build(), at_the_door, has_sessions=self._has_sessions)
+        people = _manager(
+            self._build(), at_the_door, has_sessions=self._has_sessions, has_streams=self._has_streams
+        )
         async with agents.run(), people.run():
             self._for_agents, self._for_people = agents, people
             try:
@@ -133,7 +125,7 @@ class McpEndpoint:
         """Answer one request: find out who calls, then let the protocol's own transport answer."""
         headers = Headers(scope=scope)
         token = bearer_token(headers)
-        if self._door is not None and self._is_at_door(self._door, scope, token):
+        if self._door is not None and self._door.is_meant(scope, token):
             await self._answer_person(self._door, scope, receive, readable(headers, send), token)
             return
         refusal = await self._admit(scope, token)
@@ -157,10 +149,8 @@ class McpEndpoint:
         """
         if not is_own_host(request.headers.get("host", "")):
             return PlainTextResponse("Invalid Host header", 421)
-        origin = request.headers.get("origin", "")
-        readers = {"Access-Control-Allow-Origin": origin} if origin in environment().browser_origins() else {}
         if self._door is not None and is_public_host(request.headers):
-            return JSONResponse(self._door.metadata(), headers=readers)
+            return JSONResponse(self._door.metadata(), headers=readers(request.headers))
         base = base_url(request.scope)
         return JSONResponse(
             {
@@ -187,36 +177,19 @@ class McpEndpoint:
 
     def _unauthorized(self, scope: Scope, error: TokenInvalid) -> Response:
         """Refuse a token, in the same words whatever is wrong with it."""
-        CALL_LOG.turned_away["token"] += 1
         if self._door is not None and is_public_host(Headers(scope=scope)):
-            return unauthorized(error, f"{gateway_url()}{self.metadata_path}", self._door.whole_scope)
+            return self._door.unauthorized(error)
+        CALL_LOG.turned_away["token"] += 1
         return unauthorized(error, f"{base_url(scope)}{self.metadata_path}")
 
     # --- people --------------------------------------------------------------------------------------
-
-    def _is_at_door(self, door: Door, scope: Scope, token: str) -> bool:
-        is_preflight = scope["method"] == "OPTIONS" and is_public_host(Headers(scope=scope))
-        return is_preflight or door.is_meant(scope, token)
 
     async def _answer_person(
         self, door: Door, scope: Scope, receive: Receive, send: Send, token: str
     ) -> None:
         methods = ("POST", "GET", "DELETE") if self._has_sessions else ("POST",)
-        refused = turned_away(Headers(scope=scope), scope["method"], methods)
-        if refused is not None:
-            await refused(scope, receive, send)
-            return
-        try:
-            visitor = await door.admit(scope, token)
-        except TokenInvalid as error:
-            await self._unauthorized(scope, error)(scope, receive, send)
-            return
-        except SlipwayError as error:
-            await refusal_of(error)(scope, receive, send)
-            return
-        if scope["method"] not in methods:
-            refused = PlainTextResponse("Method Not Allowed", 405, {"Allow": ", ".join(methods)})
-            await refused(scope, receive, send)
+        visitor = await door.let_in(scope, receive, send, token, methods)
+        if visitor is None:
             return
         if self._for_people is None:
             raise RuntimeError("the server's run() has not been entered")
@@ -225,24 +198,23 @@ class McpEndpoint:
             await _while_token_lives(visitor, self._for_people, scope, receive, send)
             return
         body, replay = await peek(receive, MAX_REQUEST_BYTES)
-        refusal = flooded(str(visitor.person.token_id)) or self._beyond(
-            door, visitor, called_tool(body), scope
-        )
+        refusal = flooded(str(visitor.who.key)) or await self._look_at(door, visitor, body, scope)
         if refusal is not None:
             await refusal(scope, replay, send)
             return
         await self._for_people.handle_request(scope, replay, send)
 
-    def _beyond(self, door: Door, visitor: Visitor, name: str | None, scope: Scope) -> Response | None:
-        """Refuse a tool that the token does not reach, by the status that lets a client ask for more."""
+    async def _look_at(self, door: Door, visitor: Visitor, body: bytes, scope: Scope) -> Response | None:
+        """Refuse a call that the token does not reach, by the status that lets a client ask for more."""
+        name = called_tool(body)
         if name is None or name not in self._tools:
             return None
         server, tool = self._tools[name]
         if _reaches(visitor, server, tool):
             return None
-        with watched(_who(visitor), CallKind.OWN, server.name, scope) as watch:
+        with watched(visitor.who, CallKind.OWN, server.name, scope) as watch:
             watch.tool, watch.code = tool.name, "insufficient_scope"
-        return door.beyond(door.servers[server.name], f"{gateway_url()}{self.metadata_path}")
+        return door.beyond(door.servers[server.name])
 
     # --- tools ---------------------------------------------------------------------------------------
 
@@ -261,7 +233,7 @@ class McpEndpoint:
     async def _list_tools(
         self, context: ServerRequestContext[Any], params: PaginatedRequestParams | None
     ) -> ListToolsResult:
-        visitor: Visitor | None = _request_of(context).scope.get(_VISITOR)
+        visitor = visitor_of(context)
         names = self._listings if visitor is None else visitor.reach
         return ListToolsResult(tools=[tool for name in names for tool in self._listings.get(name, ())])
 
@@ -270,8 +242,8 @@ class McpEndpoint:
     ) -> CallToolResult:
         found = self._tools.get(params.name)
         scope = _request_of(context).scope
-        visitor: Visitor | None = scope.get(_VISITOR)
-        who = who_of(scope[_CALLER].task) if visitor is None else _who(visitor)
+        visitor = visitor_of(context)
+        who = who_of(scope[_CALLER].task) if visitor is None else visitor.who
         server_name = self._servers[0].name if found is None else found[0].name
         with watched(who, CallKind.OWN, server_name, scope) as watch:
             if found is None:
@@ -282,8 +254,7 @@ class McpEndpoint:
             watch.tool = tool.name
             if visitor is not None and not _reaches(visitor, server, tool):
                 # The status was decided by a first look at the body; what runs is decided here.
-                text = f"insufficient_scope: This needs the scope mcp:{server.name}."
-                return watch.own(CallToolResult(content=[TextContent(type="text", text=text)], is_error=True))
+                return watch.own(failed(f"insufficient_scope: This needs the scope mcp:{server.name}."))
             caller: Caller = (
                 scope[_CALLER] if visitor is None else visitor.caller(PEOPLE_SERVERS[server.name])
             )
@@ -291,11 +262,12 @@ class McpEndpoint:
             if refusal is not None:
                 return watch.own(refusal)
             arguments = params.arguments or {}
-            if visitor is None:
-                # The rules are about agents: a person's own program does what that person does.
-                instead = await DESK.instead_of(caller.task, as_asked(server.name, tool, arguments))
-                if instead is not None:
-                    return watch.held(instead)
+            asked = as_asked(server.name, tool, arguments)
+            if visitor is not None:
+                if (refused := await DESK.refusal_for(visitor.person, asked)) is not None:
+                    return watch.own(refused)
+            elif (instead := await DESK.instead_of(caller.task, asked)) is not None:
+                return watch.held(instead)
             return watch.own(await tool.call(caller, arguments))
 
     def _input_schema(self, name: str) -> dict[str, Any] | None:
@@ -303,13 +275,17 @@ class McpEndpoint:
 
 
 def _manager(
-    server: Server[Any], security: TransportSecuritySettings, *, has_sessions: bool = False
+    server: Server[Any],
+    security: TransportSecuritySettings,
+    *,
+    has_sessions: bool = False,
+    has_streams: bool = False,
 ) -> StreamableHTTPSessionManager:
     # The SDK's own spans take what the caller names as their parent, and repeat its words in their errors.
     server.middleware.clear()
     return SessionManager(
         server,
-        json_response=not has_sessions,
+        json_response=not has_streams,
         stateless=not has_sessions,
         security_settings=security,
         retry_interval=RETRY_MS,
@@ -317,11 +293,6 @@ def _manager(
         max_request_body_size=MAX_REQUEST_BYTES,
         max_sessions=MAX_SESSIONS,
     )
-
-
-def _who(visitor: Visitor) -> Who:
-    person = visitor.person
-    return Who(person.org_id, person.token_id or person.org_id, None, visitor.namespace, person.user_id, None)
 
 
 def _reaches(visitor: Visitor, server: ToolServer, tool: Tool[Any]) -> bool:
@@ -351,28 +322,13 @@ async def _while_token_lives(
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
+def visitor_of(context: ServerRequestContext[Any]) -> Visitor | None:
+    """Return whose program a request is from; None for an agent's."""
+    visitor: Visitor | None = _request_of(context).scope.get(_VISITOR)
+    return visitor
+
+
 def _request_of(context: ServerRequestContext[Any]) -> Request:
     if not isinstance(context.request, Request):
         raise TypeError("a server is reached over HTTP only")
     return context.request
-
-
-def is_own_host(host: str) -> bool:
-    """Say whether a Host header names the gateway."""
-    name, _, port = host.partition(":")
-    return (name in HOSTS and (not port or port.isdigit())) or host.lower() == gateway_host()
-
-
-def base_url(scope: Scope) -> str:
-    """Return the address under which the caller reaches the gateway."""
-    return f"{scope.get('scheme', 'http')}://{Headers(scope=scope)['host']}"
-
-
-def unauthorized(error: TokenInvalid, metadata_url: str, wanted_scope: str = "") -> Response:
-    """Answer a call without a good token, and say where to read what this is. Source: RFC 9728, section 5.1."""
-    challenge = f'Bearer error="invalid_token", error_description="{error.message}", resource_metadata="{metadata_url}"'
-    if wanted_scope:
-        challenge += f', scope="{wanted_scope}"'
-    return JSONResponse(
-        {"error": {"code": error.code, "message": error.message}}, 401, {"WWW-Authenticate": challenge}
-    )

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Collection
 from datetime import timedelta
 
 from services.adapters.upstreams.client import list_tools_once
 from services.adapters.upstreams.network import Network
+from services.domain.actors import Actor
 from services.domain.errors import SlipwayError
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.credentials import has_credential, host_of, open_upstream
 from services.domain.upstreams.listing import record_failure, record_listing
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
-from services.domain.upstreams.queries import find_usable_upstream
-from services.domain.vault.accesses import Access, Used
+from services.domain.upstreams.queries import find_usable_upstream, list_persons_upstreams
+from services.domain.vault.accesses import Used
 from services.domain.vault.models import AccessWay
 from services.kit.clock import now
 from services.mcp_gateway.access_log import ACCESS_LOG
+from services.mcp_gateway.callers import Caller
 from services.mcp_gateway.threads import run_in_thread
 
 LISTING_LIFE = timedelta(minutes=5)
@@ -31,10 +34,20 @@ async def find_server(task: Task, name: str) -> UpstreamServer | None:
     return await run_in_thread(_find, task, name)
 
 
+async def find_persons_servers(person: Actor, names: Collection[str]) -> list[UpstreamServer]:
+    """Return the servers of these names that a person's own programs can reach, in the names' order."""
+    return await run_in_thread(_find_persons, person, names) if names else []
+
+
 def _find(task: Task, name: str) -> UpstreamServer | None:
     with tenant_transaction(task.org_id):
         server = find_usable_upstream(task.user_id, name)
         return None if server is None or server.is_in_sandbox else server
+
+
+def _find_persons(person: Actor, names: Collection[str]) -> list[UpstreamServer]:
+    with tenant_transaction(person.org_id):
+        return list_persons_upstreams(person, names)
 
 
 class Listings:
@@ -49,17 +62,17 @@ class Listings:
         """Ask again before the next use: the server said that its tools have changed."""
         self._outdated.add(server_id)
 
-    async def current(self, server: UpstreamServer, task: Task) -> UpstreamServer:
+    async def current(self, server: UpstreamServer, caller: Caller) -> UpstreamServer:
         """Return the server with a listing that is not old; an old one when it cannot be asked.
 
-        It is asked for the task that comes first, with the server's credential.
+        It is asked for the caller that comes first, with the server's credential.
         Raises: SlipwayError when there is no listing at all.
         """
         if not self._is_due(server):
             return server
         asking = self._asking.get(server.id)
         if asking is None:
-            asking = self._asking[server.id] = asyncio.create_task(self._ask(server, task))
+            asking = self._asking[server.id] = asyncio.create_task(self._ask(server, caller))
             asking.add_done_callback(lambda asked: self._asked(server.id, asked))
         try:
             return await asyncio.shield(asking)
@@ -84,10 +97,10 @@ class Listings:
             return False
         return server.listed_at <= now() - LISTING_LIFE
 
-    async def _ask(self, server: UpstreamServer, task: Task) -> UpstreamServer:
+    async def _ask(self, server: UpstreamServer, caller: Caller) -> UpstreamServer:
         self._outdated.discard(server.id)
         try:
-            await note_use(server, task)
+            await note_use(server, caller)
             upstream = open_upstream(server, run_in_thread)
             tools = await list_tools_once(upstream, self._network, timeout_s=server.timeout_s)
             listed = await run_in_thread(record_listing, server.org_id, server.id, tools)
@@ -97,10 +110,10 @@ class Listings:
         return listed or server
 
 
-async def note_use(server: UpstreamServer, task: Task) -> None:
-    """See to it that a task's use of a server's credential is on record, before it is used. Raises: DatabaseError."""
+async def note_use(server: UpstreamServer, caller: Caller) -> None:
+    """See to it that a use of a server's credential is on record, before it is used. Raises: DatabaseError."""
     if has_credential(server):
-        used = Access.by_task(task, Used.of(server), AccessWay.UPSTREAM, host=host_of(server))
+        used = caller.access(Used.of(server), AccessWay.UPSTREAM, host=host_of(server))
         await ACCESS_LOG.note(server.org_id, used)
 
 

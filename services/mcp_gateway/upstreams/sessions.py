@@ -1,6 +1,7 @@
-"""Conversations with servers of others: one for each task and server, kept while it is used, closed when it is not.
+"""Conversations with servers of others: one for each caller and server, kept while it is used, closed when it is not.
 
-A conversation is never shared between tasks: what a server remembers of one is not shown to another.
+A caller is a task, or a token of a person's. A conversation is never shared between them: what a server remembers of
+one is not shown to another.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from services.domain.errors import RateLimited, SlipwayError, UpstreamAway
 
 IDLE_S = 300.0
 MAX_SESSIONS = 500
-MAX_CALLS_OF_A_TASK = 16
+MAX_CALLS_AT_ONCE = 16
 _REAP_EVERY_S = 30.0
 _LEAVE_S = 2.0
 _LAST_WORDS_S = 0.5
@@ -33,7 +34,7 @@ Opener = Callable[[], AbstractAsyncContextManager[Remote]]
 class SessionKey:
     """Whose conversation it is. Another version of the server's settings is another conversation."""
 
-    task_id: uuid.UUID
+    caller_id: uuid.UUID
     server_id: uuid.UUID
     version: datetime
 
@@ -138,10 +139,10 @@ class Sessions:
             self._open.clear()
 
     async def call(self, key: SessionKey, opener: Opener, wanted: ToolCall) -> CallToolResult:
-        """Call a tool in the task's conversation with a server, opened if it has to be. Raises: SlipwayError."""
-        if self._calls.get(key.task_id, 0) >= MAX_CALLS_OF_A_TASK:
-            raise RateLimited(f"A task makes at most {MAX_CALLS_OF_A_TASK} of these calls at once.")
-        self._calls[key.task_id] = self._calls.get(key.task_id, 0) + 1
+        """Call a tool in the caller's conversation with a server, opened if it has to be. Raises: SlipwayError."""
+        if self._calls.get(key.caller_id, 0) >= MAX_CALLS_AT_ONCE:
+            raise RateLimited(f"At most {MAX_CALLS_AT_ONCE} of these calls are made at once.")
+        self._calls[key.caller_id] = self._calls.get(key.caller_id, 0) + 1
         try:
             session = await self._find(key, opener)
             try:
@@ -152,9 +153,9 @@ class Sessions:
                     raise
             return await (await self._find(key, opener)).call(wanted)
         finally:
-            self._calls[key.task_id] -= 1
-            if not self._calls[key.task_id]:
-                del self._calls[key.task_id]
+            self._calls[key.caller_id] -= 1
+            if not self._calls[key.caller_id]:
+                del self._calls[key.caller_id]
 
     async def _find(self, key: SessionKey, opener: Opener) -> Session:
         session = self._open.get(key)

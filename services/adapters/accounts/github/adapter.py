@@ -86,10 +86,13 @@ class GithubSettings(AccountSettings):
         return self
 
     def repositories_of(self, agent_id: uuid.UUID | None) -> list[str]:
-        """Return the repositories that an agent may use."""
-        if agent_id is not None and agent_id in self.agent_repositories:
-            return list(self.agent_repositories[agent_id])
-        return list(self.repositories)
+        """Return the repositories that an agent may use, or without one a person's own program.
+
+        That one gets none where single agents are limited: nobody has said what it should have.
+        """
+        if agent_id is None:
+            return [] if self.agent_repositories else list(self.repositories)
+        return list(self.agent_repositories.get(agent_id, self.repositories))
 
 
 class GithubCredentials(AccountCredentials):

@@ -14,6 +14,11 @@ from services.domain.oauth.consent import Choice, Wish
 from services.domain.oauth.servers import PeopleServer, Reach
 
 _NOTHING, _READ, _WRITE = ("none", "Nothing"), ("read", "Read only"), ("write", "Read and change")
+_GROUPS = {
+    "platform": "The platform itself",
+    "accounts": "Connected accounts",
+    "registered": "Other MCP servers",
+}
 
 
 class ConsentForm(DomainForm):
@@ -24,7 +29,7 @@ class ConsentForm(DomainForm):
         self._wish = wish
         servers = [wish.resource.servers[name] for name in wish.reach]
         for server in servers:
-            self._add(self._name(server.name), self._reach_field(server))
+            self._add(self._name(server.key), self._reach_field(server))
         if any(server.in_namespace for server in servers):
             choices = [(str(agent.id), agent.name) for agent in agents]
             if len(choices) != 1:
@@ -41,6 +46,17 @@ class ConsentForm(DomainForm):
                 ),
             )
 
+    def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
+        """Return the fields as the page shows them, under headings where there are many servers."""
+        found: dict[str, list[forms.BoundField]] = {}
+        for key in self._wish.reach:
+            found.setdefault(self._wish.resource.servers[key].group, []).append(self[self._name(key)])
+        groups = [(title, found[group]) for group, title in _GROUPS.items() if group in found]
+        if "agent" in self.fields:
+            # Notes are of the platform, which comes first.
+            groups[0][1].append(self["agent"])
+        return groups if len(groups) > 1 else [("", fields) for _, fields in groups]
+
     def choice(self) -> Choice:
         """Return what was chosen."""
         given = self.cleaned_data
@@ -52,11 +68,16 @@ class ConsentForm(DomainForm):
         return Choice(reach, given.get("agent"))
 
     def _reach_field(self, server: PeopleServer) -> forms.ChoiceField:
-        choices = [_READ, _WRITE] if self._wish.reach[server.name] == "write" else [_READ]
-        if len(self._wish.reach) > 1:
+        choices = [_READ, _WRITE] if self._wish.reach[server.key] == "write" else [_READ]
+        is_alone = len(self._wish.reach) == 1
+        if not is_alone:
             choices = [_NOTHING, *choices]
         return forms.ChoiceField(
-            label=server.title, choices=choices, initial=choices[-1][0], help_text=server.summary
+            label=server.title,
+            choices=choices,
+            # At the one address an account, or what another party serves, is given only by a person's own choice.
+            initial=choices[-1 if is_alone or server.group == "platform" else 0][0],
+            help_text=server.summary,
         )
 
     def _add(self, name: str, field: forms.Field) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from django import forms
 
 from services.api.dashboard.forms.base import DomainForm
 from services.domain.actors import SCOPES
-from services.domain.oauth.servers import PEOPLE_SERVERS, scopes_of
+from services.domain.oauth.servers import PeopleServer, scopes_of
 from services.kit.clock import now
 
 _LIVES = ((7, "7 days"), (30, "30 days"), (90, "90 days"), (365, "1 year"))
@@ -21,14 +22,34 @@ class TokenForm(DomainForm):
     name = forms.CharField(max_length=80, help_text="Where it will be used.")
     days = forms.TypedChoiceField(label="Expires after", choices=_LIVES, coerce=int, initial=90)
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, scope) for scope in (*sorted(SCOPES), *scopes_of(PEOPLE_SERVERS.values()))],
+        choices=[(scope, scope) for scope in sorted(SCOPES)],
         widget=forms.CheckboxSelectMultiple,
         initial=sorted(SCOPES),
-        help_text="What it may do. Give it no more than it needs.",
+        required=False,
+        help_text="What it may do at the API. Give it no more than it needs.",
     )
+    mcp_scopes = forms.MultipleChoiceField(
+        label="MCP servers",
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="Which of them it reaches at the gateway, to read or for all they do. None unless you say so.",
+    )
+
+    def __init__(self, *args: Any, servers: Sequence[PeopleServer], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        offered: Any = self.fields["mcp_scopes"]
+        offered.choices = [(scope, scope) for scope in scopes_of(servers)]
+
+    def clean(self) -> dict[str, Any]:
+        """Refuse a token that is good for nothing."""
+        given = super().clean() or {}
+        if not self.errors and not given["scopes"] and not given["mcp_scopes"]:
+            self.add_error("scopes", "Choose at least one.")
+        return given
 
     def values(self) -> dict[str, Any]:
         """Return what `create_token` wants."""
         values = super().values()
+        values["scopes"] += values.pop("mcp_scopes")
         values["expires_at"] = now() + timedelta(days=values.pop("days"))
         return values

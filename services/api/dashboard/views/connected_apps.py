@@ -11,8 +11,7 @@ from django.views.decorators.http import require_POST, require_safe
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.domain.oauth.grants import disconnect_app
 from services.domain.oauth.queries import list_connected_apps
-from services.domain.oauth.resources import resource_url
-from services.domain.oauth.servers import PEOPLE_SERVERS
+from services.domain.oauth.resources import list_servers, resource_url
 
 
 @page
@@ -25,7 +24,11 @@ def connected_apps(request: PageRequest) -> HttpResponse:
         lambda: {
             "apps": list(list_connected_apps(request.actor).order_by("-id")),
             "address": resource_url(None),
-            "servers": [(server, resource_url(server.name)) for server in PEOPLE_SERVERS.values()],
+            "servers": [
+                (server, resource_url(server.name))
+                for server, is_of_use in list_servers(request.actor)
+                if is_of_use
+            ],
         },
     )
 

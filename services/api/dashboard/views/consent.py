@@ -17,6 +17,7 @@ from services.api.oauth.requests import count_request, parameters
 from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
 from services.domain.errors import Missing, OAuthRefused
+from services.domain.identity.models import Organisation
 from services.domain.oauth.consent import Wish, allow, read_wish
 from services.domain.oauth.models import ClientKind, OAuthClient
 from services.domain.oauth.redirects import form_target, host_of, is_registered
@@ -45,7 +46,7 @@ def authorize(request: PageRequest) -> HttpResponse:
     client, redirect_uri = _find_way_back(request, given)
     state = given.get("state")
     try:
-        wish = read_wish(client, redirect_uri, given)
+        wish = read_wish(request.actor, client, redirect_uri, given)
     except OAuthRefused as error:
         return _refuse(request, client, redirect_uri, error, state)
     form = ConsentForm(request.POST or None, wish=wish, agents=_agents(request))
@@ -86,7 +87,7 @@ def _ask(request: PageRequest, wish: Wish, form: ConsentForm) -> HttpResponse:
             "way_back": host_of(wish.redirect_uri),
             "resource": wish.resource,
             "form": form,
-            "others": [other for other, _ in request.organisations if other.id != request.organisation.id],
+            "others": _others(request),
         },
         status=form.status,
     )
@@ -103,7 +104,14 @@ def _refuse(
     return show(
         request,
         "dashboard/connected_apps/refused.html",
-        lambda: {"client": client, "error": error, "address": address, "way_back": host_of(redirect_uri)},
+        lambda: {
+            "client": client,
+            "error": error,
+            "address": address,
+            "way_back": host_of(redirect_uri),
+            # What is not there may be there in another organisation of the person's.
+            "others": _others(request),
+        },
         status=400,
     )
 
@@ -123,6 +131,10 @@ def _answer(redirect_uri: str, state: str | None, **words: str) -> str:
     parts = urlsplit(redirect_uri)
     kept = QueryDict(parts.query).urlencode() if parts.query else ""
     return parts._replace(query="&".join(filter(None, (kept, urlencode(fields))))).geturl()
+
+
+def _others(request: PageRequest) -> list[Organisation]:
+    return [other for other, _ in request.organisations if other.id != request.organisation.id]
 
 
 def _agents(request: PageRequest) -> list[Agent]:

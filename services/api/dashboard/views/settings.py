@@ -12,18 +12,20 @@ from services.api.dashboard.forms.settings import TokenForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.domain.identity.actions import create_token, remove_member, revoke_token
 from services.domain.identity.queries import list_members, list_tokens
+from services.domain.oauth.resources import list_servers
 
 
 @page
 @require_http_methods(["GET", "HEAD", "POST"])
 def tokens(request: PageRequest) -> HttpResponse:
     """List the tokens; a new one's text is shown in the answer to the post, and never again."""
-    form = TokenForm(request.POST or None)
+    servers = [server for server, _ in list_servers(request.actor)]
+    form = TokenForm(request.POST or None, servers=servers)
     made: list[str] = []
     if request.method == "POST" and form.submit(
         lambda given: made.append(create_token(request.actor, **given)[1])
     ):
-        form = TokenForm()
+        form = TokenForm(servers=servers)
     return show(
         request,
         "dashboard/tokens.html",
