@@ -13,7 +13,8 @@ from services.domain.approvals.rule_actions import create_rule
 from services.domain.approvals.rules import RuleFields
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.models import Chat, Delivery, Link, Wiring
-from services.domain.contacts.models import LinkSender
+from services.domain.contacts.destinations import DestinationFields, create_destination
+from services.domain.contacts.models import Destination, LinkSender, PlatformAccount
 from services.domain.egress.policy import Policy
 from services.domain.egress.refusals import HOST_REFUSED, Refusal, record_refusals
 from services.domain.events.log import NewEvent, record_events
@@ -72,6 +73,8 @@ class Everything:
     budget: Budget
     question: Question
     sender: LinkSender
+    destination: Destination
+    chat_account: PlatformAccount
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -141,6 +144,11 @@ def make_everything(tenant: Tenant) -> Everything:
             status="failed", error="The bot was kicked.",
         )  # fmt: skip
         token = list_tokens(actor)[0]
+        chat_account = PlatformAccount.objects.create(
+            org_id=actor.org_id, user_id=actor.user_id, link=link, platform_user_id="7", display_name="Alice P",
+            chat=chat,
+        )  # fmt: skip
+    destination = create_destination(actor, DestinationFields(name="team", chat_id=chat.id, is_shared=True))
     wiring = create_wiring(actor, WiringFields(chat_id=chat.id, agent_id=agent.id))
     secret = create_secret(actor, NewSecret(name="SHOP_KEY", value=SecretStr("sealed-value")))
     approval = refuse(task)
@@ -151,8 +159,8 @@ def make_everything(tenant: Tenant) -> Everything:
     rule = create_rule(actor, RuleFields(effect="hold", tool="weather.*"))
     return Everything(
         task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
-        connect(actor), make_model_key(tenant), make_budget(tenant), ask(task),
-        hear(link, chat),
+        connect(actor), make_model_key(tenant), make_budget(tenant), ask(task), hear(link, chat),
+        destination, chat_account,
     )  # fmt: skip
 
 

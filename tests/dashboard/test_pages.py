@@ -15,7 +15,7 @@ LISTS = (
     "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
     "/links/new/slack", "/approvals",
     "/approvals/rules", "/approvals/rules/new", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
-    "/accounts", "/accounts/new/gmail",
+    "/accounts", "/accounts/new/gmail", "/destinations", "/settings/notifications",
     "/settings/models", "/settings/tokens", "/settings/members", "/settings/connected-apps",
 )  # fmt: skip
 
@@ -40,6 +40,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/accounts/{made.account.id}/settings",
         f"/settings/models/keys/{made.model_key.id}",
         f"/approvals/rules/{made.rule.id}",
+        f"/destinations/{made.destination.id}",
     ]
 
 
@@ -65,6 +66,8 @@ def buttons_of(made: Everything) -> list[str]:
         f"/secrets/{made.secret.id}/value", f"/secrets/{made.secret.id}/rollback",
         f"/questions/{made.question.id}/answer",
         *(f"/accounts/{made.account.id}/{name}" for name in ACCOUNT_BUTTONS),
+        f"/destinations/{made.destination.id}/delete",
+        f"/settings/notifications/accounts/{made.chat_account.id}/unlink",
     ]  # fmt: skip
 
 
@@ -150,7 +153,9 @@ def test_a_form_made_for_another_organisation_changes_nothing(alice, acme):
     assert "Stray" not in alice.get("/agents").content.decode()
 
 
-@pytest.mark.parametrize("path", ["/", "/agents", "/playbooks", "/links", "/deliveries", "/secrets"])
+@pytest.mark.parametrize(
+    "path", ["/", "/agents", "/playbooks", "/links", "/destinations", "/deliveries", "/secrets"]
+)
 def test_the_navigation_marks_where_one_is(alice, path):
     assert f'href="{path}" aria-current="page"' in alice.get(path).content.decode()
 
@@ -160,7 +165,7 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
     walked = {
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
         "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback",
-        "/integrations/accounts/callback",
+        "/integrations/accounts/callback", "/settings/notifications/code",
         f"/settings/members/{acme.users['bob'].pk}/remove",
     }  # fmt: skip
     for pattern in urlpatterns:

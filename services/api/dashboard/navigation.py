@@ -25,6 +25,7 @@ _MAIN = (
     ("Agents", "agent", "dashboard:agents", ("/agents",)),
     ("Playbooks", "playbook", "dashboard:playbooks", ("/playbooks",)),
     ("Links & chats", "chat", "dashboard:links", ("/links", "/chats", "/wirings")),
+    ("Destinations", "arrow", "dashboard:destinations", ("/destinations",)),
     ("Approvals", "approval", "dashboard:approvals", ("/approvals",)),
     ("Deliveries", "delivery", "dashboard:deliveries", ("/deliveries",)),
     ("MCP servers", "mcp", "dashboard:mcp-servers", ("/mcp-servers",)),
@@ -32,6 +33,7 @@ _MAIN = (
     ("Secrets", "secret", "dashboard:secrets", ("/secrets",)),
 )
 _SETTINGS = (
+    ("Notifications", "bell", "dashboard:notifications", ("/settings/notifications",)),
     ("Models", "agent", "dashboard:models", ("/settings/models",)),
     ("API tokens", "token", "dashboard:tokens", ("/settings/tokens",)),
     ("Connected apps", "mcp", "dashboard:connected-apps", ("/settings/connected-apps",)),

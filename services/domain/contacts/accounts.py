@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -127,6 +127,11 @@ def list_own_chats(user_id: uuid.UUID) -> Sequence[Chat]:
         return []
     rows = PlatformAccount.objects.select_related("chat__link").filter(user_id=user_id).order_by("-id")
     return list({row.chat_id: row.chat for row in rows}.values())
+
+
+def find_reachable_people(user_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of some people who have linked a chat. In the tenant's transaction."""
+    return set(PlatformAccount.objects.filter(user__in=user_ids).values_list("user_id", flat=True))
 
 
 def _is_member(user_id: uuid.UUID) -> bool:

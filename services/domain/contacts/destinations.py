@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from services.domain.actors import Actor, require
+from services.domain.actors import Actor, may, require
 from services.domain.agents.models import Agent
 from services.domain.chats.models import Chat
 from services.domain.chats.places import DeliverTo
@@ -116,6 +116,13 @@ def get_destination(actor: Actor, destination_id: uuid.UUID) -> Destination:
     return row
 
 
+def may_change(actor: Actor, row: Destination) -> bool:
+    """Say whether the actor may change a destination: their own, and as an admin the shared ones."""
+    if not may(actor, "chats:write"):
+        return False
+    return row.owner_id == actor.user_id if row.owner_id else actor.role in ("owner", "admin")
+
+
 def list_usable_destinations(task: Task) -> list[Destination]:
     """List what a task's agent may send to, its person's own before shared ones; in the tenant's transaction."""
     rows = (
@@ -203,6 +210,6 @@ def _lock(actor: Actor, destination_id: uuid.UUID) -> Destination:
     is_theirs = row is not None and row.owner_id in (None, actor.user_id)
     if row is None or not is_theirs:
         raise DestinationMissing("There is no such destination.")
-    if row.owner_id is None and actor.role not in ("owner", "admin"):
+    if not may_change(actor, row):
         raise RoleMissing("Shared destinations are changed by admins.", role="admin")
     return row

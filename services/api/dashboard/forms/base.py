@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from zoneinfo import available_timezones
 
 from django import forms
 from pydantic import ValidationError
@@ -37,7 +38,10 @@ class DomainForm(forms.Form):
             action(self.values())
         except ValidationError as error:
             for problem in error.errors(include_url=False, include_input=False):
-                self._note(str(problem["loc"][0]) if problem["loc"] else None, str(problem["msg"]))
+                self._note(
+                    str(problem["loc"][0]) if problem["loc"] else None,
+                    str(problem["msg"]).removeprefix("Value error, "),
+                )
         except Missing:
             raise
         except SlipwayError as error:
@@ -57,6 +61,11 @@ class DomainForm(forms.Form):
 
     def _note(self, name: str | None, text: str) -> None:
         self.add_error(name if name in self.fields else None, text)
+
+
+def time_zones() -> list[str]:
+    """List the names of time zones, for an input's suggestions."""
+    return sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/"))
 
 
 def lines_of(text: str) -> list[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from typing import Any
-from zoneinfo import available_timezones
 
 from django import forms
 
-from services.api.dashboard.forms.base import DomainForm
+from services.api.dashboard.forms.base import DomainForm, time_zones
 from services.domain.agents.models import Agent
 from services.domain.chats.models import Chat
 from services.domain.playbooks.models import Playbook
@@ -72,14 +71,14 @@ class PlaybookForm(DomainForm):
             "chat_id": (playbook.deliver_to or {}).get("chat_id", ""),
         }
 
+    @property
+    def zones(self) -> list[str]:
+        """Return the time zones to suggest."""
+        return time_zones()
+
     def values(self) -> dict[str, Any]:
         """Return the fields of `PlaybookFields`."""
         values = super().values()
         chat_id = values.pop("chat_id")
         values["deliver_to"] = {"chat_id": str(chat_id)} if chat_id else None
         return values
-
-    @staticmethod
-    def timezones() -> list[str]:
-        """List the names of time zones, for the input's suggestions."""
-        return sorted(name for name in available_timezones() if "/" in name and not name.startswith("Etc/"))
