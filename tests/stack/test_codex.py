@@ -6,6 +6,7 @@ import pytest
 
 from tests.conftest import MODEL_KEY
 from tests.fakes.anthropic_server import Rule, ToolUse
+from tests.fakes.mcp_upstream import McpUpstream
 from tests.fakes.openai_server import OpenaiServer
 from tests.stack.running import RunningStack
 
@@ -48,3 +49,35 @@ def test_codex_runs_a_command_remembers_and_answers(stack: RunningStack, openai_
     assert {request["headers"]["authorization"] for request in openai_server.requests} == {
         f"Bearer {MODEL_KEY}"
     }
+
+
+@pytest.mark.parametrize(("provider", "tool"), [("codex", "mcp__numbers__add"), ("opencode", "numbers_add")])
+def test_a_registered_server_is_called_through_the_gateway(
+    stack: RunningStack, openai_server: OpenaiServer, provider: str, tool: str
+):
+    with McpUpstream() as upstream:
+        server = stack.http.post("/v1/mcp_servers", json={"name": "numbers", "url": upstream.url})
+        assert server.status_code == 201, server.text
+        fields = {
+            "name": f"Adder {provider}",
+            "provider": provider,
+            "model": MODEL,
+            "mcp_servers": ["numbers"],
+        }
+        agent = stack.http.post("/v1/agents", json=fields)
+        assert agent.status_code == 201, agent.text
+        openai_server.rules = [
+            Rule(
+                user="add them",
+                has_tool_result=False,
+                usage=USAGE,
+                tool_uses=[ToolUse(name=tool, input={"a": 40, "b": 2})],
+            ),
+            Rule(user="add them", tool_result="42", text="It is 42.", usage=USAGE),
+        ]
+        task = stack.wait(stack.submit("add them", agent=agent.json()["id"])["id"], within_s=150)
+        removed = stack.http.delete(f"/v1/mcp_servers/{server.json()['id']}")
+        assert removed.status_code == 204, removed.text
+    assert (task["status"], task["result"]["text"]) == ("succeeded", "It is 42."), task
+    made = [call["arguments"] for call in upstream.calls.all() if call.get("tool") == "add"]
+    assert made == [{"a": 40, "b": 2}]
