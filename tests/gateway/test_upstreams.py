@@ -62,48 +62,6 @@ def test_progress_is_passed_on_while_the_call_runs(gateway, acme, claude, upstre
     assert heard == [(1, 2, "half way")]
 
 
-def test_who_comes_back_for_a_broken_call_hears_at_once_that_its_outcome_is_unknown(
-    gateway, acme, claude, upstream
-):
-    register(acme, upstream.url)
-    working = work(acme, claude)
-    url = f"{gateway}/mcp/weather"
-    headers = {
-        "Authorization": f"Bearer {working.tokens['mcp:weather']}",
-        "Accept": "application/json, text/event-stream",
-        "MCP-Protocol-Version": "2025-11-25",
-    }
-    call = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "wait", "arguments": {}}}
-    with httpx.stream("POST", url, headers=headers, json=call) as stream:
-        lines = stream.iter_lines()
-        first = [next(lines) for _ in range(3)]
-    assert (first[0][:9], first[1], first[2]) == ("id: call-", "retry: 500", "data:")
-    again = headers | {"Last-Event-ID": first[0].removeprefix("id: ")}
-    answered = httpx.get(url, headers=again)
-    assert (answered.status_code, answered.headers["content-type"].split(";")[0]) == (
-        200,
-        "text/event-stream",
-    )
-    said = json.loads(answered.text.split("data: ")[1])
-    assert (said["id"], said["result"]["isError"]) == (7, True)
-    assert said["result"]["content"][0]["text"].startswith("outcome_unknown: ")
-    assert httpx.get(url, headers=again | {"Authorization": "Bearer swt_of_nobody"}).status_code == 401
-    for name in ("", "7", "call-", "call-!", "call-W10="):
-        assert httpx.get(url, headers=headers | {"Last-Event-ID": name}).status_code == 405, name
-
-
-def test_a_stream_of_an_earlier_revision_begins_with_its_message(gateway, acme, claude, upstream):
-    register(acme, upstream.url)
-    token = work(acme, claude).tokens["mcp:weather"]
-    call = {"name": "add", "arguments": {"a": 1, "b": 2}}
-    for version, is_named in (("2025-06-18", False), ("2025-11-25", True)):
-        answered = rpc(
-            f"{gateway}/mcp/weather", token, "tools/call", call, **{"MCP-Protocol-Version": version}
-        )
-        assert '"sum":3' in answered.text.replace(" ", "")
-        assert answered.text.startswith("id: call-") == is_named, version
-
-
 def test_a_call_that_takes_too_long_is_ended_and_the_server_is_told(gateway, acme, claude, upstream):
     # Long enough for the call to arrive, however busy the machine is.
     register(acme, upstream.url, timeout_s=4)

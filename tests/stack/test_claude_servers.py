@@ -59,6 +59,8 @@ def numbers(stack: RunningStack) -> Iterator[McpUpstream]:
         made = stack.http.post("/v1/mcp_servers", json={"name": "numbers", "url": upstream.url})
         assert made.status_code == 201, made.text
         yield upstream
+        removed = stack.http.delete(f"/v1/mcp_servers/{made.json()['id']}")
+        assert removed.status_code == 204, removed.text
 
 
 @dataclass(frozen=True)

@@ -51,18 +51,18 @@ def test_codex_runs_a_command_remembers_and_answers(stack: RunningStack, openai_
     }
 
 
-@pytest.mark.parametrize(("provider", "tool"), [("codex", "mcp__numbers__add"), ("opencode", "numbers_add")])
+@pytest.mark.parametrize(("provider", "tool"), [("codex", "mcp__adder__add"), ("opencode", "adder_add")])
 def test_a_registered_server_is_called_through_the_gateway(
     stack: RunningStack, openai_server: OpenaiServer, provider: str, tool: str
 ):
     with McpUpstream() as upstream:
-        server = stack.http.post("/v1/mcp_servers", json={"name": "numbers", "url": upstream.url})
+        server = stack.http.post("/v1/mcp_servers", json={"name": "adder", "url": upstream.url})
         assert server.status_code == 201, server.text
         fields = {
             "name": f"Adder {provider}",
             "provider": provider,
             "model": MODEL,
-            "mcp_servers": ["numbers"],
+            "mcp_servers": ["adder"],
         }
         agent = stack.http.post("/v1/agents", json=fields)
         assert agent.status_code == 201, agent.text

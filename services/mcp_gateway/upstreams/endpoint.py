@@ -43,7 +43,6 @@ from services.mcp_gateway.mcp_servers.answers import (
 )
 from services.mcp_gateway.mcp_servers.bodies import peek
 from services.mcp_gateway.mcp_servers.door import NO_GOOD, Door, called_tool
-from services.mcp_gateway.mcp_servers.lost_calls import find_lost, named
 from services.mcp_gateway.mcp_servers.transport import MAX_REQUEST_BYTES
 from services.mcp_gateway.upstreams.calling import RegisteredTools, Use, words_of
 from services.mcp_gateway.upstreams.directory import find_persons_servers, find_server
@@ -126,8 +125,6 @@ class UpstreamEndpoint:
         if (refusal := beyond(door, use, called_tool(body), scope)) is not None:
             await refusal(scope, replay, send)
             return
-        if manager is self._for_agents:
-            send = named(send, Headers(scope=scope), body)
         await manager.handle_request(scope, replay, send)
 
     async def _let_in(self, door: Door, scope: Scope, receive: Receive, send: Send, token: str) -> Use | None:
@@ -151,8 +148,7 @@ class UpstreamEndpoint:
         name = scope["path_params"]["name"]
         if not is_own_host(Headers(scope=scope).get("host", "")):
             return PlainTextResponse("Invalid Host header", 421)
-        lost = find_lost(Headers(scope=scope)) if scope["method"] == "GET" else None
-        if scope["method"] != "POST" and lost is None:
+        if scope["method"] != "POST":
             # There are no sessions: nothing to listen to, nothing to end.
             return PlainTextResponse("Method Not Allowed", 405, {"Allow": "POST"})
         try:
@@ -165,8 +161,6 @@ class UpstreamEndpoint:
             return unauthorized(error, f"{base_url(scope)}{METADATA_PATH}/mcp/{name}")
         if (flood := too_many(caller.task)) is not None:
             return flood
-        if lost is not None:
-            return lost
         server = await find_server(caller.task, name)
         if server is None:
             return refusal_of(UpstreamMissing("There is no such MCP server any more."))
