@@ -42,9 +42,12 @@ def wait_for_state(stack: RunningStack, workspace_id: str, *states: str) -> None
 
 
 def wait_for_warm(stack: RunningStack) -> set[Any]:
-    """Wait until the pool has a sandbox whose runner is there; returns them all."""
-    query = "SELECT id FROM sandbox WHERE state = 'warm' AND link_until > now()"
-    return {row[0] for row in until(lambda: rows(stack, query), within_s=60, what="a sandbox waits warm")}
+    """Wait until the pool has a sandbox for the shell agent whose runner is there; returns them all."""
+    query = "SELECT id FROM sandbox WHERE state = 'warm' AND link_until > now() AND image = %s"
+    image = stack.env["SLIPWAY_AGENT_IMAGE"]
+    return {
+        row[0] for row in until(lambda: rows(stack, query, image), within_s=60, what="a sandbox waits warm")
+    }
 
 
 def make_room(stack: RunningStack) -> None:
