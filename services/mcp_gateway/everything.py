@@ -37,6 +37,7 @@ LISTING_WAIT_S = 5.0
 # No task's token is for all servers together.
 _NO_AUDIENCE = "mcp"
 _TITLE = "All MCP servers"
+_FOUND = "slipway.registered"
 
 
 class EverythingEndpoint(McpEndpoint):
@@ -53,7 +54,9 @@ class EverythingEndpoint(McpEndpoint):
     async def _look_at(self, door: Door, visitor: Visitor, body: bytes, scope: Scope) -> Response | None:
         self._registered.cancel_if_asked(visitor.who, ALL_PATH, body)
         name = called_tool(body)
-        if name is not None and (found := await self._find(visitor, name)) is not None:
+        found = await self._find(visitor, name) if name is not None else None
+        if found is not None:
+            scope[_FOUND] = found
             return beyond(door, *found, scope)
         return await super()._look_at(door, visitor, body, scope)
 
@@ -74,8 +77,7 @@ class EverythingEndpoint(McpEndpoint):
     async def _call_tool(
         self, context: ServerRequestContext[Any], params: CallToolRequestParams
     ) -> CallToolResult:
-        visitor = visitor_of(context)
-        found = await self._find(visitor, params.name) if visitor is not None else None
+        found = context.request.scope.get(_FOUND) if context.request is not None else None
         if found is None:
             return await super()._call_tool(context, params)
         use, tool = found

@@ -19,7 +19,6 @@ from typing import Any
 from django.db import DatabaseError
 
 from services.domain.calls.models import CallKind
-from services.domain.calls.records import CallRecord
 from services.domain.events.types import ToolCalled, ToolReturned, TurnDone
 from services.domain.tasks.models import Task
 from services.domain.tasks.runner import Said
@@ -27,7 +26,7 @@ from services.domain.upstreams.in_sandbox import SandboxTools, load_sandbox_tool
 from services.kit.clock import now
 from services.mcp_gateway.call_log import CALL_LOG, elapsed_ms
 from services.mcp_gateway.threads import run_in_thread
-from services.mcp_gateway.watch import UNKNOWN
+from services.mcp_gateway.watch import UNKNOWN, who_of
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +101,11 @@ class SandboxCalls:
 
 def _note(task: Task, call: _Open, code: str, duration_ms: float, *, result_bytes: int = 0) -> None:
     CALL_LOG.note(
-        CallRecord(
-            org_id=task.org_id,
-            kind=CallKind.UPSTREAM,
-            server=call.server,
-            tool=call.tool,
+        who_of(task).record(
+            CallKind.UPSTREAM,
+            call.server,
+            call.tool,
             code=code,
-            task_id=task.id,
-            agent_id=task.agent_id,
-            user_id=task.user_id,
             started_at=call.started_at,
             duration_ms=duration_ms,
             request_bytes=call.request_bytes,

@@ -9,7 +9,8 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import Literal, NotRequired, Protocol, TypedDict, Unpack
 
 from mcp_types import CallToolResult, TextContent
 from starlette.responses import JSONResponse, Response
@@ -37,6 +38,23 @@ _WORDS = {
 }
 
 
+class How(TypedDict):
+    """How a call went, as its record has it."""
+
+    code: str
+    started_at: datetime
+    duration_ms: float
+    request_bytes: int
+    result_bytes: int
+    attempts: NotRequired[int | None]
+
+
+class Watched(Protocol):
+    """A call under way; `code` is empty while nothing went wrong."""
+
+    code: str
+
+
 @dataclass(frozen=True, slots=True)
 class Who:
     """On whose account a call goes: `key` is what it is limited by, a task or a person's own program.
@@ -50,6 +68,19 @@ class Who:
     agent_id: uuid.UUID | None
     user_id: uuid.UUID | None
     traceparent: str | None
+
+    def record(self, kind: CallKind, server: str, tool: str, **how: Unpack[How]) -> CallRecord:
+        """Return the record of a call that ended."""
+        return CallRecord(
+            org_id=self.org_id,
+            kind=kind,
+            server=server,
+            tool=tool,
+            task_id=self.task_id,
+            agent_id=self.agent_id,
+            user_id=self.user_id,
+            **how,
+        )
 
 
 def who_of(task: Task) -> Who:
@@ -102,6 +133,20 @@ class Watch:
 
 
 @contextlib.contextmanager
+def breaking_off(watch: Watched) -> Iterator[None]:
+    """Note in a call's code that the block ended by an exception."""
+    try:
+        yield
+    except Exception:
+        watch.code = watch.code or "internal"
+        raise
+    except BaseException:
+        # The client went away, or the process is told to stop.
+        watch.code = "cancelled"
+        raise
+
+
+@contextlib.contextmanager
 def watched(who: Who, kind: CallKind, server: str, scope: Scope) -> Iterator[Watch]:
     """Frame one call of a tool: whatever becomes of it is counted and put on record."""
     watch = Watch(who, server)
@@ -109,28 +154,18 @@ def watched(who: Who, kind: CallKind, server: str, scope: Scope) -> Iterator[Wat
     try:
         with tracing.span("mcp.call", parent=who.traceparent, link=claimed_parent(scope), kind=kind.value):
             try:
-                yield watch
-            except Exception:
-                watch.code = watch.code or "internal"
-                raise
-            except BaseException:
-                # The client went away, or the process is told to stop.
-                watch.code = "cancelled"
-                raise
+                with breaking_off(watch):
+                    yield watch
             finally:
                 if tracing.is_on():
                     _describe(watch, kind)
     finally:
         CALL_LOG.note(
-            CallRecord(
-                org_id=who.org_id,
-                kind=kind,
-                server=server,
-                tool=watch.tool,
+            who.record(
+                kind,
+                server,
+                watch.tool,
                 code=watch.code,
-                task_id=who.task_id,
-                agent_id=who.agent_id,
-                user_id=who.user_id,
                 started_at=started_at,
                 duration_ms=elapsed_ms(began),
                 request_bytes=length_of(scope),

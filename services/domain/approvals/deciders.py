@@ -39,11 +39,9 @@ def may_decide(actor: Actor, approval: Approval) -> bool:
 
 def may_allow_own(actor: Actor, terms: Terms) -> bool:
     """Say whether one yes of the actor to the actor's own work would be enough."""
-    if terms.people > 1 or not terms.may_decide_own or _ROLES[actor.role] < _ROLES["member"]:
+    if terms.people > 1 or not terms.may_decide_own:
         return False
-    if terms.decider_ids:
-        return actor.user_id in terms.decider_ids
-    return _ROLES[actor.role] >= _ROLES[terms.decider_role]
+    return _is_decider(terms, actor.user_id, actor.role)
 
 
 def refuse_own_alone(actor: Actor, approval: Approval) -> None:
@@ -75,11 +73,11 @@ def list_good_votes(approval: Approval) -> list[ApprovalVote]:
     votes = list(ApprovalVote.objects.filter(approval=approval).order_by("id"))
     members = Membership.objects.filter(user_id__in=[vote.user_id for vote in votes], user__is_active=True)
     roles = dict(members.values_list("user_id", "role"))
-    return [vote for vote in votes if _counts(approval, vote.user_id, roles)]
+    return [vote for vote in votes if _is_decider(approval, vote.user_id, roles.get(vote.user_id, "viewer"))]
 
 
-def _counts(approval: Approval, user_id: uuid.UUID, roles: dict[uuid.UUID, str]) -> bool:
-    rank = _ROLES[roles.get(user_id, "viewer")]
-    if approval.decider_ids:
-        return user_id in approval.decider_ids and rank >= _ROLES["member"]
-    return rank >= _ROLES[approval.decider_role]
+def _is_decider(asked: Approval | Terms, user_id: uuid.UUID | None, role: str) -> bool:
+    """Say whether somebody of a role is among those who decide; a viewer never is."""
+    if asked.decider_ids:
+        return user_id in asked.decider_ids and _ROLES[role] >= _ROLES["member"]
+    return _ROLES[role] >= _ROLES[asked.decider_role]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.egress.rules import EgressRule, show_rule
 from services.domain.images.packages import Packages
+from services.domain.upstreams.names import NAME
 
 EGRESS = "egress"
 TOOL_CALL = "tool_call"
@@ -112,7 +113,7 @@ class PackagesSubject(Subject):
 class McpServerSubject(Subject):
     """An MCP server elsewhere that an agent wants to use. A personal one is for the work of whoever allows it only."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    name: str = Field(pattern=f"^{NAME}$")
     url: str = Field(max_length=500)
     is_personal: bool = False
     reason: str = Field(default="", max_length=MAX_REASON_CHARS)

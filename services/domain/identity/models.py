@@ -69,6 +69,11 @@ class User(AbstractBaseUser, PermissionsMixin):
     def __str__(self) -> str:
         return self.email
 
+    @property
+    def shown_name(self) -> str:
+        """Return what others read of whose account it is."""
+        return self.display_name or self.email
+
 
 class Role(models.TextChoices):
     OWNER = "owner"

@@ -121,7 +121,7 @@ def answer_question(
         question = _lock(question_id)
         given = _read(question, text, option)
         person = User.objects.filter(pk=actor.user_id).first() if actor.user_id else None
-        by = (person.display_name or person.email) if person else ""
+        by = person.shown_name if person else ""
         answer = Answer(given.text, given.option, actor.user_id, by, via)
         same = (QuestionStatus.ANSWERED, actor.user_id, answer.text, answer.option)
         if (question.status, question.answered_by_id, question.answer, question.option) == same:

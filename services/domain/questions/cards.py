@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalStatus
-from services.domain.chats.models import Delivery, DeliveryKind
+from services.domain.chats.models import Chat, Delivery, DeliveryKind
 from services.domain.chats.sending import Piece, Spot, find_batch, write_change, write_message
 from services.domain.questions.announcing import find_approval_spots
 from services.domain.questions.models import Question, QuestionStatus
@@ -70,21 +70,17 @@ def list_approval_cards(org_id: uuid.UUID, approval_id: uuid.UUID) -> list[CardD
         )
         if approval is None:
             return []
-        card = _approval_card(approval)
-        return [
-            replace(card, kind=spot.chat.link.kind, batch=approval_batch(approval.id, spot.chat.id))
-            for spot in find_approval_spots(approval)
-        ]
+        return [_approval_card(approval, spot.chat) for spot in find_approval_spots(approval)]
 
 
-def _approval_card(approval: Approval) -> CardDue:
-    """Return an approval's card, without its place."""
+def _approval_card(approval: Approval, chat: Chat) -> CardDue:
+    platform, batch = chat.link.kind, approval_batch(approval.id, chat.id)
     kind = KINDS[approval.kind]
     who = approval.agent.name if approval.agent else "An agent"
     subject = kind.show(approval.subject).replace("`", "'")
     text = f"**{who} {kind.question}** `{subject}`"
     if approval.status != ApprovalStatus.PENDING or approval.expires_at <= now():
-        return CardDue("", "", "", closing=f"{text}\n\n{_decision(approval)}")
+        return CardDue(platform, batch, "", closing=f"{text}\n\n{_decision(approval)}")
     if arguments := _arguments(approval):
         text += f"\n\n```json\n{arguments}\n```"
     if approval.people > 1:
@@ -94,7 +90,7 @@ def _approval_card(approval: Approval) -> CardDue:
         Choice("Always", f"a:{approval.id.hex}:always"),
         Choice("Deny", f"a:{approval.id.hex}:deny"),
     ]
-    return CardDue("", "", text, choices, "Decide it in the dashboard.")
+    return CardDue(platform, batch, text, choices, "Decide it in the dashboard.")
 
 
 def write_question_card(org_id: uuid.UUID, question_id: uuid.UUID, pieces: Sequence[Piece]) -> None:
@@ -156,7 +152,7 @@ def _outcome(question: Question) -> str:
 def _decision(approval: Approval) -> str:
     by = ""
     if approval.decided_by is not None:
-        by = f" by {approval.decided_by.display_name or approval.decided_by.email}"
+        by = f" by {approval.decided_by.shown_name}"
     match approval.status:
         case ApprovalStatus.ALLOWED:
             return f"✅ Allowed{' always' if approval.scope == 'always' else ' once'}{by}."

@@ -21,7 +21,7 @@ from services.domain.oauth_grants.keeping import open_sealed, seal_into
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.in_sandbox import MAX_ARGS, MAX_COMMAND_CHARS, MAX_VARIABLES, check_program
 from services.domain.upstreams.models import UpstreamAuth, UpstreamServer, UpstreamStatus, UpstreamTransport
-from services.domain.upstreams.names import is_reserved, scopes_of_upstream
+from services.domain.upstreams.names import NAME, is_reserved, scopes_of_upstream
 from services.domain.upstreams.review import accept_tools, lock_own_upstream
 from services.domain.upstreams.telling import close_questions
 from services.domain.upstreams.tools import withheld_tools
@@ -109,7 +109,7 @@ class UpstreamFields(BaseModel):
 class NewUpstream(UpstreamFields):
     """A server to register. A personal one is used by its owner's work only."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$")
+    name: str = Field(pattern=f"^{NAME}$")
     transport: UpstreamTransport = UpstreamTransport.HTTP
     is_personal: bool = False
 

@@ -1,10 +1,12 @@
-"""Names that servers of others cannot have: those of the platform's own, now and as announced."""
+"""What servers of others may be called; not as the platform's own are, now or as announced."""
 
 from __future__ import annotations
 
 from services.domain.agents.models import DEFAULT_MCP_SERVERS
 from services.domain.integrations.names import ACCOUNT_SERVERS
 
+NAME = r"[a-z0-9][a-z0-9_-]{0,39}"
+"""What a server may be called, as a regular expression for the whole name."""
 _ANNOUNCED = frozenset(
     {"chat", "gmail", "mail", "calendar", "teller", "github", "composio", "slipway", "gateway", "llm"}
 )

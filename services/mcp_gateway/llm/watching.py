@@ -13,14 +13,14 @@ from prometheus_client.registry import Collector
 from starlette.types import Scope
 
 from services.domain.calls.models import CallKind
-from services.domain.calls.records import CallRecord, outcome_of
+from services.domain.calls.records import outcome_of
 from services.domain.llm.rates import Tokens
 from services.domain.tasks.models import Task
 from services.kit import tracing
 from services.kit.clock import now
 from services.mcp_gateway.call_log import CALL_LOG, elapsed_ms
 from services.mcp_gateway.durations import Durations
-from services.mcp_gateway.watch import claimed_parent, length_of
+from services.mcp_gateway.watch import breaking_off, claimed_parent, length_of, who_of
 
 
 class ModelMetrics(Collector):
@@ -109,15 +109,11 @@ class ModelWatch:
             return
         MODEL_METRICS.note_end(self._vendor, self.attempts, self.used)
         CALL_LOG.note(
-            CallRecord(
-                org_id=self._task.org_id,
-                kind=CallKind.MODEL,
-                server=self._vendor,
-                tool=self.asks,
+            who_of(self._task).record(
+                CallKind.MODEL,
+                self._vendor,
+                self.asks,
                 code=self.code,
-                task_id=self._task.id,
-                agent_id=self._task.agent_id,
-                user_id=self._task.user_id,
                 started_at=self._started_at,
                 duration_ms=elapsed_ms(self._began) if self._duration_ms is None else self._duration_ms,
                 request_bytes=self.request_bytes,
@@ -135,14 +131,8 @@ def model_watched(task: Task, vendor: str, scope: Scope) -> Iterator[ModelWatch]
     try:
         with tracing.span("model.call", parent=task.traceparent, link=link, vendor=vendor):
             try:
-                yield watch
-            except Exception:
-                watch.code = watch.code or "internal"
-                raise
-            except BaseException:
-                # The process is told to stop.
-                watch.code = "cancelled"
-                raise
+                with breaking_off(watch):
+                    yield watch
             finally:
                 watch.describe()
     finally:

@@ -27,6 +27,7 @@ from starlette.types import Receive, Scope, Send
 from services.domain.calls.models import CallKind
 from services.domain.errors import SlipwayError, TokenInvalid, UpstreamMissing
 from services.domain.oauth.servers import registered_server
+from services.domain.upstreams.names import NAME
 from services.domain.upstreams.tools import tool_states
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import authenticate, bearer_token
@@ -48,7 +49,7 @@ from services.mcp_gateway.upstreams.calling import RegisteredTools, Use, words_o
 from services.mcp_gateway.upstreams.directory import find_persons_servers, find_server
 from services.mcp_gateway.watch import flooded, too_many, watched
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_NAME = re.compile(NAME)
 _USE = "slipway.upstream"
 
 

@@ -85,9 +85,7 @@ class RuleForm(DomainForm):
                 ),
             ],
             "decider_ids": [
-                (str(member.user_id), member.user.display_name or member.user.email)
-                for member in members
-                if member.role != "viewer"
+                (str(member.user_id), member.user.shown_name) for member in members if member.role != "viewer"
             ],
         }
         for name, listed in choices.items():

@@ -91,9 +91,7 @@ def _places(chats: Sequence[Chat], members: Sequence[Membership]) -> list[tuple[
     rooms = [
         (f"chat:{chat.id}", f"{chat.title or chat.platform_chat_id} ({chat.link.name})") for chat in chats
     ]
-    people = [
-        (f"person:{member.user_id}", member.user.display_name or member.user.email) for member in members
-    ]
+    people = [(f"person:{member.user_id}", member.user.shown_name) for member in members]
     groups = (("Chats", rooms), ("People", people))
     return [
         (label, sorted(entries, key=lambda entry: entry[1].lower())) for label, entries in groups if entries

@@ -98,7 +98,7 @@ def _shown(request: PageRequest, approval: Approval) -> Shown:
         show_subject(approval),
         arguments=json.dumps(given, indent=2, ensure_ascii=False) if given else "",
         files=approval.subject.get("files") or [],
-        agreed=[vote.user.display_name or vote.user.email for vote in list_votes(approval)],
+        agreed=[vote.user.shown_name for vote in list_votes(approval)],
         may_decide=may_decide(request.actor, approval),
         may_change=kind.is_changeable,
     )

@@ -8,6 +8,7 @@ from services.domain.approvals.asking import Asked, ask_for_packages, ask_for_se
 from services.domain.approvals.subjects import MAX_REASON_CHARS
 from services.domain.images.actions import rebuild_own_image
 from services.domain.images.packages import MAX_PACKAGES, AptPackage, NpmPackage, Packages, PipPackage
+from services.domain.upstreams.names import NAME
 from services.domain.upstreams.urls import MAX_URL_CHARS
 from services.mcp_gateway.callers import Caller
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolInput, ToolOutput
@@ -50,7 +51,7 @@ class PackagesInput(ToolInput):
 
 class ServerInput(ToolInput):
     name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,39}$",
+        pattern=f"^{NAME}$",
         description="A short name for the server: small letters, digits, - and _.",
         examples=["weather"],
     )
