@@ -21,7 +21,7 @@ from services.mcp_gateway.llm.vendor import ANTHROPIC_URL, Vendor
 from tests.domain.cast import fresh
 from tests.fakes.serving import LocalServer
 from tests.gateway.conftest import KEY
-from tests.gateway.serving import eventually, served
+from tests.gateway.serving import Working, eventually, served
 from tests.gateway.test_llm_proxy import CALL, MODEL, post
 
 
@@ -179,14 +179,20 @@ class SlowVendor:
             self.is_left.set()
 
 
-def test_a_piece_arrives_before_the_next_is_made(working):
-    vendor = SlowVendor()
+@contextlib.contextmanager
+def asking_for_stream(vendor: SlowVendor, working: Working) -> Iterator[httpx.Response]:
+    """Ask for an answer in a stream, of which the vendor sends the first piece."""
+    url = "/llm/anthropic/v1/messages"
     with (
         behind(vendor.answer) as gateway,
-        httpx.stream(
-            "POST", f"{gateway}/llm/anthropic/v1/messages", json={**CALL, "stream": True}, headers=working.llm
-        ) as answer,
+        httpx.stream("POST", gateway + url, json={**CALL, "stream": True}, headers=working.llm) as answer,
     ):
+        yield answer
+
+
+def test_a_piece_arrives_before_the_next_is_made(working):
+    vendor = SlowVendor()
+    with asking_for_stream(vendor, working) as answer:
         pieces = answer.iter_raw()
         assert b"message_start" in next(pieces)
         vendor.go_on.set()
@@ -211,12 +217,7 @@ def test_a_caller_who_leaves_in_the_middle_pays_for_what_came(working):
 
 def test_a_task_that_ends_while_its_call_runs_still_pays(working):
     vendor = SlowVendor()
-    with (
-        behind(vendor.answer) as gateway,
-        httpx.stream(
-            "POST", f"{gateway}/llm/anthropic/v1/messages", json={**CALL, "stream": True}, headers=working.llm
-        ) as answer,
-    ):
+    with asking_for_stream(vendor, working) as answer:
         pieces = answer.iter_raw()
         next(pieces)
         working.end()

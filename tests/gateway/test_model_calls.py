@@ -35,7 +35,7 @@ from tests.gateway.serving import at_work, eventually, served
 from tests.gateway.test_calls import metrics, recorded
 from tests.gateway.test_llm_policy import FALLBACK, overloaded, scripted  # noqa: F401  # a fixture
 from tests.gateway.test_llm_proxy import CALL, MODEL, post
-from tests.gateway.test_llm_vendor import SlowVendor, behind
+from tests.gateway.test_llm_vendor import SlowVendor, asking_for_stream, behind
 
 SECRET = "the-launch-code-is-0000"
 ASKED = [{"role": "user", "content": SECRET}]
@@ -82,12 +82,7 @@ def test_a_call_that_went_well_is_on_record(gateway, acme, working, model_server
 def test_a_streams_time_is_that_to_its_end_and_its_first_byte_is_measured_apart(acme, working):
     vendor = SlowVendor()
     before = _first_bytes()
-    with (
-        behind(vendor.answer) as gateway,
-        httpx.stream(
-            "POST", f"{gateway}/llm/anthropic/v1/messages", json={**CALL, "stream": True}, headers=working.llm
-        ) as answer,
-    ):
+    with asking_for_stream(vendor, working) as answer:
         pieces = answer.iter_raw()
         size = len(next(pieces))
         eventually(lambda: _first_bytes() == before + 1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, LiteralString
 
 import httpx
@@ -15,6 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from deploy.local.stack import Stack
+from tests.fakes.mcp_upstream import McpUpstream
 
 FINAL = {"succeeded", "failed", "cancelled", "expired"}
 
@@ -33,6 +35,20 @@ def until(condition: Callable[[], Any], *, within_s: float, what: str) -> Any:
 def _rows(url: str, query: LiteralString, values: Sequence[object]) -> list[dict[str, Any]]:
     with psycopg.connect(url, autocommit=True, row_factory=dict_row) as connection:
         return connection.execute(query, values).fetchall()
+
+
+@contextlib.contextmanager
+def registered(stack: RunningStack, name: str) -> Iterator[McpUpstream]:
+    """Run an MCP server of somebody else, which the organisation has registered under a name for as long."""
+    with McpUpstream() as upstream:
+        made = stack.http.post("/v1/mcp_servers", json={"name": name, "url": upstream.url})
+        assert made.status_code == 201, made.text
+        try:
+            yield upstream
+        finally:
+            # All tests share the organisation, and a name is taken once.
+            gone = stack.http.delete(f"/v1/mcp_servers/{made.json()['id']}")
+            assert gone.status_code == 204, gone.text
 
 
 class RunningStack:

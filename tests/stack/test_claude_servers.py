@@ -22,7 +22,7 @@ from tests.fakes.mcp_upstream import McpUpstream
 from tests.fakes.telegram_server import FakeTelegram
 from tests.stack.accounts import CREDENTIALS, connect_accounts
 from tests.stack.platforms import TelegramChat
-from tests.stack.running import RunningStack, until
+from tests.stack.running import RunningStack, registered, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
 
@@ -55,12 +55,8 @@ def data_of(stack: RunningStack, task: dict[str, Any], kind: str) -> list[dict[s
 @pytest.fixture
 def numbers(stack: RunningStack) -> Iterator[McpUpstream]:
     """Run a server of somebody else, which the organisation has registered as `numbers`."""
-    with McpUpstream() as upstream:
-        made = stack.http.post("/v1/mcp_servers", json={"name": "numbers", "url": upstream.url})
-        assert made.status_code == 201, made.text
+    with registered(stack, "numbers") as upstream:
         yield upstream
-        removed = stack.http.delete(f"/v1/mcp_servers/{made.json()['id']}")
-        assert removed.status_code == 204, removed.text
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ import pytest
 
 from tests.conftest import MODEL_KEY
 from tests.fakes.anthropic_server import Rule, ToolUse
-from tests.fakes.mcp_upstream import McpUpstream
 from tests.fakes.openai_server import OpenaiServer
-from tests.stack.running import RunningStack
+from tests.stack.running import RunningStack, registered
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
 
@@ -55,9 +54,7 @@ def test_codex_runs_a_command_remembers_and_answers(stack: RunningStack, openai_
 def test_a_registered_server_is_called_through_the_gateway(
     stack: RunningStack, openai_server: OpenaiServer, provider: str, tool: str
 ):
-    with McpUpstream() as upstream:
-        server = stack.http.post("/v1/mcp_servers", json={"name": "adder", "url": upstream.url})
-        assert server.status_code == 201, server.text
+    with registered(stack, "adder") as upstream:
         fields = {
             "name": f"Adder {provider}",
             "provider": provider,
@@ -76,8 +73,6 @@ def test_a_registered_server_is_called_through_the_gateway(
             Rule(user="add them", tool_result="42", text="It is 42.", usage=USAGE),
         ]
         task = stack.wait(stack.submit("add them", agent=agent.json()["id"])["id"], within_s=150)
-        removed = stack.http.delete(f"/v1/mcp_servers/{server.json()['id']}")
-        assert removed.status_code == 204, removed.text
     assert (task["status"], task["result"]["text"]) == ("succeeded", "It is 42."), task
     made = [call["arguments"] for call in upstream.calls.all() if call.get("tool") == "add"]
     assert made == [{"a": 40, "b": 2}]

@@ -14,10 +14,9 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientMetadata
 
-from tests.fakes.mcp_upstream import McpUpstream
 from tests.fakes.oauth_client import CALLBACK, Kept
 from tests.stack.browsing import Browser
-from tests.stack.running import RunningStack, until
+from tests.stack.running import RunningStack, registered, until
 
 T = TypeVar("T")
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
@@ -88,23 +87,25 @@ def test_a_persons_client_uses_a_registered_server_at_the_one_address(stack: Run
         return listed
 
     chosen = {"memory": "none", "platform": "read", "upstream/sums": "write"}
-    with McpUpstream() as upstream:
-        made = stack.http.post("/v1/mcp_servers", json={"name": "sums", "url": upstream.url})
-        assert made.status_code == 201, made.text
+    with registered(stack, "sums"):
         listed = asyncio.run(converse_as_editor(f"{stack.gateway}/mcp", browser, chosen, add))
-    assert "task_get" in listed
-    assert not [name for name in listed if name.startswith(("memory_write", "gmail_"))]
-    apps = stack.http.get("/v1/connected_apps").json()["items"]
-    assert [sorted(app["scopes"]) for app in apps] == [["mcp:platform:read", "mcp:upstream/sums"]]
+        assert "task_get" in listed
+        assert not [name for name in listed if name.startswith(("memory_write", "gmail_"))]
+        apps = stack.http.get("/v1/connected_apps").json()["items"]
+        assert [sorted(app["scopes"]) for app in apps] == [["mcp:platform:read", "mcp:upstream/sums"]]
 
-    def calls() -> list[dict[str, Any]]:
-        return list(stack.http.get("/v1/calls", params={"kind": "upstream"}).json()["items"])
+        def calls() -> list[dict[str, Any]]:
+            return list(stack.http.get("/v1/calls", params={"kind": "upstream"}).json()["items"])
 
-    recorded = [
-        call for call in until(calls, within_s=10, what="the call is on record") if call["server"] == "sums"
-    ]
-    assert [(call["tool"], call["outcome"], call["task_id"]) for call in recorded] == [("add", "ok", None)]
-    assert stack.http.delete(f"/v1/mcp_servers/{made.json()['id']}").status_code == 204
+        recorded = [
+            call
+            for call in until(calls, within_s=10, what="the call is on record")
+            if call["server"] == "sums"
+        ]
+        assert [(call["tool"], call["outcome"], call["task_id"]) for call in recorded] == [
+            ("add", "ok", None)
+        ]
+    # Removing a server takes its scopes from people's programs.
     apps = stack.http.get("/v1/connected_apps").json()["items"]
     assert [app["scopes"] for app in apps] == [["mcp:platform:read"]]
     assert stack.http.delete(f"/v1/connected_apps/{apps[0]['id']}").status_code == 204

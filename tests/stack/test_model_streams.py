@@ -10,7 +10,7 @@ import pytest
 
 from tests.fakes.anthropic_server import AnthropicServer, Rule, ToolUse
 from tests.fakes.mcp_upstream import McpUpstream
-from tests.stack.running import Follower, RunningStack, until
+from tests.stack.running import Follower, RunningStack, registered, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
 
@@ -23,12 +23,8 @@ SLOWLY_S = 0.25
 @pytest.fixture
 def sums(stack: RunningStack) -> Iterator[McpUpstream]:
     """Run a server of somebody else, which the organisation has registered as `sums`."""
-    with McpUpstream() as upstream:
-        made = stack.http.post("/v1/mcp_servers", json={"name": "sums", "url": upstream.url})
-        assert made.status_code == 201, made.text
+    with registered(stack, "sums") as upstream:
         yield upstream
-    gone = stack.http.delete(f"/v1/mcp_servers/{made.json()['id']}")
-    assert gone.status_code == 204, gone.text
 
 
 @pytest.fixture

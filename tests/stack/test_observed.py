@@ -14,12 +14,11 @@ from websockets.sync.client import connect
 from deploy.local.stack import Stack
 from tests.conftest import MODEL_KEY
 from tests.fakes.anthropic_server import AnthropicServer, Rule, ToolUse
-from tests.fakes.mcp_upstream import McpUpstream
 from tests.fakes.otlp_server import OtlpServer, Span
 from tests.fakes.serving import LocalServer
 from tests.fakes.telegram_server import FakeTelegram
 from tests.stack.platforms import TelegramChat
-from tests.stack.running import RunningStack, until
+from tests.stack.running import RunningStack, registered, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
 
@@ -143,9 +142,7 @@ def test_one_trace_goes_from_a_websocket_through_every_service_and_the_sandbox_t
 def test_a_gateway_killed_in_the_middle_of_a_call_runs_it_once_and_the_turn_goes_on(
     stack: RunningStack, model_server: AnthropicServer
 ):
-    with McpUpstream() as upstream:
-        server = stack.http.post("/v1/mcp_servers", json={"name": "weather", "url": upstream.url})
-        assert server.status_code == 201, server.text
+    with registered(stack, "weather") as upstream:
         agent = stack.agents["claude"]
         changed = stack.http.patch(f"/v1/agents/{agent}", json={"mcp_servers": ["memory", "weather"]})
         assert changed.status_code == 200, changed.text
