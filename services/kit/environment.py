@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
@@ -84,8 +85,6 @@ class Environment(BaseSettings):
     )
     openai_api_key: SecretStr | None = Field(default=None, validation_alias="OPENAI_API_KEY")
     openai_base_url: str = Field(default="https://api.openai.com", validation_alias="OPENAI_BASE_URL")
-    telegram_api_base: str = Field(default="https://api.telegram.org", validation_alias="TELEGRAM_API_BASE")
-    slack_api_base: str = Field(default="https://slack.com/api/", validation_alias="SLACK_API_BASE")
 
     composio_api_base: str = Field(
         default="https://backend.composio.dev", validation_alias="COMPOSIO_API_BASE"
@@ -140,8 +139,8 @@ class Environment(BaseSettings):
         return tuple(filter(None, (origin.strip() for origin in self.gateway_allowed_origins.split(","))))
 
     def platform_endpoints(self) -> dict[str, str]:
-        """Return the base URL of each chat platform, by the name of its setting."""
-        return {"TELEGRAM_API_BASE": self.telegram_api_base, "SLACK_API_BASE": self.slack_api_base}
+        """Return the base URLs that are set, by their settings' names (`SLACK_API_BASE`): platforms know theirs."""
+        return {name: value for name, value in os.environ.items() if name.endswith("_API_BASE") and value}
 
     def account_endpoints(self) -> dict[str, str]:
         """Return the base URL of each provider of accounts, by the name of its setting."""

@@ -70,11 +70,26 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
+class InboundFile:
+    """A file that came with a message. `ref` is what the platform wants to be asked for its bytes (`FetchesFiles`).
+
+    `size` is in bytes, as far as the platform says it; `content_type` is its claim, which nobody has checked.
+    """
+
+    ref: str
+    name: str
+    content_type: str = "application/octet-stream"
+    size: int | None = None
+    is_voice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class InboundMessage:
     """One message that somebody wrote.
 
     `dedupe_key` is unique within the link and the same for each redelivery by the platform. `is_mention` says that
     the bot was addressed: by name, by reply, or because the chat is direct. `text` has the mention removed.
+    `reply_to` is the platform's id of the message that this one answers.
     """
 
     dedupe_key: str
@@ -86,7 +101,36 @@ class InboundMessage:
     is_mention: bool
     message_id: str
     sent_at: datetime
+    files: tuple[InboundFile, ...] = ()
+    reply_to: str = ""
     raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ChangeKind(enum.StrEnum):
+    EDITED = "edited"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class InboundChange:
+    """Somebody edited or deleted a message of theirs; `text` is the new one, empty when it is gone."""
+
+    dedupe_key: str
+    place: Place
+    sender: Sender
+    message_id: str
+    kind: ChangeKind
+    text: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InboundStop:
+    """Somebody used the platform's own way to stop the agent that is at work in a place."""
+
+    dedupe_key: str
+    place: Place
+    sender: Sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +158,8 @@ class Parsed:
 
     messages: tuple[InboundMessage, ...] = ()
     presses: tuple[InboundPress, ...] = ()
+    changes: tuple[InboundChange, ...] = ()
+    stops: tuple[InboundStop, ...] = ()
     reply: HookReply | None = None
     ignored: str | None = None
 

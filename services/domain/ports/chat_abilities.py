@@ -7,11 +7,11 @@ PlatformThrottled, PlatformAway and PlatformRefused.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from services.domain.ports.chat import Place, Receipt
+from services.domain.ports.chat import ChatKind, Parsed, Place, Receipt
 
 
 class Ability(enum.StrEnum):
@@ -52,9 +52,22 @@ class ButtonLimits:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """How an answer is shown while it is written: how often at most, for how long, and up to which length."""
+
+    min_interval_s: float
+    max_age_s: float
+    max_text: int
+    source: str
+
+
 @runtime_checkable
 class Edits(Protocol):
     """Messages of the bot can be changed."""
+
+    edit_interval_s: float
+    """How long to wait between two changes of one message that is shown while it is written."""
 
     def edit(self, config: Any, place: Place, message_id: str, part: str) -> None:
         """Replace a message's text by a rendered part. The same text again is no error. Buttons go away."""
@@ -138,6 +151,83 @@ class FindsSent(Protocol):
 
     def find_sent(self, config: Any, place: Place, key: str) -> Receipt | None:
         """Look for a message that was sent under a key not long ago."""
+        ...
+
+
+@runtime_checkable
+class FetchesFiles(Protocol):
+    """Files that people send can be had."""
+
+    def fetch_file(self, config: Any, ref: str, max_bytes: int) -> bytes:
+        """Return a file's bytes. Raises also: FileTooLarge for more than `max_bytes`, before it has read them all."""
+        ...
+
+
+@runtime_checkable
+class Streams(Protocol):
+    """The platform can show an answer while it is written, other than by editing a message."""
+
+    def stream_limits(self, place: Place, chat_kind: ChatKind) -> StreamLimits | None:
+        """Return how a place takes it, or None where it does not. Pure."""
+        ...
+
+    def open_stream(self, config: Any, place: Place, *, reply_to: str | None = None) -> str:
+        """Begin; returns the platform's reference of what is shown, kept by the caller."""
+        ...
+
+    def show_stream(self, config: Any, place: Place, stream_ref: str, shown: str, text: str) -> None:
+        """Show Markdown `text`, whole so far; `shown` is what the call before this one showed, a beginning of it."""
+        ...
+
+    def close_stream(
+        self, config: Any, place: Place, stream_ref: str, shown: str, part: str, key: str
+    ) -> Receipt:
+        """Leave one rendered part as the lasting message in place of what was shown, under the delivery's key."""
+        ...
+
+
+@runtime_checkable
+class Listens(Protocol):
+    """Messages come over a connection of ours (a socket, a poll), not, or not only, by webhook."""
+
+    def wants_listener(self, config: Any) -> bool:
+        """Say whether a link with this configuration is to be listened to. Pure."""
+        ...
+
+    def listen(self, config: Any, inbox: Inbox) -> None:
+        """Take what comes until `inbox.is_stopping()`. Returns, or raises as the port does, and is called again.
+
+        Nothing is acknowledged to the platform before `inbox.keep` has returned.
+        """
+        ...
+
+
+class Inbox(Protocol):
+    """What a listener gives its messages to: one link's, while this process holds its lease."""
+
+    def keep(self, parsed: Parsed, state: Mapping[str, Any] | None = None) -> None:
+        """Store what came, each once, and where to resume. Raises: LeaseLost when another process listens now."""
+        ...
+
+    def load_state(self) -> dict[str, Any]:
+        """Return where to resume: what the last `keep` was given, or nothing."""
+        ...
+
+    def is_stopping(self) -> bool:
+        """Say whether to return soon: the process ends, or the link changed or is gone."""
+        ...
+
+    def wait(self, seconds: float) -> bool:
+        """Wait that long, or until told to stop; returns `is_stopping()`."""
+        ...
+
+
+@runtime_checkable
+class ChecksHealth(Protocol):
+    """Whether a link works can be asked without changing anything."""
+
+    def check_health(self, config: Any, hook_url: str) -> str | None:
+        """Return None when all is well, else what a person has to mend, in a sentence."""
         ...
 
 

@@ -19,6 +19,8 @@ from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingF
 # Slack takes a gigabyte; what we hold in memory is less.
 # Source: https://docs.slack.dev/messaging/working-with-files
 MAX_FILE_BYTES = 50_000_000
+# chat.update is of tier 3: 50 calls a minute. Source: https://docs.slack.dev/apis/web-api/rate-limits
+EDIT_INTERVAL_S = 1.2
 MAX_CAPTION = 4_000
 # Source: https://docs.slack.dev/reference/block-kit/blocks/actions-block, …/block-elements/button-element
 BUTTON_LIMITS = ButtonLimits(

@@ -21,6 +21,7 @@ class SlackAdapter:
     config_model: type[BaseModel] = SlackConfig
     base_setting: ClassVar[str] = "SLACK_API_BASE"
     default_base: ClassVar[str] = "https://slack.com/api/"
+    edit_interval_s: float = abilities.EDIT_INTERVAL_S
     max_file_bytes: int = abilities.MAX_FILE_BYTES
     max_caption: int = abilities.MAX_CAPTION
     button_limits: ButtonLimits = abilities.BUTTON_LIMITS

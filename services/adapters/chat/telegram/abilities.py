@@ -27,6 +27,8 @@ from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingF
 
 # Source: https://core.telegram.org/bots/api#sending-files, #senddocument, #inlinekeyboardbutton
 MAX_FILE_BYTES = 50_000_000
+# A group takes 20 messages a minute. Source: https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this
+EDIT_INTERVAL_S = 3.1
 MAX_CAPTION = 1024
 BUTTON_LIMITS = ButtonLimits(
     buttons=100,

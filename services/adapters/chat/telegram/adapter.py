@@ -21,6 +21,7 @@ class TelegramAdapter:
     config_model: type[BaseModel] = TelegramConfig
     base_setting: ClassVar[str] = "TELEGRAM_API_BASE"
     default_base: ClassVar[str] = "https://api.telegram.org"
+    edit_interval_s: float = abilities.EDIT_INTERVAL_S
     max_file_bytes: int = abilities.MAX_FILE_BYTES
     max_caption: int = abilities.MAX_CAPTION
     button_limits: ButtonLimits = abilities.BUTTON_LIMITS
