@@ -32,17 +32,22 @@ class WorkspaceFile:
         return SeenFile(path=self.path, name=self.name, size_bytes=len(self.content), sha256=digest)
 
 
-async def see_files(sandbox_id: uuid.UUID | None, paths: Sequence[str]) -> tuple[SeenFile, ...]:
+async def see_files(
+    sandbox_id: uuid.UUID | None, paths: Sequence[str], most_bytes: int | None = None
+) -> tuple[SeenFile, ...]:
     """Return what people must see of files before they allow that these leave. Raises: what `read_files` raises."""
-    return tuple([file.seen() for file in await _read(sandbox_id, paths)])
+    return tuple([file.seen() for file in await _read(sandbox_id, paths, most_bytes)])
 
 
-async def read_files(caller: Caller, paths: Sequence[str]) -> list[WorkspaceFile]:
+async def read_files(
+    caller: Caller, paths: Sequence[str], most_bytes: int | None = None
+) -> list[WorkspaceFile]:
     """Read files of the caller's workspace; of a call that was held, only what people saw when they allowed it.
 
+    `most_bytes` is how much they may be in all, without one what the installation lets mails carry.
     Raises: FileChanged, FileMissing, IsAFolder, PathInvalid, FileTooLarge, SandboxUnreachable, SandboxBusy, NeedsTask.
     """
-    files = await _read(caller.task.sandbox_id, paths) if paths else []
+    files = await _read(caller.task.sandbox_id, paths, most_bytes) if paths else []
     if caller.allowed_files is not None:
         for file in files:
             if file.seen() not in caller.allowed_files:
@@ -53,8 +58,10 @@ async def read_files(caller: Caller, paths: Sequence[str]) -> list[WorkspaceFile
     return files
 
 
-async def _read(sandbox_id: uuid.UUID | None, paths: Sequence[str]) -> list[WorkspaceFile]:
-    most = left = environment().max_attachment_bytes
+async def _read(
+    sandbox_id: uuid.UUID | None, paths: Sequence[str], most_bytes: int | None
+) -> list[WorkspaceFile]:
+    most = left = environment().max_attachment_bytes if most_bytes is None else most_bytes
     files = []
     for path in paths:
         try:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from conftest import Tenant
 from services.domain.agents.models import Agent
+from services.domain.approvals.models import Approval
 from services.domain.tasks.models import Task, UsageRecord
 from services.domain.tasks.runner import issue_turn
 from services.domain.tasks.submit import TaskOrder, submit_task
@@ -111,6 +112,12 @@ def served(agent_http: AgentHttp, in_front: Callable[[ASGIApp], ASGIApp] = lambd
     server.should_exit = True
     thread.join(5)
     listener.close()
+
+
+def approval_of(tenant: Tenant) -> Approval:
+    """Return the approval that was asked for last, if there is one."""
+    with tenant_transaction(tenant.organisation.id):
+        return Approval.objects.order_by("-id").first()
 
 
 def eventually(check: Callable[[], T], within_s: float = 5.0) -> T:

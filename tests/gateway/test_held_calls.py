@@ -45,7 +45,7 @@ from services.mcp_gateway.http import AgentHttp
 from services.mcp_gateway.llm.vendor import Vendor
 from services.mcp_gateway.mcp_servers import notify as notify_server
 from tests.domain.cast import fresh
-from tests.gateway.serving import Caller, Working, at_work, eventually, served
+from tests.gateway.serving import Caller, Working, approval_of, at_work, eventually, served
 
 
 @pytest.fixture(autouse=True)
@@ -69,11 +69,6 @@ def platform(gateway: str, working: Working) -> Caller:
 
 def hold(tenant: Tenant, tool: str = "notify.notify_user", **fields: Any) -> ApprovalRule:
     return create_rule(tenant.owner, RuleFields.model_validate({"effect": "hold", "tool": tool, **fields}))
-
-
-def approval_of(tenant: Tenant) -> Approval:
-    with tenant_transaction(tenant.organisation.id):
-        return Approval.objects.order_by("-id").first()
 
 
 def call_of(tenant: Tenant) -> HeldCall:

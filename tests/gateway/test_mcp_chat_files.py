@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from conftest import Tenant
+from services.domain.approvals.actions import decide_approval
+from services.domain.approvals.models import HeldCall
+from services.domain.approvals.rule_actions import create_rule
+from services.domain.approvals.rules import RuleFields
 from services.domain.chats.models import Delivery
 from services.domain.plane.models import Sandbox
 from services.domain.tasks.models import Task
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.environment import environment
 from services.mcp_gateway.mcp_servers.chat import files
 from services.worker.jobs.volumes import storage
 from tests.fakes.chat_places import ChatPlace, chat_place, deliver_to, drain
 from tests.fakes.linked_sandbox import LinkedHost, linked_host
-from tests.gateway.serving import Caller, Working, at_work
+from tests.gateway.serving import Caller, Working, approval_of, at_work, eventually
 
 
 @pytest.fixture
@@ -85,7 +92,34 @@ def test_a_file_beyond_the_platforms_limit_is_refused_before_it_is_read(chat, sa
     (sandbox.folder / "big").write_bytes(b"x" * 1_001)
     plan = files._plan
     monkeypatch.setattr(files, "_plan", lambda caller, given: files._Plan(1_000, plan(caller, given).caption))
-    assert chat.refused("send_file", path="big").startswith("file_too_large: The file has 1001 bytes")
+    assert chat.refused("send_file", path="big").startswith(
+        "file_too_large: big: the files may have 1000 bytes"
+    )
+
+
+def test_of_a_held_call_only_the_file_that_people_saw_goes_out(chat, place, sandbox, acme, monkeypatch):
+    monkeypatch.setattr(environment(), "mcp_hold_wait_s", 0.3)
+    create_rule(acme.owner, RuleFields.model_validate({"effect": "hold", "tool": "chat.send_file"}))
+    path = sandbox.folder / "report.csv"
+    path.write_bytes(b"harmless")
+    assert chat.refused("send_file", path="report.csv").startswith("approval_pending:")
+    first = approval_of(acme)
+    (shown,) = first.subject["files"]
+    assert (shown["path"], shown["size_bytes"]) == ("report.csv", 8)
+    path.write_bytes(b"secrets!")
+    decide_approval(acme.owner, first.id, "allow")
+
+    def result() -> Any:
+        with tenant_transaction(acme.organisation.id):
+            return HeldCall.objects.get(approval=first).result
+
+    assert eventually(result)["content"][0]["text"].startswith("file_changed: report.csv is not what it was")
+    assert chat.refused("send_file", path="report.csv").startswith("approval_pending:")
+    decide_approval(acme.owner, approval_of(acme).id, "allow")
+    assert eventually(lambda: Delivery.objects.using("operator").filter(kind="file").count()) == 1
+    drain()
+    ((name, data, _),) = place.files()
+    assert (name, data) == ("report.csv", b"secrets!")
 
 
 def test_a_caption_that_does_not_fit_is_refused(chat, sandbox, place):

@@ -16,7 +16,7 @@ from conftest import Tenant
 from services.adapters.accounts.mail import imap
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.approvals.actions import decide_approval
-from services.domain.approvals.models import Approval, HeldCall
+from services.domain.approvals.models import HeldCall
 from services.domain.approvals.queries import show_subject
 from services.domain.plane.models import Sandbox
 from services.domain.tasks.models import Task
@@ -34,7 +34,7 @@ from tests.gateway.account_cast import (
     make_impatient,
     use_google,
 )
-from tests.gateway.serving import Caller, at_work, eventually
+from tests.gateway.serving import Caller, approval_of, at_work, eventually
 
 LETTER = {"to": ["ann@example.com"], "subject": "The report", "body": "Here it is."}
 
@@ -137,11 +137,6 @@ def mail_with(*files: tuple[str, bytes]) -> EmailMessage:
     for name, content in files:
         mime.add_attachment(content, maintype="application", subtype="pdf", filename=name)
     return mime
-
-
-def approval_of(tenant: Tenant) -> Approval:
-    with tenant_transaction(tenant.organisation.id):
-        return Approval.objects.order_by("-id").first()
 
 
 def files_of(message: EmailMessage) -> list[tuple[str | None, str, bytes]]:

@@ -111,6 +111,9 @@ class TaskShape(Shape):
     id: uuid.UUID
     workspace_id: uuid.UUID
     agent_id: uuid.UUID
+    user_id: uuid.UUID | None = Field(
+        description="Whose work it is; null for nobody's, as of a group or a hook."
+    )
     status: TaskStatus
     mode: TaskMode
     source: str
@@ -133,11 +136,12 @@ class TaskShape(Shape):
     def of(cls, task: Task) -> Self:
         """Show a row."""
         return cls(
-            id=task.id, workspace_id=task.workspace_id, agent_id=task.agent_id, status=TaskStatus(task.status),
-            mode=TaskMode(task.mode), source=task.source, prompt=task.prompt, model=task.model or None,
-            turn=task.turn, max_turns=task.max_turns, max_budget_microusd=task.max_budget_microusd,
-            max_budget_usd=to_usd(task.max_budget_microusd), timeout_s=task.timeout_s,
-            deliver_to=task.deliver_to, cancel_requested=task.cancel_requested_at is not None,
+            id=task.id, workspace_id=task.workspace_id, agent_id=task.agent_id, user_id=task.user_id,
+            status=TaskStatus(task.status), mode=TaskMode(task.mode), source=task.source, prompt=task.prompt,
+            model=task.model or None, turn=task.turn, max_turns=task.max_turns,
+            max_budget_microusd=task.max_budget_microusd, max_budget_usd=to_usd(task.max_budget_microusd),
+            timeout_s=task.timeout_s, deliver_to=task.deliver_to,
+            cancel_requested=task.cancel_requested_at is not None,
             created_at=task.created_at, started_at=task.started_at, finished_at=task.finished_at,
             result=_result(task) if task.finished_at else None,
             error=TaskError(code=task.error_code, message=task.error_message) if task.error_code else None,

@@ -68,13 +68,14 @@ Report = Callable[[float, float | None, str | None], Awaitable[None]]
 class Prepared:
     """A call in the forms that are needed to judge and to hold it: `judged` by rules, `shown` to people.
 
-    `paths` name the files of the workspace that it carries outside.
+    `paths` name the files of the workspace that it carries outside, of `most_file_bytes` in all.
     """
 
     judged: dict[str, Any] = field(repr=False)
     shown: dict[str, Any] = field(repr=False)
     target: str
     paths: tuple[str, ...] = ()
+    most_file_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +235,7 @@ class HoldDesk:
             return None
         if verdict.effect == "deny":
             return denied_by_rule(use.name)
-        files = await see_files(task.sandbox_id, prepared.paths)
+        files = await see_files(task.sandbox_id, prepared.paths, prepared.most_file_bytes)
         wanted = Wanted(use, asked.arguments, prepared.shown, prepared.target, files)
         return await self._hold(task, wanted, verdict, report)
 

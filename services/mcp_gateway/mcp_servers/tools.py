@@ -73,6 +73,8 @@ class Tool(Generic[InputT]):
     """It sends, deletes or pays outside: where no rule of the organisation speaks, a person must allow each call."""
     files_of: Callable[[InputT], Sequence[str]] = _no_files
     """Files of the workspace that a call carries outside: shown to who must allow it; `read_files` holds it to them."""
+    most_file_bytes: int | None = None
+    """How much these may be in all; None for what the installation lets mails carry."""
 
     def listing(self) -> ToolListing:
         """Return the tool as `tools/list` shows it."""
@@ -96,7 +98,13 @@ class Tool(Generic[InputT]):
             return None
         schema = self.input.model_json_schema()
         shown = masked(given.model_dump(mode="json", exclude_none=True), schema)
-        return Prepared(given.model_dump(mode="json"), shown, self.fingerprint, tuple(self.files_of(given)))
+        return Prepared(
+            given.model_dump(mode="json"),
+            shown,
+            self.fingerprint,
+            tuple(self.files_of(given)),
+            self.most_file_bytes,
+        )
 
     @property
     def fingerprint(self) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import io
-import posixpath
 import uuid
 from dataclasses import dataclass
 
@@ -26,8 +24,11 @@ from services.mcp_gateway.mcp_servers.chat.messages import spot_for
 from services.mcp_gateway.mcp_servers.chat.models import Key, Sent, Thread, To
 from services.mcp_gateway.mcp_servers.chat.platforms import require_ability
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolInput
-from services.mcp_gateway.sandbox_files import FILES
 from services.mcp_gateway.threads import run_in_thread
+from services.mcp_gateway.workspace_files import WorkspaceFile, read_files
+
+# What a person is asked about is read before it is known whether the chat's platform takes so much.
+MOST_FILE_BYTES = 50_000_000
 
 
 class FileInput(ToolInput):
@@ -66,9 +67,8 @@ def _plan(caller: Caller, given: FileInput) -> _Plan:
     return _Plan(adapter.max_file_bytes, parts[0])
 
 
-def _send_now(caller: Caller, given: FileInput, plan: _Plan, data: bytes) -> Sent:
-    name = posixpath.basename(given.path)
-    digest = hashlib.sha256(data).hexdigest()
+def _send_now(caller: Caller, given: FileInput, plan: _Plan, file: WorkspaceFile) -> Sent:
+    name, digest = file.name, file.seen().sha256
     org_id = caller.actor.org_id
     object_key = f"outgoing/{org_id}/{uuid.uuid4()}"
     with tenant_transaction(org_id):
@@ -85,12 +85,12 @@ def _send_now(caller: Caller, given: FileInput, plan: _Plan, data: bytes) -> Sen
         )
         is_new = not find_batch(batch)
     if is_new:
-        _storage().put(object_key, io.BytesIO(data))
+        _storage().put(object_key, io.BytesIO(file.content))
     payload = {
         "key": object_key,
         "name": name,
         "content_type": content_type_of(name),
-        "size_bytes": len(data),
+        "size_bytes": len(file.content),
     }
     with tenant_transaction(org_id):
         piece = Piece(plan.caption, DeliveryKind.FILE, payload)
@@ -102,10 +102,10 @@ def _send_now(caller: Caller, given: FileInput, plan: _Plan, data: bytes) -> Sen
 
 async def _send(caller: Caller, given: FileInput) -> Sent:
     plan = await run_in_thread(_plan, caller, given)
-    data = await FILES.read(caller.task.sandbox_id, given.path, max_bytes=plan.max_bytes)
-    if not data:
+    (file,) = await read_files(caller, [given.path], plan.max_bytes)
+    if not file.content:
         raise Invalid("The file is empty.", fields={"path": "empty"})
-    return await run_in_thread(_send_now, caller, given, plan, data)
+    return await run_in_thread(_send_now, caller, given, plan, file)
 
 
 FILE_TOOLS = (
@@ -116,5 +116,7 @@ FILE_TOOLS = (
         FileInput,
         Sent,
         _send,
+        files_of=lambda given: [given.path],
+        most_file_bytes=MOST_FILE_BYTES,
     ),
 )
