@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,20 @@ from services.domain.events.types import EventData
 from services.kit.clock import now, rfc3339
 from services.kit.orgpg.tenant import current_org
 from services.kit.redisbus import publish_envelopes
+
+# One statement moves the stream's head and writes the events: this is on the way of everything that happens.
+_APPEND = """
+WITH moved AS (
+    INSERT INTO stream (name, org_id, head, oldest) VALUES (%(stream)s, %(org)s, %(count)s, 1)
+    ON CONFLICT (org_id, name) DO UPDATE SET head = stream.head + excluded.head RETURNING head
+)
+INSERT INTO event (org_id, stream, seq, type, at, task_id, turn, data)
+SELECT %(org)s, %(stream)s, moved.head - %(count)s + new.n, new.type, %(at)s, new.task_id, new.turn, new.data
+FROM moved, unnest(
+    %(types)s::text[], %(tasks)s::uuid[], %(turns)s::int[], %(data)s::text[]::jsonb[]
+) WITH ORDINALITY AS new (type, task_id, turn, data, n)
+RETURNING seq
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,28 +64,34 @@ def record_events(stream: str, events: Sequence[NewEvent]) -> list[Event]:
         raise RuntimeError("events are recorded together with the change, in the tenant's transaction")
     if not events:
         return []
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO stream (name, org_id, head, oldest) VALUES (%s, %s, %s, 1) "
-            "ON CONFLICT (org_id, name) DO UPDATE SET head = stream.head + excluded.head RETURNING head",
-            [stream, org_id, len(events)],
-        )
-        (head,) = cursor.fetchone()
-    first, moment = head - len(events) + 1, now()
     rows = [
         Event(
             org_id=org_id,
             stream=stream,
-            seq=first + index,
             type=event.data.type,
-            at=moment,
+            at=now(),
             task_id=event.task_id,
             turn=event.turn,
             data=event.data.model_dump(mode="json", exclude_none=True),
         )
-        for index, event in enumerate(events)
+        for event in events
     ]
-    Event.objects.bulk_create(rows)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _APPEND,
+            {
+                "stream": stream,
+                "org": org_id,
+                "count": len(rows),
+                "at": rows[0].at,
+                "types": [row.type for row in rows],
+                "tasks": [row.task_id for row in rows],
+                "turns": [row.turn for row in rows],
+                "data": [json.dumps(row.data) for row in rows],
+            },
+        )
+        for row, (seq,) in zip(rows, sorted(cursor.fetchall()), strict=True):
+            row.seq, row.at = seq, rows[0].at
     envelopes = [to_envelope(row) for row in rows]
     transaction.on_commit(lambda: publish_envelopes(envelopes), robust=True)
     return rows

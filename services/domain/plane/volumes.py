@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from services.domain.errors import LeaseLost
 from services.domain.outbox.jobs import ArchiveVolume, enqueue, host_queue
 from services.domain.plane.models import HOLDS_SLOT, Host, Sandbox, Volume
+from services.kit.rows import first_of
 
 # One trip: this is on the way of every new workspace. Where its files were on a lost host and never stored, nothing is
 # left of them, and they begin anew.
@@ -47,7 +48,7 @@ class Snapshot:
 
 def find_volume(workspace_id: uuid.UUID) -> Volume | None:
     """Return where a workspace's files lie, or None when it has none yet."""
-    return Volume.objects.filter(workspace_id=workspace_id).first()
+    return first_of(Volume.objects.raw("SELECT * FROM volume WHERE workspace_id = %s", [workspace_id]))
 
 
 def note_volume(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
-from django.db.models import Exists, OuterRef, Q, Subquery
-from django.db.models.expressions import RawSQL
+from django.db.models import Q
 
+from services.domain.agents.models import Agent
 from services.domain.identity.models import Organisation
 from services.domain.outbox.jobs import DispatchTask, ShowTyping, enqueue
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import ACTIVE, Task, TaskStatus
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.workspaces.actions import mirror_sandbox_state
+from services.domain.workspaces.actions import note_sandbox_state
+from services.domain.workspaces.models import Workspace
 from services.kit.clock import now
+from services.kit.rows import first_of
 
 START_LEASE = timedelta(seconds=20)
 # With the pauses that an engine is left alone for, an engine that is away for a minute costs no task.
@@ -46,6 +49,21 @@ LIMIT 1
 """
 
 
+# These are written out, as the ORM takes longer to make such statements than the server to run them.
+_CANDIDATE = """
+SELECT t.*, o.max_idle_stop_s AS most_idle_s, o.max_archive_after_s AS most_archive_after_s
+FROM task t JOIN organisation o ON o.id = t.org_id WHERE t.status = 'queued' AND t.id = {id}
+"""
+_WORKSPACE = "SELECT * FROM workspace WHERE id = %s"
+_AGENT = "SELECT * FROM agent WHERE id = %s"
+_CLAIM = """
+UPDATE task SET status = 'starting', sandbox_id = %s, attempt = attempt + 1, lease_token = %s, lease_until = %s
+WHERE id = %s AND status = 'queued' AND NOT EXISTS (
+    SELECT 1 FROM task a WHERE a.workspace_id = task.workspace_id AND a.status IN ('starting', 'running', 'waiting')
+) RETURNING *
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A task that waits for a sandbox, with its workspace and that one's agent, and its organisation's bounds in s."""
@@ -57,26 +75,28 @@ class Candidate:
 
 def all_tenants_next_task(skip: list[uuid.UUID]) -> Candidate | None:
     """Return the task that should start next, leaving out those in `skip`, or None when nothing is runnable."""
-    return _find_candidate(RawSQL(_NEXT, [skip]))  # noqa: S611  # a constant with one parameter
+    return _find_candidate(_CANDIDATE.format(id=f"({_NEXT})"), [skip])
 
 
 def all_tenants_get_candidate(task_id: uuid.UUID) -> Candidate | None:
     """Return a task that waits for a sandbox, or None when it does not (any more)."""
-    return _find_candidate(task_id)
+    return _find_candidate(_CANDIDATE.format(id="%s"), [task_id])
 
 
-def _find_candidate(task_id: uuid.UUID | RawSQL) -> Candidate | None:
-    organisation = Organisation.objects.filter(id=OuterRef("org_id"))
-    rows = Task.objects.using("operator").select_related("workspace__agent")
-    task = (
-        rows.annotate(
-            most_idle_s=Subquery(organisation.values("max_idle_stop_s")),
-            most_archive_after_s=Subquery(organisation.values("max_archive_after_s")),
-        )
-        .filter(id=task_id, status=TaskStatus.QUEUED)
-        .first()
-    )
-    return Candidate(task, task.most_idle_s, task.most_archive_after_s) if task else None
+def _find_candidate(statement: str, parameters: list[Any]) -> Candidate | None:
+    task = first_of(Task.objects.using("operator").raw(statement, parameters))
+    if task is None:
+        return None
+    workspace = first_of(Workspace.objects.using("operator").raw(_WORKSPACE, [task.workspace_id]))
+    if workspace is None:
+        return None
+    agent = first_of(Agent.objects.using("operator").raw(_AGENT, [workspace.agent_id]))
+    if agent is None:
+        return None
+    workspace.agent, task.workspace = agent, workspace
+    # Columns of the organisation, which the statement adds.
+    bounds: Any = task
+    return Candidate(task, bounds.most_idle_s, bounds.most_archive_after_s)
 
 
 def all_tenants_note_dispatch(org_id: uuid.UUID) -> None:
@@ -91,18 +111,12 @@ def claim_task(waiting: Task, sandbox_id: uuid.UUID, *, sandbox_state: str = "")
     Emits: SandboxChanged. Queues: ShowTyping when the task came from a chat.
     """
     with tenant_transaction(waiting.org_id):
-        at_work = Task.objects.filter(workspace_id=OuterRef("workspace_id"), status__in=ACTIVE)
-        queued = Task.objects.filter(~Exists(at_work), id=waiting.id, status=TaskStatus.QUEUED)
-        task = queued.select_for_update().first()
+        lease = [sandbox_id, uuid.uuid4(), now() + START_LEASE]
+        task = first_of(Task.objects.raw(_CLAIM, [*lease, waiting.id]))
         if task is None:
             return None
-        task.status = TaskStatus.STARTING
-        task.sandbox_id = sandbox_id
-        task.attempt += 1
-        task.lease_token, task.lease_until = uuid.uuid4(), now() + START_LEASE
-        task.save(update_fields=["status", "sandbox_id", "attempt", "lease_token", "lease_until"])
         if sandbox_state:
-            mirror_sandbox_state(task.org_id, task.workspace_id, sandbox_state)
+            note_sandbox_state(task.workspace_id, sandbox_state)
         if task.deliver_to:
             enqueue(ShowTyping(org_id=task.org_id, task_id=task.id))
     return task

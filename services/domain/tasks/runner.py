@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any
 
+from django.db import connection
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from services.domain.agents.models import DEFAULT_MCP_SERVERS, Provider
+from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
 from services.domain.commands.actions import store_command_entry
 from services.domain.egress.rules import read_rules
 from services.domain.errors import Conflict
@@ -30,7 +31,7 @@ from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.llm.policy import choose_effort
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.follow_ups import note_consumed
-from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage, TaskStatus, TaskToken
+from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage, TaskStatus
 from services.domain.tasks.tokens import revoke_tokens
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.in_sandbox import list_sandbox_servers
@@ -41,6 +42,7 @@ from services.domain.workspaces.queries import get_session
 from services.kit import tracing
 from services.kit.clock import now
 from services.kit.ids import uuid7
+from services.kit.rows import first_of
 from services.kit.storable import storable
 from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token, make_token
 
@@ -49,6 +51,15 @@ _OWN_SERVERS = frozenset({*DEFAULT_MCP_SERVERS, *ACCOUNT_SERVERS})
 _LOCK_JOURNAL = """
 INSERT INTO runner_journal (id, org_id, sandbox_id, journal, stored_n, updated_at) VALUES (%s, %s, %s, %s, 0, now())
 ON CONFLICT (sandbox_id, journal) DO UPDATE SET updated_at = excluded.updated_at RETURNING *
+"""
+# On the way of every turn: written out, as the ORM takes longer to make them than the server to run them.
+_LOCK_AT_WORK = "SELECT * FROM task WHERE id = %s AND sandbox_id = %s AND status = ANY(%s) FOR UPDATE"
+_START = """
+UPDATE task SET status = %s, started_at = %s, deadline_at = %s, lease_token = NULL, lease_until = NULL WHERE id = %s
+"""
+_MINT = """
+INSERT INTO task_token (id, org_id, created_at, task_id, audience, token_hash, expires_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
 """
 LLM_PATHS = {"anthropic": "/llm/anthropic", "openai": "/llm/openai"}
 
@@ -104,15 +115,11 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
     Earlier tokens of the task are revoked: a turn is issued again only when the runner did not get the first.
     """
     with tenant_transaction(org_id):
-        task = (
-            Task.objects.select_for_update()
-            .select_related("agent")
-            .filter(id=task_id, sandbox_id=sandbox_id, status__in=ACTIVE)
-            .first()
-        )
+        task = _lock_at_work(task_id, sandbox_id)
         if task is None or task.cancel_requested_at is not None:
             return None
-        agent = task.agent
+        (agent,) = Agent.objects.raw("SELECT * FROM agent WHERE id = %s", [task.agent_id])
+        task.agent = agent
         revoke_tokens(task)
         llm = model_wire(agent.provider, task.model)
         servers = _servers_of(task)
@@ -184,16 +191,14 @@ def model_wire(provider: str, model: str) -> str | None:
 def _mint(task: Task, audiences: Sequence[str]) -> dict[str, str]:
     expires_at = now() + timedelta(seconds=task.timeout_s) + TOKEN_GRACE
     texts = {audience: make_token(TASK_TOKEN_PREFIX) for audience in audiences}
-    TaskToken.objects.bulk_create(
-        TaskToken(
-            org_id=task.org_id,
-            task=task,
-            audience=audience,
-            token_hash=hash_token(text),
-            expires_at=expires_at,
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _MINT,
+            [
+                (uuid7(), task.org_id, now(), task.id, audience, hash_token(text), expires_at)
+                for audience, text in texts.items()
+            ],
         )
-        for audience, text in texts.items()
-    )
     return texts
 
 
@@ -229,13 +234,18 @@ def store_journal(
             if batch is not None:
                 head = _write(batch) or head
                 said += _said_of(batch)
-        row.save(update_fields=["stored_n"])
+        _execute("UPDATE runner_journal SET stored_n = %s WHERE id = %s", [row.stored_n, row.id])
         return Stored(row.stored_n, head, tuple(said))
 
 
 def _lock_journal(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -> RunnerJournal:
     row, *_ = RunnerJournal.objects.raw(_LOCK_JOURNAL, [uuid7(), org_id, sandbox_id, journal])
     return row
+
+
+def _execute(statement: str, parameters: Sequence[Any]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, parameters)
 
 
 def get_stored_n(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -> int:
@@ -246,10 +256,14 @@ def get_stored_n(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -
 
 
 def _open_batch(task_id: uuid.UUID, sandbox_id: uuid.UUID) -> _Batch | None:
-    task = (
-        Task.objects.select_for_update().filter(id=task_id, sandbox_id=sandbox_id, status__in=ACTIVE).first()
-    )
+    task = _lock_at_work(task_id, sandbox_id)
     return _Batch(task) if task else None
+
+
+def _lock_at_work(task_id: uuid.UUID, sandbox_id: uuid.UUID) -> Task | None:
+    return first_of(
+        Task.objects.raw(_LOCK_AT_WORK, [task_id, sandbox_id, [str(status) for status in ACTIVE]])
+    )
 
 
 def _apply(batch: _Batch, entry: JournalEntry) -> None:
@@ -291,7 +305,7 @@ def _start(batch: _Batch) -> None:
     task.started_at = moment
     task.deadline_at = moment + timedelta(seconds=task.timeout_s)
     task.lease_token = task.lease_until = None
-    task.save(update_fields=["status", "started_at", "deadline_at", "lease_token", "lease_until"])
+    _execute(_START, [str(task.status), moment, task.deadline_at, task.id])
     batch.events.append(NewEvent(TaskStarted(task_id=str(task.id)), task.id, task.turn))
 
 

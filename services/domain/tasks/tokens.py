@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from services.domain.tasks.models import Task, TaskToken
@@ -13,11 +13,13 @@ from services.kit.redisbus import nudge
 
 TOKENS_CHANNEL = "slipway:nudge:tokens"
 _KEPT = timedelta(days=1)
+_REVOKE = "UPDATE task_token SET revoked_at = %s WHERE task_id = %s AND revoked_at IS NULL"
 
 
 def revoke_tokens(task: Task) -> None:
     """Let a task's tokens die with the transaction that is open; gateways hear of it once that commits."""
-    TaskToken.objects.filter(task=task, revoked_at=None).update(revoked_at=now())
+    with connection.cursor() as cursor:
+        cursor.execute(_REVOKE, [now(), task.id])
     task_id = str(task.id)
     transaction.on_commit(lambda: nudge("tokens", task_id), robust=True)
 

@@ -67,6 +67,8 @@ def list_sandbox_servers(user_id: uuid.UUID | None, names: Sequence[str]) -> lis
 
     In the names' order, in the tenant's transaction. No secret is in it: the frame has those of the agent elsewhere.
     """
+    if not names:
+        return []
     rows = UpstreamServer.objects.filter(
         usable_by(user_id), transport=UpstreamTransport.STDIO, name__in=names
     )

@@ -43,6 +43,8 @@ def list_upstream_names(user_id: uuid.UUID | None) -> set[str]:
 
 def list_remote_names(user_id: uuid.UUID | None, names: Collection[str]) -> set[str]:
     """Return those of the names that the gateway reaches for work of a person, in the tenant's transaction."""
+    if not names:
+        return set()
     remote = UpstreamServer.objects.filter(
         usable_by(user_id), transport=UpstreamTransport.HTTP, name__in=names
     )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+from django.db import connection
+
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
 from services.domain.agents.models import Agent
@@ -18,6 +20,8 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.models import SessionEntry, Workspace
 from services.domain.workspaces.queries import lock_own_workspace, lock_workspace
 from services.kit.clock import now
+
+_SET_SANDBOX_STATE = "UPDATE workspace SET sandbox_state = %s WHERE id = %s AND sandbox_state <> %s"
 
 
 def create_workspace(
@@ -106,11 +110,16 @@ def mirror_sandbox_state(org_id: uuid.UUID, workspace_id: uuid.UUID, state: str,
     Emits: SandboxChanged, when the state is another one.
     """
     with tenant_transaction(org_id):
-        changed = (
-            Workspace.objects.filter(id=workspace_id).exclude(sandbox_state=state).update(sandbox_state=state)
-        )
-        if changed:
-            record_event(f"workspace:{workspace_id}", SandboxChanged(state=state, reason=reason))
+        note_sandbox_state(workspace_id, state, reason=reason)
+
+
+def note_sandbox_state(workspace_id: uuid.UUID, state: str, *, reason: str = "") -> None:
+    """Show readers what the sandbox plane decided, in the tenant's transaction. Emits: SandboxChanged."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SET_SANDBOX_STATE, [state, workspace_id, state])
+        has_changed = cursor.rowcount == 1
+    if has_changed:
+        record_event(f"workspace:{workspace_id}", SandboxChanged(state=state, reason=reason))
 
 
 def save_session(workspace: Workspace, session_id: str, entries: list[dict[str, object]]) -> None:

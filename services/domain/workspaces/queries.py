@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import datetime
 
+from django.db import connection
 from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from services.domain.actors import Actor, may, require
@@ -15,6 +16,10 @@ from services.domain.errors import WorkspaceMissing
 from services.domain.tasks.models import Task
 from services.domain.workspaces.models import SessionEntry, Workspace
 from services.domain.workspaces.reach import workspaces_in_reach
+
+_LATEST_SESSION = (
+    "SELECT provider_session_id FROM session_entry WHERE workspace_id = %s ORDER BY id DESC LIMIT 1"
+)
 
 
 def list_workspaces(actor: Actor) -> QuerySet[Workspace]:
@@ -94,13 +99,13 @@ def may_read_stream(actor: Actor, stream: str) -> bool:
 
 def get_session(workspace_id: uuid.UUID) -> tuple[str, list[dict[str, object]]] | None:
     """Return the provider's latest session and its entries in order, or None before the first turn."""
-    latest = SessionEntry.objects.filter(workspace_id=workspace_id).order_by("-id").first()
+    with connection.cursor() as cursor:
+        cursor.execute(_LATEST_SESSION, [workspace_id])
+        latest = cursor.fetchone()
     if latest is None:
         return None
-    entries = SessionEntry.objects.filter(
-        workspace_id=workspace_id, provider_session_id=latest.provider_session_id
-    ).order_by("seq")
-    return latest.provider_session_id, [row.entry for row in entries]
+    entries = SessionEntry.objects.filter(workspace_id=workspace_id, provider_session_id=latest[0])
+    return latest[0], [row.entry for row in entries.order_by("seq")]
 
 
 def all_tenants_existing(workspace_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
