@@ -32,6 +32,7 @@ _AT_REST = (SandboxState.IDLE, SandboxState.PAUSED)
 # On the way of every start: written out, as the ORM takes longer to make them than the server to run them.
 _LOCK_HOST = "SELECT * FROM host WHERE name = %s AND NOT is_draining AND fenced_at IS NULL FOR UPDATE"
 _OWN = "SELECT * FROM sandbox WHERE workspace_id = %s AND state = ANY(%s) ORDER BY id LIMIT 1"
+_NOTE_LINKED = "UPDATE sandbox SET link_until = %s WHERE id = %s RETURNING *"
 _CLAIM_WARM = """
 UPDATE sandbox SET org_id = %(org)s, workspace_id = %(workspace)s, task_id = %(task)s, state = %(state)s,
     state_at = %(now)s, used_at = %(now)s, claimed_at = %(now)s, error = '',
@@ -205,11 +206,9 @@ def note_linked(sandbox_id: uuid.UUID) -> Sandbox | None:
     Returns the sandbox when that is so.
     """
     with transaction.atomic(using="plane"):
-        sandbox = Sandbox.objects.select_for_update().filter(id=sandbox_id).first()
+        sandbox = first_of(Sandbox.objects.raw(_NOTE_LINKED, [now() + LINK_LEASE, sandbox_id]))
         if sandbox is None:
             return None
-        sandbox.link_until = now() + LINK_LEASE
-        sandbox.save(update_fields=["link_until"])
         if sandbox.state != SandboxState.CREATING or sandbox.task_id is not None:
             return None
         _set_state(sandbox, SandboxState.IDLE if sandbox.workspace_id else SandboxState.WARM)

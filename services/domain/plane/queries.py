@@ -12,11 +12,12 @@ from django.db.models.functions import Now
 from services.domain.plane.models import HOLDS_SLOT, Host, Sandbox, SandboxState
 from services.kit.clock import now
 from services.kit.environment import environment
+from services.kit.rows import first_of
 
 
 def find_sandbox(sandbox_id: uuid.UUID) -> Sandbox | None:
     """Return one sandbox, or None."""
-    return Sandbox.objects.filter(id=sandbox_id).first()
+    return first_of(Sandbox.objects.raw("SELECT * FROM sandbox WHERE id = %s", [sandbox_id]))
 
 
 def list_holding_slot(sandbox_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:

@@ -52,6 +52,14 @@ _LOCK_JOURNAL = """
 INSERT INTO runner_journal (id, org_id, sandbox_id, journal, stored_n, updated_at) VALUES (%s, %s, %s, %s, 0, now())
 ON CONFLICT (sandbox_id, journal) DO UPDATE SET updated_at = excluded.updated_at RETURNING *
 """
+_FIND_JOURNAL = "SELECT * FROM runner_journal WHERE sandbox_id = %s AND journal = %s"
+_WAITING_MESSAGES = """
+SELECT id, task_id, text FROM task_message WHERE task_id = ANY(%s) AND state = %s ORDER BY id
+"""
+_LINK_WORK = """
+SELECT id, org_id, sandbox_id, status, cancel_requested_at, started_at, deadline_at, timeout_s, waited_ms
+FROM task WHERE id = ANY(%s)
+"""
 # On the way of every turn: written out, as the ORM takes longer to make them than the server to run them.
 _LOCK_AT_WORK = "SELECT * FROM task WHERE id = %s AND sandbox_id = %s AND status = ANY(%s) FOR UPDATE"
 _START = """
@@ -251,8 +259,8 @@ def _execute(statement: str, parameters: Sequence[Any]) -> None:
 def get_stored_n(org_id: uuid.UUID, sandbox_id: uuid.UUID, journal: uuid.UUID) -> int:
     """Return how far a journal is stored; 0 for a new one."""
     with tenant_transaction(org_id):
-        found = RunnerJournal.objects.filter(sandbox_id=sandbox_id, journal=journal)
-        return found.values_list("stored_n", flat=True).first() or 0
+        row = first_of(RunnerJournal.objects.raw(_FIND_JOURNAL, [sandbox_id, journal]))
+        return row.stored_n if row is not None else 0
 
 
 def _open_batch(task_id: uuid.UUID, sandbox_id: uuid.UUID) -> _Batch | None:
@@ -351,12 +359,6 @@ class LinkWork:
     """What was said since the turn was asked for and its provider does not have yet, the oldest first."""
 
 
-_LINK_FIELDS = (
-    "id", "org_id", "sandbox_id", "status", "cancel_requested_at", "started_at", "deadline_at", "timeout_s",
-    "waited_ms",
-)  # fmt: skip
-
-
 def _extended_s(task: Task) -> float | None:
     is_extended = task.waited_ms > 0 or task.status == TaskStatus.WAITING
     if not is_extended or task.started_at is None or task.deadline_at is None:
@@ -366,11 +368,11 @@ def _extended_s(task: Task) -> float | None:
 
 def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, LinkWork]:
     """Return the state of the tasks that sandboxes are at, by task; for the gateway, which serves all tenants."""
-    rows = Task.objects.using("operator").filter(id__in=task_ids)
+    wanted = list(task_ids)
     messages: dict[uuid.UUID, list[tuple[uuid.UUID, str]]] = {}
-    waiting = TaskMessage.objects.using("operator").filter(task_id__in=task_ids, state=MessageState.WAITING)
-    for task_id, message_id, text in waiting.order_by("id").values_list("task_id", "id", "text"):
-        messages.setdefault(task_id, []).append((message_id, text))
+    waiting = [wanted, str(MessageState.WAITING)]
+    for message in TaskMessage.objects.using("operator").raw(_WAITING_MESSAGES, waiting):
+        messages.setdefault(message.task_id, []).append((message.id, message.text))
     return {
         row.id: LinkWork(
             sandbox_id=row.sandbox_id,
@@ -381,6 +383,6 @@ def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Link
             extended_s=_extended_s(row),
             messages=tuple(messages.get(row.id, ())),
         )
-        for row in rows.only(*_LINK_FIELDS)
+        for row in Task.objects.using("operator").raw(_LINK_WORK, [wanted])
         if row.sandbox_id is not None
     }
