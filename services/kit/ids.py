@@ -9,14 +9,16 @@ from datetime import datetime
 
 
 def uuid7() -> uuid.UUID:
-    """Make a version 7 UUID: 48 bits of Unix milliseconds, then random bits. Source: RFC 9562, 5.7."""
-    milliseconds = time.time_ns() // 1_000_000
-    random_bits = int.from_bytes(os.urandom(10), "big")
+    """Make a version 7 UUID: 48 bits of Unix milliseconds, 12 of their fraction, then random bits.
+
+    The fraction keeps what two processes make within one millisecond in order. Source: RFC 9562, 5.7 and 6.2, method 3.
+    """
+    milliseconds, rest_ns = divmod(time.time_ns(), 1_000_000)
     value = (milliseconds & (1 << 48) - 1) << 80
     value |= 0x7 << 76
-    value |= (random_bits >> 68 & 0xFFF) << 64
+    value |= (rest_ns * 4096 // 1_000_000) << 64
     value |= 0b10 << 62
-    value |= random_bits & (1 << 62) - 1
+    value |= int.from_bytes(os.urandom(8), "big") & (1 << 62) - 1
     return uuid.UUID(int=value)
 
 

@@ -15,7 +15,8 @@ from services.domain.chats.actions import (
     read_link_config,
     retry_delivery,
 )
-from services.domain.chats.inbound import LinkHandle, all_tenants_find_link, route_message, store_inbound
+from services.domain.chats.answering import route_message
+from services.domain.chats.inbound import LinkHandle, all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery, InboundMessage, Link, Wiring
 from services.domain.chats.outbound import (
     MAX_ATTEMPTS,

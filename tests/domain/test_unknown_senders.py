@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import threading
 import uuid
-from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 from django.db import connections
 
 from conftest import Tenant, recorded
-from services.domain.actors import Actor
 from services.domain.approvals.actions import all_tenants_expire_approvals, decide_approval
 from services.domain.approvals.models import Approval
 from services.domain.chats.actions import create_link, update_link
-from services.domain.chats.inbound import LinkHandle, all_tenants_find_link, route_message, store_inbound
-from services.domain.chats.models import Chat, Delivery, InboundMessage, Link, UnknownSenders, Wiring
+from services.domain.chats.answering import route_message
+from services.domain.chats.inbound import store_inbound
+from services.domain.chats.models import Chat, InboundMessage, Link, UnknownSenders, Wiring
 from services.domain.contacts import holding
 from services.domain.contacts.accounts import issue_account_code
 from services.domain.contacts.gate import Standing, judge_sender
 from services.domain.contacts.models import HeldMessage, LinkSender, PlatformAccount
-from services.domain.contacts.senders import decide_sender, forget_sender, list_senders
+from services.domain.contacts.senders import decide_sender, forget_sender
 from services.domain.errors import Conflict, LinkMissing, Missing, RoleMissing
 from services.domain.identity.models import Membership
-from services.domain.outbox.jobs import parse_job
-from services.domain.outbox.models import OutboxJob
 from services.domain.ports.chat import ChatKind, Place, Sender
 from services.domain.ports.chat import InboundMessage as Incoming
 from services.domain.questions.models import Question
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
+from tests.domain.chat_bot import Bot, bot_of
 
 PUBLIC, ASK, STRICT = UnknownSenders.PUBLIC, UnknownSenders.REQUEST_APPROVAL, UnknownSenders.STRICT
 
@@ -63,82 +61,6 @@ def test_a_sender_is_judged_by_the_links_policy_and_by_who_they_are(
 ):
     ruling = judge_sender(policy, standing, is_asking=is_asking)
     assert (ruling.becomes, ruling.reason) == (becomes, reason)
-
-
-@dataclass
-class Bot:
-    """A bot of acme's, and what people write to it."""
-
-    tenant: Tenant
-    handle: LinkHandle
-    count: int = 0
-
-    def hears(
-        self, *texts: str, who: str = "7", chat: str = "100", kind=ChatKind.DIRECT, mention=True
-    ) -> None:
-        """Take messages in and route them, each with its own job."""
-        for text in texts:
-            self.count += 1
-            key = f"u{self.count}"
-            message = Incoming(key, Place(chat), kind, "Chat", Sender(who, "Eve"), text, mention, key, now())
-            store_inbound(self.handle, [message])
-        self.routes()
-
-    def routes(self) -> None:
-        """Run what is to be routed."""
-        rows = OutboxJob.objects.using("operator")
-        while (row := rows.filter(type="message.route").order_by("id").first()) is not None:
-            job = parse_job(row.type, row.payload)
-            row.delete(using="operator")
-            route_message(job.org_id, job.message_id)
-
-    def becomes(self, policy: UnknownSenders) -> None:
-        update_link(self.tenant.owner, self.handle.link_id, unknown_senders=policy)
-
-    def outcomes(self) -> list[str]:
-        rows = InboundMessage.objects.using("operator").order_by("id").values_list("outcome", flat=True)
-        return [outcome.partition(" 0")[0] for outcome in rows]
-
-    def prompts(self) -> list[str]:
-        return list(Task.objects.using("operator").order_by("id").values_list("prompt", flat=True))
-
-    def said(self) -> list[str]:
-        return list(Delivery.objects.using("operator").order_by("id").values_list("text", flat=True))
-
-    def question(self) -> Approval:
-        return Approval.objects.using("operator").order_by("-id").first()
-
-    def sender(self) -> LinkSender:
-        with tenant_transaction(self.handle.org_id):
-            return list_senders(self.tenant.owner, self.handle.link_id).get()
-
-    def decides(self, decision: str, scope: str = "once", actor: Actor | None = None) -> None:
-        decide_approval(actor or self.tenant.owner, self.question().id, decision, scope)
-        self.routes()
-
-    def links(self, name: str, who: str = "7") -> None:
-        """Let an account be a member's."""
-        with tenant_transaction(self.handle.org_id):
-            PlatformAccount.objects.create(
-                org_id=self.handle.org_id,
-                user_id=self.tenant.people[name].user_id,
-                link_id=self.handle.link_id,
-                platform_user_id=who,
-                chat=Chat.objects.order_by("id").first(),
-            )
-
-
-def bot_of(tenant: Tenant) -> Bot:
-    row = create_link(
-        tenant.owner,
-        kind="telegram",
-        name="Bot",
-        config={"bot_token": "1:x"},
-        default_agent_id=tenant.agent.id,
-    )
-    handle = all_tenants_find_link(row.id, "telegram")
-    assert handle is not None
-    return Bot(tenant, handle)
 
 
 @pytest.fixture

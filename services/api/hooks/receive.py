@@ -7,19 +7,14 @@ import uuid
 from services.adapters.chat.wire import read_object
 from services.api.linking import adapters
 from services.api.metrics import count_hook
-from services.domain.chats.inbound import (
-    LinkHandle,
-    all_tenants_find_link,
-    count_unknown_update,
-    store_inbound,
-)
+from services.domain.chats.inbound import all_tenants_find_link
+from services.domain.chats.intake import count_of, take_in
 from services.domain.errors import HookUnverified, LinkMissing, MalformedBody
 from services.domain.ports.chat import ChatAdapter, HookReply, HookRequest, Parsed
-from services.domain.questions.presses import store_presses
 
 
 def receive_update(kind: str, link_id: uuid.UUID, request: HookRequest) -> HookReply:
-    """Keep an update's messages, each once, and return what the platform wants to hear.
+    """Keep what an update brings, each thing once, and return what the platform wants to hear.
 
     Raises: LinkMissing, HookUnverified, MalformedBody for what is not even JSON.
     """
@@ -34,8 +29,7 @@ def receive_update(kind: str, link_id: uuid.UUID, request: HookRequest) -> HookR
         count_hook(kind, "unverified")
         raise
     parsed = _parse(adapter, config, request)
-    stored = store_inbound(handle, parsed.messages) + store_presses(handle, parsed.presses)
-    _count(handle, parsed, stored)
+    _count(kind, parsed, take_in(handle, parsed))
     return parsed.reply or HookReply()
 
 
@@ -50,12 +44,9 @@ def _parse(adapter: ChatAdapter, config: object, request: HookRequest) -> Parsed
         return Parsed(ignored="unreadable")
 
 
-def _count(handle: LinkHandle, parsed: Parsed, stored: int) -> None:
+def _count(kind: str, parsed: Parsed, stored: int) -> None:
     if parsed.ignored is not None:
-        count_hook(handle.kind, parsed.ignored)
-    if parsed.ignored in ("unknown_type", "unreadable"):
-        count_unknown_update(handle)
-    repeats = len(parsed.messages) + len(parsed.presses) - stored
-    for outcome, times in (("stored", stored), ("repeat", repeats)):
+        count_hook(kind, parsed.ignored)
+    for outcome, times in (("stored", stored), ("repeat", count_of(parsed) - stored)):
         for _ in range(times):
-            count_hook(handle.kind, outcome)
+            count_hook(kind, outcome)

@@ -105,7 +105,10 @@ class Conversation(TenantModel):
 
 
 class InboundMessage(TenantModel):
-    """One message as it came. `outcome` is empty until it is routed; it then says what became of it."""
+    """One message as it came. `outcome` is empty until it is routed; it then says what became of it.
+
+    `text` is what it says now: its writer may have edited it. That of a deleted one is gone.
+    """
 
     link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="inbound_messages")
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="inbound_messages")
@@ -114,15 +117,60 @@ class InboundMessage(TenantModel):
     platform_message_id = models.CharField(max_length=120)
     sender_id = models.CharField(max_length=120)
     sender_name = models.CharField(max_length=200, blank=True)
+    is_bot = models.BooleanField(default=False, db_default=False)
     text = models.TextField(blank=True)
     is_mention = models.BooleanField(default=False)
     sent_at = models.DateTimeField()
+    edited_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
     routed_at = models.DateTimeField(null=True)
+    failures = models.PositiveSmallIntegerField(default=0, db_default=0)
     outcome = models.CharField(max_length=200, blank=True)
 
     class Meta:
         db_table = "inbound_message"
         constraints = [models.UniqueConstraint(fields=["link", "dedupe_key"], name="inbound_once")]
+        indexes = [
+            models.Index(fields=["chat", "platform_message_id"], name="inbound_by_platform_id"),
+            models.Index(fields=["chat", "id"], name="inbound_unrouted", condition=Q(routed_at=None)),
+            models.Index(fields=["chat", "thread_id", "-id"], name="inbound_of_place"),
+        ]
+
+
+class InboundEventKind(models.TextChoices):
+    """What else than messages and presses comes in: a message changed by its writer, a wish that the agent stops."""
+
+    EDITED = "edited"
+    DELETED = "deleted"
+    STOPPED = "stopped"
+
+
+class InboundEvent(TenantModel):
+    """Something that happened on a platform, as it came. `outcome` is empty until it is dealt with.
+
+    `platform_message_id` is the message that was changed, and `text` what it says now.
+    """
+
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="+")
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="inbound_events")
+    dedupe_key = models.CharField(max_length=200)
+    kind = models.CharField(max_length=8, choices=InboundEventKind.choices)
+    thread_id = models.CharField(max_length=120, blank=True)
+    platform_message_id = models.CharField(max_length=120, blank=True)
+    sender_id = models.CharField(max_length=120)
+    sender_name = models.CharField(max_length=200, blank=True)
+    text = models.TextField(blank=True)
+    happened_at = models.DateTimeField(default=now)
+    handled_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=60, blank=True)
+
+    class Meta:
+        db_table = "inbound_event"
+        constraints = [models.UniqueConstraint(fields=["link", "dedupe_key"], name="inbound_event_once")]
+        indexes = [
+            models.Index(fields=["chat", "thread_id", "-id"], name="inbound_event_of_place"),
+            models.Index(fields=["chat", "platform_message_id"], name="inbound_event_of_message"),
+        ]
 
 
 class DeliveryStatus(models.TextChoices):

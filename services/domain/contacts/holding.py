@@ -75,22 +75,6 @@ def may_be_answer(message: InboundMessage) -> bool:
     return _rule(message, is_asking=True).becomes == "heard"
 
 
-def list_let_in_before(message_id: uuid.UUID) -> list[uuid.UUID]:
-    """List what the same person wrote earlier in the same chat, was let in and is still to be routed, in order."""
-    message = InboundMessage.objects.filter(id=message_id).first()
-    if message is None:
-        return []
-    earlier = HeldMessage.objects.filter(
-        state=HeldMessageState.LET_IN,
-        sender__link=message.link_id,
-        sender__platform_user_id=message.sender_id,
-        message__chat=message.chat_id,
-        message__routed_at=None,
-        message_id__lt=message_id,
-    )
-    return list(earlier.order_by("message_id").values_list("message_id", flat=True))
-
-
 def set_standing(sender: LinkSender, standing: SenderStanding, user_id: uuid.UUID | None) -> None:
     """Write down what a person said about a locked sender. Emits: SenderChanged."""
     if sender.standing == standing:

@@ -98,6 +98,13 @@ class MessageCreated(EventData):
     id: str | None = None
 
 
+class MessageEdited(EventData):
+    """What a turn that has not begun is asked to do has changed: its writer edited the message in the chat."""
+
+    type: ClassVar[str] = "message.edited"
+    text: str
+
+
 class MessageConsumed(EventData):
     type: ClassVar[str] = "message.consumed"
     id: str

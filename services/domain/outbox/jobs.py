@@ -157,6 +157,15 @@ class RouteMessage(Job):
     message_id: uuid.UUID
 
 
+class HandleInboundEvent(Job):
+    """Do what follows from somebody's edit or deletion of a message, or from their wish that the agent stops."""
+
+    type: ClassVar[str] = "inbound.handle"
+
+    org_id: uuid.UUID
+    event_id: uuid.UUID
+
+
 class DeliverAnswer(Job):
     """Turn a finished task's answer into deliveries."""
 
@@ -238,6 +247,7 @@ JOBS: dict[str, type[Job]] = {
         DrainHost,
         BuildImage,
         RouteMessage,
+        HandleInboundEvent,
         DeliverAnswer,
         SendDelivery,
         ShowTyping,

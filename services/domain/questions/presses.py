@@ -9,7 +9,7 @@ from typing import Any
 
 from services.domain.approvals.actions import Decision, Scope, decide_approval
 from services.domain.chats.actions import read_link_config
-from services.domain.chats.inbound import LinkHandle
+from services.domain.chats.inbound import LinkHandle, lock_chat
 from services.domain.chats.models import Chat, Delivery, DeliveryKind, InboundMessage
 from services.domain.contacts.accounts import find_person
 from services.domain.contacts.holding import may_speak
@@ -174,6 +174,7 @@ def _say(press: ButtonPress, rest: str) -> _Verdict:
         return _Verdict("unknown", UNKNOWN, is_refusal=True)
     if card.changes.exclude(kind=DeliveryKind.REACT).exists():
         raise QuestionClosed("This card has changed meanwhile.")
+    lock_chat(press.chat_id)
     message = InboundMessage.objects.create(
         org_id=press.org_id,
         link_id=press.link_id,

@@ -29,6 +29,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.DrainHost: archiving.drain_host,
     jobs.BuildImage: images.build_image,
     jobs.RouteMessage: chats.route,
+    jobs.HandleInboundEvent: chats.handle_inbound_event,
     jobs.DeliverAnswer: chats.deliver_answer,
     jobs.SendDelivery: chats.send_batch,
     jobs.ShowTyping: chats.show_typing,

@@ -7,9 +7,16 @@ import logging
 
 from services.adapters.chat.registry import build_adapters
 from services.domain.chats import outbound
-from services.domain.chats.inbound import route_message
+from services.domain.chats.answering import route_message
+from services.domain.chats.changes import handle_event
 from services.domain.errors import Invalid, Permanent, SlipwayError, Temporary
-from services.domain.outbox.jobs import DeliverAnswer, RouteMessage, SendDelivery, ShowTyping
+from services.domain.outbox.jobs import (
+    DeliverAnswer,
+    HandleInboundEvent,
+    RouteMessage,
+    SendDelivery,
+    ShowTyping,
+)
 from services.domain.ports.chat import ChatAdapter
 from services.kit.environment import environment
 from services.worker.jobs.sending import forget_file, perform
@@ -26,6 +33,11 @@ def adapters() -> dict[str, ChatAdapter]:
 def route(job: RouteMessage) -> None:
     """Decide who answers a message."""
     route_message(job.org_id, job.message_id)
+
+
+def handle_inbound_event(job: HandleInboundEvent) -> None:
+    """Do what follows from an edit, a deletion or a stop."""
+    handle_event(job.org_id, job.event_id)
 
 
 def deliver_answer(job: DeliverAnswer) -> None:

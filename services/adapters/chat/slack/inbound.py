@@ -15,10 +15,13 @@ from services.adapters.chat.slack.text import readable, without_mention
 from services.adapters.chat.wire import read_object
 from services.domain.errors import HookUnverified, MalformedBody
 from services.domain.ports.chat import (
+    ChangeKind,
     ChatKind,
     HookReply,
     HookRequest,
+    InboundChange,
     InboundMessage,
+    InboundStop,
     Parsed,
     Place,
     Sender,
@@ -30,12 +33,9 @@ _KINDS = {
     "group": ChatKind.CHANNEL,
     "channel": ChatKind.CHANNEL,
 }
-_IGNORED_SUBTYPES = {
-    "bot_message": "bot_message",
-    "message_changed": "edited_message",
-    "message_deleted": "deleted_message",
-}
-_KEPT_SUBTYPES = (None, "file_share", "thread_broadcast")
+_KEPT_SUBTYPES = (None, "file_share", "thread_broadcast", "bot_message")
+# What is left of a deleted message that has replies.
+_TOMBSTONE = "tombstone"
 
 
 class _Lenient(BaseModel):
@@ -54,19 +54,33 @@ class _Profile(_Lenient):
     real_name: str = ""
 
 
-class _Event(_Lenient):
-    type: str = ""
+class _BotProfile(_Lenient):
+    name: str = ""
+
+
+class _Post(_Lenient):
+    """A message, as an event of its own or within one that says that it changed."""
+
     subtype: str | None = None
     bot_id: str | None = None
+    bot_profile: _BotProfile | None = None
     app_id: str | None = None
     user: str | None = None
     user_profile: _Profile | None = None
+    username: str | None = None
     text: str | None = None
     ts: str = ""
     thread_ts: str | None = None
+    files: list[_File] | None = None
+
+
+class _Event(_Post):
+    type: str = ""
     channel: str = ""
     channel_type: str | None = None
-    files: list[_File] | None = None
+    message: _Post | None = None
+    previous_message: _Post | None = None
+    deleted_ts: str | None = None
 
 
 class _Authorization(_Lenient):
@@ -79,6 +93,7 @@ class _Call(_Lenient):
     challenge: str = ""
     team_id: str = ""
     api_app_id: str | None = None
+    event_id: str = ""
     authorizations: list[_Authorization] | None = None
 
 
@@ -126,12 +141,26 @@ def parse(config: SlackConfig, request: HookRequest) -> Parsed:
 
 
 def _read_event(config: SlackConfig, call: _Call, event: _Event, raw: dict[str, Any]) -> Parsed:
-    reason = _reason_to_ignore(config, call, event)
-    if reason is not None:
-        return Parsed(ignored=reason)
-    text, is_named = without_mention(event.text or "", _own_ids(config, call))
-    names = [f"[file: {file.name or file.title or 'unnamed'}]" for file in event.files or ()]
-    text = " ".join([*names, readable(text)]).strip()
+    if event.type == "agent_session_stopped":
+        return _read_stop(call, event)
+    if event.type not in ("message", "app_mention"):
+        return Parsed(ignored="unknown_type")
+    if event.subtype == "message_changed":
+        return _read_edit(config, call, event)
+    if event.subtype == "message_deleted":
+        return _read_deletion(config, call, event, event.previous_message or _Post(), event.deleted_ts)
+    return _read_message(config, call, event, raw)
+
+
+def _read_message(config: SlackConfig, call: _Call, event: _Event, raw: dict[str, Any]) -> Parsed:
+    if _is_own(config, call, event):
+        return Parsed(ignored="own_message")
+    if event.subtype not in _KEPT_SUBTYPES:
+        return Parsed(ignored="unknown_type")
+    sender = _sender(event)
+    if not sender.platform_id or not event.channel or not event.ts:
+        raise MalformedBody("A Slack message lacks its author, channel or time.")
+    text, is_named = _text_of(config, call, event)
     if not text:
         return Parsed(ignored="no_text")
     kind = _chat_kind(event)
@@ -144,7 +173,7 @@ def _read_event(config: SlackConfig, call: _Call, event: _Event, raw: dict[str, 
                 place=Place(event.channel, _thread_id(kind, event)),
                 chat_kind=kind,
                 chat_title=event.channel,
-                sender=Sender(event.user or "", _display_name(event)),
+                sender=sender,
                 text=text,
                 is_mention=kind is ChatKind.DIRECT or is_named or event.type == "app_mention",
                 message_id=event.ts,
@@ -155,20 +184,72 @@ def _read_event(config: SlackConfig, call: _Call, event: _Event, raw: dict[str, 
     )
 
 
-def _reason_to_ignore(config: SlackConfig, call: _Call, event: _Event) -> str | None:
-    if event.type not in ("message", "app_mention"):
-        return "unknown_type"
-    if event.subtype in _IGNORED_SUBTYPES:
-        return _IGNORED_SUBTYPES[event.subtype]
-    if event.user in _own_ids(config, call) or (event.app_id and event.app_id == call.api_app_id):
-        return "own_message"
-    if event.bot_id:
-        return "bot_message"
-    if event.subtype not in _KEPT_SUBTYPES:
-        return "unknown_type"
-    if not event.user or not event.channel or not event.ts:
-        raise MalformedBody("A Slack message lacks its author, channel or time.")
-    return None
+def _read_edit(config: SlackConfig, call: _Call, event: _Event) -> Parsed:
+    """Read a message as it is now. Slack also sends these when a preview is added, with the text that it had."""
+    post = event.message or _Post()
+    if post.subtype == _TOMBSTONE:
+        return _read_deletion(config, call, event, event.previous_message or post, post.ts)
+    if _is_own(config, call, post):
+        return Parsed(ignored="own_message")
+    text, _ = _text_of(config, call, post)
+    return _changed(call, event, post, ChangeKind.EDITED, post.ts, text)
+
+
+def _read_deletion(
+    config: SlackConfig, call: _Call, event: _Event, gone: _Post, deleted_ts: str | None
+) -> Parsed:
+    if _is_own(config, call, gone):
+        return Parsed(ignored="own_message")
+    return _changed(call, event, gone, ChangeKind.DELETED, deleted_ts or "", "")
+
+
+def _changed(call: _Call, event: _Event, post: _Post, kind: ChangeKind, ts: str, text: str) -> Parsed:
+    if not event.channel or not event.ts or not ts:
+        raise MalformedBody("A Slack message's change lacks its channel or time.")
+    change = InboundChange(
+        dedupe_key=f"change:{call.team_id}:{event.channel}:{event.ts}",
+        place=Place(event.channel, _thread_id(_chat_kind(event), post)),
+        sender=_sender(post),
+        message_id=ts,
+        kind=kind,
+        text=text,
+        changed_at=_sent_at(event.ts),
+    )
+    return Parsed(changes=(change,))
+
+
+def _read_stop(call: _Call, event: _Event) -> Parsed:
+    """Read the press of the stop button of an agent's session.
+
+    Source: https://docs.slack.dev/reference/events/agent_session_stopped
+    """
+    if not event.channel or not event.user or not call.event_id:
+        raise MalformedBody("A Slack stop lacks its channel, person or id.")
+    stop = InboundStop(
+        dedupe_key=f"stop:{call.event_id}",
+        place=Place(event.channel, event.thread_ts),
+        sender=Sender(event.user, _display_name(event)),
+    )
+    return Parsed(stops=(stop,))
+
+
+def _text_of(config: SlackConfig, call: _Call, post: _Post) -> tuple[str, bool]:
+    """Return a message's text with the names of its files, and whether the bot is mentioned in it."""
+    text, is_named = without_mention(post.text or "", _own_ids(config, call))
+    names = [f"[file: {file.name or file.title or 'unnamed'}]" for file in post.files or ()]
+    return " ".join([*names, readable(text)]).strip(), is_named
+
+
+def _is_own(config: SlackConfig, call: _Call, post: _Post) -> bool:
+    return post.user in _own_ids(config, call) or bool(post.app_id and post.app_id == call.api_app_id)
+
+
+def _sender(post: _Post) -> Sender:
+    """Say who wrote it; what apps post carries their bot's id, and not always a user's."""
+    if not post.bot_id:
+        return Sender(post.user or "", _display_name(post))
+    name = post.username or (post.bot_profile or _BotProfile()).name or post.bot_id
+    return Sender(post.user or post.bot_id, name, is_bot=True)
 
 
 def _own_ids(config: SlackConfig, call: _Call) -> set[str]:
@@ -184,16 +265,16 @@ def _chat_kind(event: _Event) -> ChatKind:
     return ChatKind.DIRECT if event.channel.startswith("D") else ChatKind.CHANNEL
 
 
-def _thread_id(kind: ChatKind, event: _Event) -> str | None:
+def _thread_id(kind: ChatKind, post: _Post) -> str | None:
     """Return the thread to answer in: in a channel each post opens one, in a direct chat none is opened."""
-    if event.thread_ts:
-        return event.thread_ts
-    return event.ts if kind is ChatKind.CHANNEL else None
+    if post.thread_ts:
+        return post.thread_ts
+    return post.ts if kind is ChatKind.CHANNEL else None
 
 
-def _display_name(event: _Event) -> str:
-    profile = event.user_profile or _Profile()
-    return profile.display_name or profile.real_name or event.user or ""
+def _display_name(post: _Post) -> str:
+    profile = post.user_profile or _Profile()
+    return profile.display_name or profile.real_name or post.user or ""
 
 
 def _sent_at(ts: str) -> datetime:

@@ -6,6 +6,7 @@ import hmac
 import re
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Any
 
 from telegram import CallbackQuery, Chat, Message, MessageEntity, Update, User
 
@@ -13,10 +14,13 @@ from services.adapters.chat.telegram.config import TelegramConfig
 from services.adapters.chat.wire import read_object
 from services.domain.errors import HookUnverified, MalformedBody
 from services.domain.ports.chat import (
+    ChangeKind,
     ChatKind,
     HookRequest,
+    InboundChange,
     InboundMessage,
     InboundPress,
+    InboundStop,
     Parsed,
     Place,
     Sender,
@@ -65,11 +69,13 @@ def parse(config: TelegramConfig, request: HookRequest) -> Parsed:
         update_id = _whole(update.update_id)
         if update.callback_query is not None:
             return _read_press(update_id, update.callback_query)
-        message = update.message or update.channel_post
-        if message is None:
-            is_edit = update.edited_message is not None or update.edited_channel_post is not None
-            return Parsed(ignored="edited_message" if is_edit else "unknown_type")
-        return _read_message(config, update_id, message, raw)
+        if (message := update.message or update.channel_post) is not None:
+            return _read_message(config, update_id, message, raw)
+        if (edited := update.edited_message or update.edited_channel_post) is not None:
+            return _read_edit(config, update_id, edited)
+        if "stopped_message_generation" in raw:
+            return _read_stop(update_id, raw["stopped_message_generation"])
+        return Parsed(ignored="unknown_type")
     # The parser checks no types, so that a body of the right shape and wrong types fails anywhere in it;
     # nothing that is sent to a hook may be a server error.
     except Exception as error:
@@ -80,8 +86,6 @@ def _read_message(config: TelegramConfig, update_id: int, message: Message, raw:
     sender = _read_sender(message)
     if sender.platform_id == str(config.own_id):
         return Parsed(ignored="own_message")
-    if sender.is_bot:
-        return Parsed(ignored="bot_message")
     text, is_named = _without_mention(config, message)
     text = _with_media(message, text)
     if not text:
@@ -102,6 +106,46 @@ def _read_message(config: TelegramConfig, update_id: int, message: Message, raw:
                 message_id=str(message_id),
                 sent_at=_time(message.date),
                 raw=raw,
+            ),
+        )
+    )
+
+
+def _read_edit(config: TelegramConfig, update_id: int, message: Message) -> Parsed:
+    """Read a message as its writer has changed it."""
+    sender = _read_sender(message)
+    if sender.platform_id == str(config.own_id):
+        return Parsed(ignored="own_message")
+    text, _ = _without_mention(config, message)
+    chat_id, message_id = _whole(message.chat.id), _whole(message.message_id)
+    return Parsed(
+        changes=(
+            InboundChange(
+                dedupe_key=f"edit:{update_id}:{chat_id}:{message_id}",
+                place=Place(str(chat_id), _thread_id(message)),
+                sender=sender,
+                message_id=str(message_id),
+                kind=ChangeKind.EDITED,
+                text=_with_media(message, text),
+                changed_at=_time(message.edit_date or message.date),
+            ),
+        )
+    )
+
+
+def _read_stop(update_id: int, stopped: Any) -> Parsed:
+    """Read the press of the stop button below a draft, which only direct chats have; the library does not know it yet.
+
+    Source: Bot API 10.3, `stopped_message_generation`.
+    """
+    chat_id = str(_whole(stopped["chat"]["id"]))
+    thread_id = stopped.get("message_thread_id")
+    return Parsed(
+        stops=(
+            InboundStop(
+                dedupe_key=f"stop:{update_id}:{chat_id}",
+                place=Place(chat_id, None if thread_id is None else str(_whole(thread_id))),
+                sender=Sender(chat_id, _text(stopped["chat"].get("first_name"))),
             ),
         )
     )

@@ -9,7 +9,14 @@ from services.adapters.chat.telegram.config import TelegramConfig
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import LinkIdentity
 
-ALLOWED_UPDATES = ("message", "channel_post", "callback_query")
+ALLOWED_UPDATES = (
+    "message",
+    "edited_message",
+    "channel_post",
+    "edited_channel_post",
+    "callback_query",
+    "stopped_message_generation",
+)
 
 
 def connect(base_url: str, config: TelegramConfig, hook_url: str) -> LinkIdentity:

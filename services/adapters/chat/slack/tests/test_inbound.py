@@ -13,7 +13,15 @@ from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.tests import payloads
 from services.adapters.chat.slack.tests.payloads import CONFIG, event
 from services.domain.errors import MalformedBody
-from services.domain.ports.chat import ChatKind, HookReply, InboundMessage, Parsed, Place, Sender
+from services.domain.ports.chat import (
+    ChatKind,
+    HookReply,
+    InboundChange,
+    InboundMessage,
+    Parsed,
+    Place,
+    Sender,
+)
 from tests.fakes.slack_server import BOT_USER_ID, TEAM_ID
 
 
@@ -114,11 +122,7 @@ def test_a_name_in_the_profile_is_shown() -> None:
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"subtype": "message_changed", "user": None}, "edited_message"),
-        ({"subtype": "message_deleted", "user": None}, "deleted_message"),
         ({"subtype": "channel_join"}, "unknown_type"),
-        ({"subtype": "bot_message", "bot_id": "B9", "user": None}, "bot_message"),
-        ({"bot_id": "B9"}, "bot_message"),
         ({"user": BOT_USER_ID, "bot_id": "B0001SLIP"}, "own_message"),
         ({"app_id": "A0001SLIP", "bot_id": "B0001SLIP", "user": "U9"}, "own_message"),
         ({"type": "reaction_added"}, "unknown_type"),
@@ -127,6 +131,59 @@ def test_a_name_in_the_profile_is_shown() -> None:
 )
 def test_what_is_not_a_persons_message_is_ignored_with_a_reason(fields: dict[str, Any], reason: str) -> None:
     assert inbound.parse(CONFIG, payloads.hook(event(**fields))) == Parsed(ignored=reason)
+
+
+@pytest.mark.parametrize("fields", [{"subtype": "bot_message", "user": None}, {"user": "U7"}])
+def test_other_bots_are_told_from_people(fields: dict[str, Any]) -> None:
+    message = _message(event(bot_id="B9", username="Builds", **fields))
+    assert message.sender == Sender(fields["user"] or "B9", "Builds", is_bot=True)
+
+
+def _change(**fields: Any) -> InboundChange:
+    (change,) = inbound.parse(CONFIG, payloads.hook(event(user=None, text=None, **fields))).changes
+    return change
+
+
+POST = {"user": "U2", "text": f"<@{BOT_USER_ID}> now this", "ts": "1772440000.000100"}
+
+
+def test_an_edit_is_a_change_of_the_message_that_it_edits() -> None:
+    change = _change(subtype="message_changed", message=POST, previous_message=POST | {"text": "before"})
+    assert (change.kind, change.text, change.message_id) == ("edited", "now this", POST["ts"])
+    assert change.sender.platform_id == "U2"
+    assert change.place.thread_id == POST["ts"]
+
+
+def test_a_deletion_names_the_message_that_is_gone() -> None:
+    gone = POST | {"thread_ts": "1772430000.000100"}
+    change = _change(subtype="message_deleted", deleted_ts=POST["ts"], previous_message=gone)
+    assert (change.kind, change.text, change.message_id) == ("deleted", "", POST["ts"])
+    assert change.place.thread_id == "1772430000.000100"
+
+
+def test_what_is_left_of_a_deleted_message_with_replies_is_its_deletion() -> None:
+    left = {
+        "subtype": "tombstone",
+        "user": "USLACKBOT",
+        "text": "This message was deleted.",
+        "ts": POST["ts"],
+    }
+    change = _change(subtype="message_changed", message=left, previous_message=POST)
+    assert (change.kind, change.message_id, change.sender.platform_id) == ("deleted", POST["ts"], "U2")
+
+
+@pytest.mark.parametrize("subtype", ["message_changed", "message_deleted"])
+def test_changes_of_the_bots_own_messages_are_ignored(subtype: str) -> None:
+    own = POST | {"user": BOT_USER_ID, "bot_id": "B0001SLIP"}
+    fields = {"subtype": subtype, "message": own, "previous_message": own, "deleted_ts": POST["ts"]}
+    parsed = inbound.parse(CONFIG, payloads.hook(event(user=None, text=None, **fields)))
+    assert parsed == Parsed(ignored="own_message")
+
+
+def test_the_stop_button_of_a_session_is_a_stop() -> None:
+    fields = {"type": "agent_session_stopped", "user": "U2", "thread_ts": POST["ts"], "text": None}
+    (stop,) = inbound.parse(CONFIG, payloads.hook(event(**fields))).stops
+    assert (stop.place.thread_id, stop.sender.platform_id) == (POST["ts"], "U2")
 
 
 def test_the_challenge_is_answered() -> None:

@@ -21,7 +21,7 @@ from services.adapters.chat.telegram.tests.payloads import (
     mention,
     update,
 )
-from services.domain.errors import HookUnverified
+from services.domain.errors import HookUnverified, MalformedBody
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
 
 
@@ -158,14 +158,39 @@ def test_a_caption_can_mention_the_bot() -> None:
     assert (message.is_mention, message.text) == (True, "[photo] what is this, ?")
 
 
-def test_edits_are_ignored() -> None:
-    edited = {"update_id": 5, "edited_message": payloads.PRIVATE_TEXT["message"] | {"edit_date": 1772443900}}
-    assert _reason(edited) == "edited_message"
+def test_an_edit_is_a_change_of_the_message_that_it_edits() -> None:
+    original = payloads.PRIVATE_TEXT["message"]
+    edited = {"update_id": 5, "edited_message": original | {"edit_date": 1772443900, "text": "now this"}}
+    parsed = inbound.parse(CONFIG, payloads.hook(edited))
+    (change,) = parsed.changes
+    assert (parsed.messages, parsed.ignored) == ((), None)
+    assert (change.kind, change.text, change.message_id) == (
+        "edited",
+        "now this",
+        str(original["message_id"]),
+    )
+    assert change.place == Place(str(original["chat"]["id"]))
+    assert change.changed_at.timestamp() == 1772443900
 
 
-def test_bots_are_ignored() -> None:
+def test_the_bots_own_edits_are_ignored() -> None:
+    own = payloads.OWN_MESSAGE["message"] | {"edit_date": 1772443900}
+    assert _reason({"update_id": 5, "edited_message": own}) == "own_message"
+
+
+def test_the_stop_button_of_a_draft_is_a_stop_by_the_chats_person() -> None:
+    stopped = {"chat": {"id": 501, "type": "private", "first_name": "Bob"}, "draft_id": 7}
+    (stop,) = inbound.parse(
+        CONFIG, payloads.hook({"update_id": 8, "stopped_message_generation": stopped})
+    ).stops
+    assert (stop.place, stop.sender) == (Place("501"), Sender("501", "Bob"))
+    with pytest.raises(MalformedBody):
+        inbound.parse(CONFIG, payloads.hook({"update_id": 8, "stopped_message_generation": {"chat": 5}}))
+
+
+def test_other_bots_are_told_from_people() -> None:
     other = {"id": 4, "is_bot": True, "first_name": "Other", "username": "other_bot"}
-    assert _reason(update(GROUP, **{"from": other, "text": "beep"})) == "bot_message"
+    assert _message(update(GROUP, **{"from": other, "text": "beep"})).sender == Sender("4", "Other", True)
     assert _reason(payloads.OWN_MESSAGE) == "own_message"
 
 

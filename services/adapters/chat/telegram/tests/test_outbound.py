@@ -39,7 +39,14 @@ def test_connecting_sets_the_webhook_with_its_secret(adapter: TelegramAdapter, s
     assert server.webhooks[TOKEN] == {
         "url": "https://slipway.example/hooks/telegram/1",
         "secret_token": SECRET,
-        "allowed_updates": ["message", "channel_post", "callback_query"],
+        "allowed_updates": [
+            "message",
+            "edited_message",
+            "channel_post",
+            "edited_channel_post",
+            "callback_query",
+            "stopped_message_generation",
+        ],
     }
     adapter.disconnect(CONFIG)
     assert server.webhooks == {}
