@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -29,6 +29,22 @@ class AdapterClass(Protocol):
         ...
 
 
+@runtime_checkable
+class HasOtherBases(Protocol):
+    """A platform that is more than one server: `other_bases` has their addresses by the names of their settings.
+
+    Its class is made with its own base address and with those.
+    """
+
+    base_setting: ClassVar[str]
+    default_base: ClassVar[str]
+    other_bases: ClassVar[Mapping[str, str]]
+
+    def __call__(self, base_url: str, other_bases: Mapping[str, str]) -> ChatAdapter:
+        """Make the adapter."""
+        ...
+
+
 def list_adapters() -> list[AdapterClass]:
     """List the platforms, by kind. An adapter that cannot be imported is an error, never an absence."""
     return list(_found().values())
@@ -40,11 +56,17 @@ def find_adapter(kind: str) -> AdapterClass | None:
 
 
 def build_adapters(settings: Mapping[str, str]) -> dict[str, ChatAdapter]:
-    """Make one adapter of each kind, each with the address under its own name in `settings`, if it is set."""
-    return {
-        kind: adapter(settings.get(adapter.base_setting) or adapter.default_base)
-        for kind, adapter in _found().items()
-    }
+    """Make one adapter of each kind, each with the addresses under its own names in `settings`, where they are set."""
+    return {kind: _make(adapter, settings) for kind, adapter in _found().items()}
+
+
+def _make(adapter: AdapterClass | HasOtherBases, settings: Mapping[str, str]) -> ChatAdapter:
+    base = settings.get(adapter.base_setting) or adapter.default_base
+    if isinstance(adapter, HasOtherBases):
+        return adapter(
+            base, {name: settings.get(name) or there for name, there in adapter.other_bases.items()}
+        )
+    return adapter(base)
 
 
 @cache

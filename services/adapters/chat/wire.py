@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -12,6 +13,7 @@ from services.domain.errors import MalformedBody
 # PostgreSQL takes neither NUL nor lone surrogates. Each is replaced by one character of the same length in
 # UTF-16, because platforms count their offsets in it.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_KEY_CHARS = 200
 
 
 def storable(text: str) -> str:
@@ -44,3 +46,9 @@ def _storable_value(value: Any) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def short_key(*parts: str) -> str:
+    """Join what makes something unique to a key of at most 200 characters, which is what a row holds."""
+    key = ":".join(parts)
+    return key if len(key) <= _KEY_CHARS else hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()

@@ -54,7 +54,7 @@ class Chat(TenantModel):
     """A place on a platform: a direct message, a group, a channel."""
 
     link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="chats")
-    platform_chat_id = models.CharField(max_length=120)
+    platform_chat_id = models.CharField(max_length=255)
     kind = models.CharField(max_length=10)
     title = models.CharField(max_length=200, blank=True)
 

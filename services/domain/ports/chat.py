@@ -22,7 +22,7 @@ class Manifest:
     kind: str
     label: str
     max_text: int
-    text_unit: str  # "utf16" | "chars"
+    text_unit: str  # "utf16" | "chars" | "bytes", of UTF-8
     has_threads: bool
     typing_ttl_s: float | None
     source: str

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from services.adapters.chat.markdown import Mark, Span, Style, read_markdown
 from services.adapters.chat.splitting import Dialect, split
+from services.adapters.chat.tags import TagStyle, write_nested
 from services.adapters.chat.telegram.manifest import MANIFEST
 
 _TAGS = {
@@ -40,19 +41,7 @@ def utf16_units(text: str) -> int:
 
 
 def _write(spans: Sequence[Span]) -> str:
-    """Write spans with tags opened and closed as the marks change."""
-    written: list[str] = []
-    opened: tuple[Mark, ...] = ()
-    for span in spans:
-        marks = _allowed(span)
-        shared = 0
-        while shared < min(len(opened), len(marks)) and opened[shared] == marks[shared]:
-            shared += 1
-        written += [_closing(mark) for mark in reversed(opened[shared:])]
-        written += [_opening(mark) for mark in marks[shared:]]
-        written.append(html.escape(span.text, quote=False))
-        opened = marks
-    return "".join(written) + "".join(_closing(mark) for mark in reversed(opened))
+    return write_nested(spans, _TAG_STYLE)
 
 
 def _allowed(span: Span) -> tuple[Mark, ...]:
@@ -79,4 +68,10 @@ def _closing(mark: Mark) -> str:
     return f"</{_TAGS[mark.style]}>"
 
 
+_TAG_STYLE = TagStyle(
+    allowed=_allowed,
+    opening=_opening,
+    closing=_closing,
+    text=lambda text, marks: html.escape(text, quote=False),
+)
 _DIALECT = Dialect(limit=MANIFEST.max_text, measure=utf16_units, write=_write)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from services.adapters.chat.config import ChatConfig
 from services.domain.ports.chat import HookRequest, Place
@@ -56,3 +56,18 @@ class AdapterCase(Protocol):
     def running(self) -> AbstractContextManager[Platform]:
         """Run the platform, on which only `config` has a valid account."""
         ...
+
+
+@runtime_checkable
+class HasOtherServers(Protocol):
+    """A case whose platform has more servers than the one that `running` runs: whose keys sign what comes in."""
+
+    def settings(self) -> Mapping[str, str]:
+        """Return their settings; they run from the first call until the process ends."""
+        ...
+
+
+def settings_of(case: AdapterCase, **own: str) -> dict[str, str]:
+    """Return the settings with which a case's adapter is made, and `own` besides."""
+    others = case.settings() if isinstance(case, HasOtherServers) else {}
+    return {**others, **own}

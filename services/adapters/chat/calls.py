@@ -1,0 +1,101 @@
+"""HTTP calls to platforms that are spoken to without a client library: one pool for each process, and our errors."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from services.domain.errors import FileTooLarge, PlatformAway, SlipwayError
+
+DEFAULT_RETRY_S = 5.0
+_CONNECT_S, _ANSWER_S = 5.0, 20.0
+_POOL_SIZE = 64
+# The connection failed, or there was none to be had: nothing was sent.
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+def request(
+    label: str, method: str, url: str, *, answer_s: float = _ANSWER_S, **fields: Any
+) -> httpx.Response:
+    """Make one call and return its answer, whatever it says. `fields` are httpx's. Redirects are answers.
+
+    Raises: PlatformAway when none came; `may_have_arrived` says that the platform may have taken the request.
+    """
+    with _transport_errors(label):
+        timeout = httpx.Timeout(answer_s, connect=_CONNECT_S)
+        return _client(os.getpid()).request(method, url, timeout=timeout, **fields)
+
+
+def download(
+    label: str,
+    url: str,
+    *,
+    max_bytes: int,
+    translate: Callable[[httpx.Response], SlipwayError],
+    headers: dict[str, str] | None = None,
+) -> bytes:
+    """Return a file's bytes; `translate` makes an error of an answer other than 200.
+
+    Raises: FileTooLarge before more than `max_bytes` are read, PlatformAway, and what `translate` makes.
+    """
+    with _transport_errors(label), _client(os.getpid()).stream("GET", url, headers=headers) as answer:
+        if answer.status_code != 200:
+            answer.read()
+            raise translate(answer)
+        parts, size = [], 0
+        for part in answer.iter_bytes():
+            size += len(part)
+            if size > max_bytes:
+                raise FileTooLarge("The file is too large.", max_bytes=max_bytes)
+            parts.append(part)
+        return b"".join(parts)
+
+
+def retry_after_s(answer: httpx.Response, default: float = DEFAULT_RETRY_S) -> float:
+    """Read when to come back, in seconds: `Retry-After` as a number or as a date."""
+    given = answer.headers.get("retry-after", "")
+    try:
+        return max(float(given), 0.0)
+    except ValueError:
+        pass
+    try:
+        moment = parsedate_to_datetime(given)
+        return max((moment.astimezone(UTC) - datetime.now(UTC)).total_seconds(), 0.0)
+    except (ValueError, TypeError):
+        return default
+
+
+def read_json(answer: httpx.Response) -> dict[str, Any]:
+    """Return an answer's JSON object; an empty one for whatever else it is."""
+    try:
+        value = answer.json()
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def away(label: str, *, may_have_arrived: bool, after_s: float = DEFAULT_RETRY_S) -> PlatformAway:
+    """Make the error of a platform that did not answer, or not well."""
+    return PlatformAway(f"{label} does not answer.", retry_after_s=after_s, may_have_arrived=may_have_arrived)
+
+
+@contextmanager
+def _transport_errors(label: str) -> Iterator[None]:
+    try:
+        yield
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        # The error's own words may have the address, and an address may have a secret.
+        raise away(label, may_have_arrived=not isinstance(error, _UNSENT)) from None
+
+
+@functools.lru_cache(maxsize=1)
+def _client(pid: int) -> httpx.Client:
+    """Return the client of the process `pid`: a forked child must not talk over its parent's connections."""
+    return httpx.Client(limits=httpx.Limits(max_connections=_POOL_SIZE, keepalive_expiry=30.0))

@@ -1,0 +1,1 @@
+"""Google Chat apps, by HTTP endpoint and the Chat API."""

@@ -1,0 +1,1 @@
+"""Microsoft Teams bots, by the Bot Framework's connector."""
