@@ -44,10 +44,9 @@ def hook_url(link: Link) -> str:
 def checked_config(kind: str, config: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration as its platform's own model reads it. Raises: Invalid, ConfigInvalid."""
     adapter = find_adapter(kind)
-    if adapter is None:
-        raise Invalid(
-            "There is no such platform.", fields={"kind": f"one of {', '.join(sorted(adapters()))}"}
-        )
+    if adapter is None or adapter.manifest.is_own:
+        kinds = sorted(kind for kind, one in adapters().items() if not one.manifest.is_own)
+        raise Invalid("There is no such platform.", fields={"kind": f"one of {', '.join(kinds)}"})
     try:
         revealed: dict[str, Any] = adapter.config_model.model_validate(config).revealed()  # type: ignore[attr-defined]
     except ValidationError as error:

@@ -40,6 +40,7 @@ from services.domain.oauth.clients import create_client
 from services.domain.playbooks.actions import PlaybookFields, create_playbook
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
 from services.domain.questions.models import Question as AskedQuestion
+from services.domain.rooms.actions import open_room
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import Task
 from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
@@ -151,6 +152,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "chat_id": chat.id,
         "wiring_id": wiring.id,
         "delivery_id": delivery.id,
+        "room_id": open_room(owner, "Plans").id,
         "destination_id": create_destination(owner, DestinationFields(name="team", chat_id=chat.id)).id,
         "question_id": _wonder(task).id,
         "account_id": _link_account(owner, chat).id,

@@ -40,6 +40,11 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", "links/<uuid:link_id>/senders/<uuid:sender_id>"): {"standing": "denied"},
     ("post", "wirings"): {"chat_id": "chat_id", "agent_id": "agent_id"},
     ("patch", "wirings/<uuid:wiring_id>"): {"priority": 9},
+    ("post", "rooms"): {"title": "Hers"},
+    ("patch", "rooms/<uuid:room_id>"): {"title": "Stolen"},
+    ("post", "rooms/<uuid:room_id>/agents"): {"agent_id": "agent_id"},
+    ("post", "rooms/<uuid:room_id>/messages"): {"text": "x"},
+    ("post", "rooms/<uuid:room_id>/presses"): {"message_id": "m", "value": "v"},
     ("post", "destinations"): {"name": "n", "chat_id": "chat_id"},
     ("patch", "destinations/<uuid:destination_id>"): {"name": "stolen"},
     ("post", "questions/<uuid:question_id>/answer"): {"text": "x"},
@@ -62,7 +67,7 @@ BODIES: dict[tuple[str, str], Any] = {
 # These create something of mallory's own, and name nothing of acme's.
 OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
-    ("patch", "llm/policy"), ("post", "llm/keys"),
+    ("patch", "llm/policy"), ("post", "llm/keys"), ("post", "rooms"),
 }  # fmt: skip
 OF_HER_OWN |= {("put", "me/notifications")}
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]

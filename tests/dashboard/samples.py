@@ -38,6 +38,7 @@ from services.domain.oauth.models import ConnectedApp
 from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
 from services.domain.playbooks.models import Playbook
 from services.domain.questions.models import Question
+from services.domain.rooms.actions import open_room
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import Task
 from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
@@ -75,6 +76,7 @@ class Everything:
     sender: LinkSender
     destination: Destination
     chat_account: PlatformAccount
+    room: Chat
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -160,7 +162,7 @@ def make_everything(tenant: Tenant) -> Everything:
     return Everything(
         task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
         connect(actor), make_model_key(tenant), make_budget(tenant), ask(task), hear(link, chat),
-        destination, chat_account,
+        destination, chat_account, open_room(actor, "Plans"),
     )  # fmt: skip
 
 

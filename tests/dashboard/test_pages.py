@@ -15,7 +15,7 @@ LISTS = (
     "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
     "/links/new/slack", "/approvals",
     "/approvals/rules", "/approvals/rules/new", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
-    "/accounts", "/accounts/new/gmail", "/destinations", "/settings/notifications",
+    "/accounts", "/accounts/new/gmail", "/destinations", "/rooms", "/settings/notifications",
     "/settings/models", "/settings/tokens", "/settings/members", "/settings/connected-apps",
 )  # fmt: skip
 
@@ -41,6 +41,8 @@ def pages_of(made: Everything) -> list[str]:
         f"/settings/models/keys/{made.model_key.id}",
         f"/approvals/rules/{made.rule.id}",
         f"/destinations/{made.destination.id}",
+        f"/rooms/{made.room.id}",
+        f"/rooms/{made.room.id}/entries",
     ]
 
 
@@ -67,6 +69,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/questions/{made.question.id}/answer",
         *(f"/accounts/{made.account.id}/{name}" for name in ACCOUNT_BUTTONS),
         f"/destinations/{made.destination.id}/delete",
+        *(f"/rooms/{made.room.id}/{name}" for name in ("agents", "press", "delete")),
         f"/settings/notifications/accounts/{made.chat_account.id}/unlink",
     ]  # fmt: skip
 
@@ -154,7 +157,7 @@ def test_a_form_made_for_another_organisation_changes_nothing(alice, acme):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/agents", "/playbooks", "/links", "/destinations", "/deliveries", "/secrets"]
+    "path", ["/", "/agents", "/playbooks", "/links", "/rooms", "/destinations", "/deliveries", "/secrets"]
 )
 def test_the_navigation_marks_where_one_is(alice, path):
     assert f'href="{path}" aria-current="page"' in alice.get(path).content.decode()

@@ -24,6 +24,7 @@ _MAIN = (
     ("Workspaces", "workspaces", "dashboard:home", ("/workspaces",)),
     ("Agents", "agent", "dashboard:agents", ("/agents",)),
     ("Playbooks", "playbook", "dashboard:playbooks", ("/playbooks",)),
+    ("Rooms", "chat", "dashboard:rooms", ("/rooms",)),
     ("Links & chats", "chat", "dashboard:links", ("/links", "/chats", "/wirings")),
     ("Destinations", "arrow", "dashboard:destinations", ("/destinations",)),
     ("Approvals", "approval", "dashboard:approvals", ("/approvals",)),

@@ -15,11 +15,13 @@ from services.domain.events.log import record_event
 from services.domain.events.types import DeliveryChanged
 from services.domain.outbox.jobs import SendDelivery, enqueue
 from services.domain.ports.chat import Place
+from services.domain.rooms.telling import tell_changed
 from services.domain.tasks.models import ACTIVE, Task, TaskStatus
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
 SEND_LEASE = timedelta(seconds=60)
+ROOMS = "web"
 CHANGE_PAUSE = timedelta(seconds=1)
 MAX_ATTEMPTS = 12
 LONGEST_BACKOFF_S = 900
@@ -238,11 +240,13 @@ def _settle(org_id: uuid.UUID, part: PartDue, **values: Any) -> None:
     with tenant_transaction(org_id):
         held = Delivery.objects.filter(id=part.delivery_id, lease_token=part.lease_token)
         if held.update(lease_token=None, lease_until=None, **values):
-            emit_changed(Delivery.objects.select_related("task").get(id=part.delivery_id))
+            emit_changed(Delivery.objects.select_related("task", "chat__link").get(id=part.delivery_id))
 
 
 def emit_changed(row: Delivery) -> None:
-    """Tell those who follow the task's workspace how far a delivery is, inside the tenant's transaction."""
+    """Tell those who follow the task's workspace, or the room, how far a delivery is; in the tenant's transaction."""
+    if row.chat.link.kind == ROOMS:
+        tell_changed(row.chat)
     if row.task is not None:
         data = DeliveryChanged(delivery_id=str(row.id), status=row.status, error=row.error)
         record_event(f"workspace:{row.task.workspace_id}", data, task_id=row.task.id, turn=row.task.turn)

@@ -88,6 +88,7 @@ def list_accounts(actor: Actor) -> QuerySet[PlatformAccount]:
     """Return the acting person's accounts; to be read in the tenant's transaction."""
     require(actor, "chats:read")
     rows = PlatformAccount.objects.select_related("link").defer("link__sealed_config")
+    rows = rows.filter(chat__isnull=False)
     return rows.filter(user=actor.user_id) if actor.user_id else rows.none()
 
 
@@ -125,13 +126,15 @@ def list_own_chats(user_id: uuid.UUID) -> Sequence[Chat]:
     """List a member's linked direct chats, the last linked first. In the tenant's transaction."""
     if not _is_member(user_id):
         return []
-    rows = PlatformAccount.objects.select_related("chat__link").filter(user_id=user_id).order_by("-id")
-    return list({row.chat_id: row.chat for row in rows}.values())
+    rows = PlatformAccount.objects.select_related("chat__link").filter(user_id=user_id)
+    reached = rows.filter(chat__isnull=False).order_by("-id")
+    return list({row.chat_id: row.chat for row in reached if row.chat is not None}.values())
 
 
 def find_reachable_people(user_ids: Collection[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of some people who have linked a chat. In the tenant's transaction."""
-    return set(PlatformAccount.objects.filter(user__in=user_ids).values_list("user_id", flat=True))
+    reached = PlatformAccount.objects.filter(user__in=user_ids, chat__isnull=False)
+    return set(reached.values_list("user_id", flat=True))
 
 
 def _is_member(user_id: uuid.UUID) -> bool:

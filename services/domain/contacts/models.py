@@ -46,13 +46,16 @@ class Destination(TenantModel):
 
 
 class PlatformAccount(TenantModel):
-    """An account on a platform that belongs to a member, who has proved it with a code sent from there."""
+    """An account on a platform that belongs to a member, who has proved it with a code sent from there.
+
+    `chat` is where it is reached alone; one of rooms of our own is not.
+    """
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="+")
     platform_user_id = models.CharField(max_length=120)
     display_name = models.CharField(max_length=200, blank=True)
-    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="+")
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, null=True, related_name="+")
 
     class Meta:
         db_table = "platform_account"

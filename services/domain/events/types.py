@@ -231,6 +231,13 @@ class SenderChanged(EventData):
     user_id: str | None = None
 
 
+class RoomChanged(EventData):
+    """Something was written or changed in a room, or a room was opened or closed; in the organisation's stream."""
+
+    type: ClassVar[str] = "room.changed"
+    chat_id: str
+
+
 class ImageChanged(EventData):
     """How far the derived image of an agent is; in the organisation's stream."""
 

@@ -17,7 +17,10 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a platform is and can do. `max_text` is in `text_unit`s for one message part."""
+    """What a platform is and can do. `max_text` is in `text_unit`s for one message part.
+
+    `is_own` says that it is Slipway's: nobody links it.
+    """
 
     kind: str
     label: str
@@ -26,6 +29,7 @@ class Manifest:
     has_threads: bool
     typing_ttl_s: float | None
     source: str
+    is_own: bool = False
 
 
 @dataclass(frozen=True, slots=True)

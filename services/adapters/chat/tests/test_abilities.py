@@ -25,7 +25,7 @@ from services.domain.ports.chat_abilities import (
     SendsFiles,
 )
 
-KINDS = [adapter.manifest.kind for adapter in list_adapters()]
+KINDS = [adapter.manifest.kind for adapter in list_adapters() if not adapter.manifest.is_own]
 FILE = OutgoingFile("täble (1).csv", "text/csv", b"a,b\n" * 1_000)
 
 

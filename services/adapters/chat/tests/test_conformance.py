@@ -28,7 +28,7 @@ from services.domain.errors import (
 from services.domain.ports.chat import ChatAdapter, ChatKind, Parsed, Place
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
-KINDS = [adapter.manifest.kind for adapter in list_adapters()]
+KINDS = [adapter.manifest.kind for adapter in list_adapters() if not adapter.manifest.is_own]
 
 
 @pytest.fixture(params=KINDS)

@@ -35,6 +35,7 @@ from services.domain.chats.queries import (
 )
 from services.domain.contacts.senders import list_last_senders
 from services.domain.errors import Missing
+from services.domain.rooms.queries import KIND as ROOMS
 from services.domain.tenancy.transaction import tenant_transaction
 
 PAGE_SIZE = 50
@@ -49,9 +50,10 @@ def links(request: PageRequest) -> HttpResponse:
         "dashboard/links/list.html",
         lambda: {
             "links": sorted(
-                list_links(request.actor).select_related("default_agent"), key=lambda row: row.name
+                list_links(request.actor).select_related("default_agent").exclude(kind=ROOMS),
+                key=lambda row: row.name,
             ),
-            "platforms": [adapter.manifest for adapter in list_adapters()],
+            "platforms": [a.manifest for a in list_adapters() if not a.manifest.is_own],
         },
     )
 
@@ -62,7 +64,7 @@ def links(request: PageRequest) -> HttpResponse:
 def new_link(request: PageRequest, kind: str) -> HttpResponse:
     """Keep a bot's credentials and try them at the platform; the link's page shows what it said."""
     adapter = find_adapter(kind)
-    if adapter is None:
+    if adapter is None or adapter.manifest.is_own:
         raise Missing("There is no such platform.")
     form = LinkForm(request.POST or None, adapter=adapter, agents=_agents(request))
     made: list[Link] = []
