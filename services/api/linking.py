@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from services.adapters.chat.registry import build_adapters, find_adapter
 from services.api.http.bodies import explain
 from services.domain.actors import Actor, require
+from services.domain.chat_commands.catalogue import list_hints
 from services.domain.chats.actions import (
     create_link,
     delete_link,
@@ -21,13 +23,24 @@ from services.domain.chats.actions import (
     update_link,
 )
 from services.domain.chats.models import Link, UnknownSenders
-from services.domain.chats.queries import get_link
+from services.domain.chats.queries import get_link, list_links
 from services.domain.errors import ConfigInvalid, Invalid, Permanent, SlipwayError, Temporary
 from services.domain.ports.chat import ChatAdapter
+from services.domain.ports.chat_abilities import OpensChats, ShowsCommands
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.environment import environment
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAddress:
+    """Where a person opens a chat with a bot, which is then sent a code of theirs: it is a secret like the code."""
+
+    link_id: uuid.UUID
+    kind: str
+    name: str
+    url: str
 
 
 @functools.cache
@@ -100,13 +113,30 @@ def connect_link(actor: Actor, link_id: uuid.UUID) -> Link:
     Raises: LinkMissing, PlatformRefused, PlatformAway, PlatformThrottled; a refusal is kept with the link as well.
     """
     link, config = _load(actor, link_id)
+    adapter = adapters()[link.kind]
     try:
-        identity = adapters()[link.kind].connect(config, hook_url(link))
+        identity = adapter.connect(config, hook_url(link))
+        if isinstance(adapter, ShowsCommands):
+            adapter.show_commands(config, list_hints())
     except (Permanent, Temporary) as error:
         note_link_failed(actor, link_id, error=error.message)
         raise
     update_link(actor, link_id, config=config.with_identity(identity).revealed())
     return note_link_connected(actor, link_id, identity=identity.display_name)
+
+
+def list_chat_addresses(actor: Actor, code: str, link_id: uuid.UUID | None = None) -> list[ChatAddress]:
+    """List the addresses that open a chat with one of the organisation's bots, or one's, and send it a code."""
+    with tenant_transaction(actor.org_id):
+        rows = list_links(actor).order_by("name") if link_id is None else [get_link(actor, link_id)]
+        links = [(row, read_link_config(row)) for row in rows if row.status == "connected"]
+    found = []
+    for row, config in links:
+        adapter = adapters()[row.kind]
+        if isinstance(adapter, OpensChats):
+            url = adapter.link_to_chat(adapter.config_model.model_validate(config), code)
+            found.append(ChatAddress(row.id, row.kind, row.name, url))
+    return found
 
 
 def remove_link(actor: Actor, link_id: uuid.UUID) -> None:

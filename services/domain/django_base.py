@@ -43,6 +43,7 @@ DOMAIN_APPS = [
     "services.domain.llm",
     "services.domain.integrations",
     "services.domain.contacts",
+    "services.domain.chat_commands",
     "services.domain.questions",
     "services.domain.oauth",
     "services.domain.outbox",

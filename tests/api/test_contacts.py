@@ -6,7 +6,10 @@ import uuid
 
 import pytest
 
+from services.domain.chats.actions import note_link_connected, read_link_config, update_link
+from services.domain.chats.models import Link
 from services.domain.contacts.models import AccountCode, Destination, PlatformAccount
+from services.domain.tenancy.transaction import tenant_transaction
 from tests.api.client import Api
 
 NOBODY = str(uuid.uuid4())
@@ -108,3 +111,24 @@ def test_a_question_is_answered_once_and_the_same_answer_again_is_fine(alice, bo
     assert bob.post(f"{path}/answer", {"text": "No."}).code == "question_closed"
     listed = bob.get(f"/v1/questions?status=answered&workspace_id={world['workspace_id']}").body["items"]
     assert [row["id"] for row in listed] == [world["question_id"]]
+
+
+def test_a_code_comes_with_the_addresses_that_send_it(alice, world, acme):
+    assert alice.post("/v1/me/accounts/codes", {}).body["addresses"] == []
+    with tenant_transaction(acme.organisation.id):
+        link = Link.objects.get(id=world["link_id"])
+    config = read_link_config(link) | {"bot_name": "acme_bot", "bot_id": "1"}
+    update_link(acme.owner, link.id, config=config)
+    note_link_connected(acme.owner, link.id, identity="acme_bot")
+    given = alice.post(f"/v1/links/{link.id}/pairing", {})
+    assert given.status == 201
+    (address,) = given.body["addresses"]
+    assert address["url"] == f"https://t.me/acme_bot?start={given.body['code']}"
+    assert address["link_id"] == str(link.id)
+
+
+def test_a_destination_may_be_an_agent(alice, world):
+    made = alice.post("/v1/destinations", {"name": "helper", "agent_id": world["agent_id"]})
+    assert (made.status, made.body["agent_id"], made.body["chat_id"]) == (201, world["agent_id"], None)
+    both = {"name": "x", "agent_id": world["agent_id"], "chat_id": world["chat_id"]}
+    assert alice.post("/v1/destinations", both).code == "config_invalid"

@@ -181,3 +181,18 @@ def test_a_token_of_somebody_else_is_revoked_by_admins_only(alice, acme):
     assert bob.delete(f"/v1/tokens/{owners['id']}").code == "not_found"
     assert alice.delete(f"/v1/tokens/{bobs['id']}").status == 204
     assert alice.delete(f"/v1/tokens/{uuid.uuid4()}").code == "not_found"
+
+
+def test_a_person_says_their_name_and_language(alice):
+    said = alice.patch("/v1/me", {"display_name": "Alice A", "language": "pt-BR"})
+    assert (said.status, said.body["display_name"], said.body["language"]) == (200, "Alice A", "pt-BR")
+    assert alice.patch("/v1/me", {"language": ""}).body["display_name"] == "Alice A"
+    assert alice.patch("/v1/me", {"language": "not a tag"}).code == "invalid"
+    assert alice.patch("/v1/me", {"email": "x@example.com"}).code == "unknown_field"
+
+
+def test_roles_are_given_by_admins(acme, alice):
+    bob = f"/v1/members/{acme.people['bob'].user_id}"
+    assert alice.patch(bob, {"role": "admin"}).body["role"] == "admin"
+    assert Api(acme.tokens["bob"]).patch(bob, {"role": "owner"}).code == "role_missing"
+    assert alice.patch(f"/v1/members/{acme.owner.user_id}", {"role": "viewer"}).code == "not_permitted"

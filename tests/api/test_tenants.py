@@ -23,6 +23,9 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "tasks/<uuid:task_id>/messages"): {"text": "x"},
     ("post", "agents"): {"name": "Mallory's"},
     ("patch", "agents/<uuid:agent_id>"): {"name": "Stolen"},
+    ("put", "agents/<uuid:agent_id>/people/<uuid:user_id>"): {"role": "admin"},
+    ("patch", "members/<uuid:user_id>"): {"role": "admin"},
+    ("patch", "me"): {"language": "de"},
     ("patch", "workspaces/<uuid:workspace_id>"): {"name": "Stolen"},
     ("post", "workspaces/<uuid:workspace_id>/files/folders"): {"path": "a"},
     ("post", "workspaces/<uuid:workspace_id>/files/move"): {"path": "a", "to": "b"},
@@ -69,7 +72,7 @@ OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
     ("patch", "llm/policy"), ("post", "llm/keys"), ("post", "rooms"),
 }  # fmt: skip
-OF_HER_OWN |= {("put", "me/notifications")}
+OF_HER_OWN |= {("put", "me/notifications"), ("patch", "me")}
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
 
 
@@ -98,6 +101,7 @@ def snapshot(acme) -> dict[str, Any]:
                 "agents",
                 "approvals",
                 "calls",
+                "chat_commands",
                 "chats",
                 "commands",
                 "contacts",

@@ -10,9 +10,9 @@ import pytest
 
 from conftest import Tenant
 from services.domain.agents.actions import AgentFields, create_agent
+from services.domain.chat_commands.taking import take_command
 from services.domain.chats.actions import create_link
 from services.domain.chats.models import Chat, InboundMessage
-from services.domain.contacts.accounts import claim_account
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import Destination, PlatformAccount
 from services.domain.contacts.quiet import QuietHours, get_quiet_hours, set_quiet_hours
@@ -43,7 +43,8 @@ def say(chat: Chat, text: str) -> str | None:
             sender_id="7", sender_name="Ally P",
             sent_at=now(),
         )  # fmt: skip
-        return claim_account(message)
+        taken = take_command(message)
+        return taken.words if taken is not None else None
 
 
 def accounts_of(tenant: Tenant, name: str) -> list[PlatformAccount]:
@@ -72,7 +73,9 @@ def test_a_chat_is_linked_by_a_code_listed_and_unlinked(alice, bob, acme, chat):
     code = re.search(r"data-made-code>(/link [A-Z0-9]{10})<", page)
     assert code is not None
     assert code[1] not in alice.get(NOTIFICATIONS).content.decode()
-    assert say(chat, code[1]) == "This account is linked to alice@acme.example."
+    assert (
+        say(chat, code[1]) == "This account is linked to alice@acme.example. `/help` lists what I understand."
+    )
     assert "Ally P" in alice.get(NOTIFICATIONS).content.decode()
     assert "Ally P" not in bob.get(NOTIFICATIONS).content.decode()
     (account,) = accounts_of(acme, "alice")

@@ -10,15 +10,11 @@ from services.domain.actors import Actor
 from services.domain.approvals.actions import decide_approval
 from services.domain.approvals.models import Approval
 from services.domain.chats.actions import WiringFields, create_link, create_wiring, update_link
-from services.domain.chats.answering import route_message
-from services.domain.chats.changes import handle_event
 from services.domain.chats.inbound import LinkHandle, all_tenants_find_link
 from services.domain.chats.intake import take_in
 from services.domain.chats.models import Chat, Delivery, InboundEvent, InboundMessage, UnknownSenders, Wiring
 from services.domain.contacts.models import LinkSender, PlatformAccount
 from services.domain.contacts.senders import list_senders
-from services.domain.outbox.jobs import HandleInboundEvent, RouteMessage, parse_job
-from services.domain.outbox.models import OutboxJob
 from services.domain.ports.chat import (
     ChangeKind,
     ChatKind,
@@ -32,6 +28,7 @@ from services.domain.ports.chat import InboundMessage as Incoming
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
+from tests.fakes.chat_places import drain
 
 
 @dataclass
@@ -86,15 +83,7 @@ class Bot:
 
     def routes(self) -> None:
         """Run what is to be routed and dealt with, in order."""
-        rows = OutboxJob.objects.using("operator")
-        wanted = ("message.route", "inbound.handle")
-        while (row := rows.filter(type__in=wanted).order_by("id").first()) is not None:
-            job = parse_job(row.type, row.payload)
-            row.delete(using="operator")
-            if isinstance(job, RouteMessage):
-                route_message(job.org_id, job.message_id)
-            elif isinstance(job, HandleInboundEvent):
-                handle_event(job.org_id, job.event_id)
+        drain("message.route", "inbound.handle", "reply.write")
 
     def becomes(self, policy: UnknownSenders) -> None:
         update_link(self.tenant.owner, self.handle.link_id, unknown_senders=policy)

@@ -228,6 +228,7 @@ def test_a_message_that_cannot_be_routed_is_given_up_and_holds_nobody_up_for_eve
     assert bot.outcomes() == ["", ""]
     route_message(second.org_id, second.id)
     assert bot.outcomes() == ["failed: RuntimeError", "task:"]
+    bot.routes()
     assert any("send it again" in words for words in bot.said())
 
 

@@ -277,7 +277,7 @@ def test_too_many_strangers_are_told_to_come_back(bot: Bot, monkeypatch):
 def test_who_turns_out_to_be_a_member_is_heard_at_once(acme: Tenant, bot: Bot):
     bot.hears("it is me")
     bot.hears(f"/link {issue_account_code(acme.people['bob']).code}")
-    assert bot.outcomes() == ["task:", "account"]
+    assert bot.outcomes() == ["task:", "command: link"]
     assert bot.question().status == "expired"
     assert Task.objects.using("operator").get().user_id == acme.people["bob"].user_id
     assert not any("Nobody has decided" in words for words in bot.said())

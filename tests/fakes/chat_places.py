@@ -195,4 +195,4 @@ def drain(*types: str) -> list[str]:
     return ran
 
 
-_MORE = ("question.show", "press.handle", "approval.show")
+_MORE = ("question.show", "press.handle", "approval.show", "reply.write")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ class TelegramExtras:
         self._bad = bad
         self._query_ids = itertools.count(4_000_000_001)
         self.open_queries: set[str] = set()
+        self.commands: dict[str, list[JSON]] = {}
         self.files, self.reactions, self.deleted, self.answers = Journal(), Journal(), Journal(), Journal()
 
     def methods(self) -> dict[str, Callable[[JSON, JSON], Any]]:
@@ -36,6 +38,7 @@ class TelegramExtras:
             "setmessagereaction": self._set_reaction,
             "senddocument": self._send_document,
             "answercallbackquery": self._answer_query,
+            "setmycommands": self._set_commands,
         }
 
     def press(self, message: JSON, label: str, person: JSON | None = None) -> JSON:
@@ -70,6 +73,18 @@ class TelegramExtras:
             if "url" in kinds and not button["url"].startswith(("https://", "http://", "tg://")):
                 raise self._bad("BUTTON_URL_INVALID")
         return {"inline_keyboard": rows} if rows else None
+
+    def _set_commands(self, bot: JSON, params: JSON) -> bool:
+        listed = read_json(params.get("commands"), None)
+        if not isinstance(listed, list) or len(listed) > 100:
+            raise self._bad("can't parse bot commands")
+        for one in listed:
+            if not re.fullmatch(r"[a-z0-9_]{1,32}", str(one.get("command", ""))):
+                raise self._bad("BOT_COMMAND_INVALID")
+            if not 1 <= len(str(one.get("description", ""))) <= 256:
+                raise self._bad("BOT_COMMAND_DESCRIPTION_INVALID")
+        self.commands[bot["token"]] = listed
+        return True
 
     def _delete_message(self, bot: JSON, params: JSON) -> bool:
         chat = self._server.known_chat(params)

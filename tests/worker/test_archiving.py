@@ -31,6 +31,8 @@ from services.domain.ports.storage import StoredObject
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import delete_workspace
 from services.domain.workspaces.models import Workspace
+from services.domain.workspaces.queries import KEPT_UNCLAIMED
+from services.kit.clock import now
 from services.worker.jobs import archiving, hosts
 from services.worker.jobs import sandboxes as sandbox_jobs
 from services.worker.jobs import volumes as copies
@@ -344,6 +346,21 @@ def test_the_files_and_copies_of_a_deleted_workspace_are_removed_wherever_they_a
     assert (engine.running, engine.volumes) == ({}, {})
     assert list(storage.list("workspaces/")) == []
     assert not Volume.objects.exists()
+
+
+def test_files_of_work_that_is_not_kept_wait_a_day_for_who_claims_it(acme, engine):
+    left, claimed, at_work = (row_of(started(acme, engine)) for _ in range(3))
+    end_tasks(acme, left)
+    end_tasks(acme, claimed)
+    with tenant_transaction(acme.organisation.id):
+        Workspace.objects.exclude(id=claimed.workspace_id).update(is_persistent=False)
+    archiving.sweep_volumes()
+    assert Volume.objects.count() == 3
+    with tenant_transaction(acme.organisation.id):
+        Workspace.objects.update(last_active_at=now() - KEPT_UNCLAIMED - timedelta(minutes=1))
+    archiving.sweep_volumes()
+    kept = {volume.workspace_id for volume in Volume.objects.all()}
+    assert kept == {claimed.workspace_id, at_work.workspace_id}
 
 
 def end_tasks(tenant: Tenant, volume: Volume) -> None:

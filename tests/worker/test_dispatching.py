@@ -5,13 +5,18 @@ from __future__ import annotations
 import threading
 from datetime import timedelta
 
+import pytest
+
 from conftest import recorded
+from services.domain.chats.actions import create_link
+from services.domain.chats.models import Chat
 from services.domain.errors import EngineAway
 from services.domain.outbox.jobs import DispatchTask, StartTask
 from services.domain.plane.hosts import register_host
 from services.domain.plane.models import Sandbox, Volume
 from services.domain.tasks import dispatch
 from services.domain.tasks.models import Task, TaskStatus
+from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.worker import leases
 from services.worker.engine_rest import FIRST_PAUSE_S, EngineRest
@@ -19,6 +24,7 @@ from services.worker.jobs import dispatching
 from services.worker.rounds import Rounds
 from tests.domain.cast import fresh, submit
 from tests.fakes.sandbox_driver import FakeDriver
+from tests.worker.engines import wanted_by
 
 
 def test_one_job_serves_all_who_wait_and_stops_when_there_is_no_room(acme, globex, engine: FakeDriver):
@@ -126,3 +132,17 @@ def test_an_engine_is_left_alone_for_longer_each_time_it_fails_again(monkeypatch
     assert pauses == [1, 2, 4, 8, 15, 15]
     rest.note_answer()
     assert rest.note_away() == FIRST_PAUSE_S
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_delivered", "keeps"),
+    [("session", False, True), ("batch", False, False), ("batch", True, True)],
+)
+def test_files_are_kept_of_what_somebody_may_go_on_with(acme, engine: FakeDriver, mode, is_delivered, keeps):
+    link = create_link(acme.owner, kind="telegram", name="Bot", config={"bot_token": "1:x"})
+    with tenant_transaction(acme.organisation.id):
+        place = Chat.objects.create(
+            org_id=acme.organisation.id, link=link, platform_chat_id="7", kind="direct"
+        )
+    told = {"chat_id": str(place.id)} if is_delivered else None
+    assert wanted_by(submit(acme, mode=mode, deliver_to=told)).is_persistent is keeps

@@ -47,6 +47,12 @@ urlpatterns = [
     path("agents/new", agents.new_agent, name="agent-new"),
     path("agents/<uuid:agent_id>", agents.agent, name="agent"),
     path("agents/<uuid:agent_id>/build", agents.build, name="agent-build"),
+    path("agents/<uuid:agent_id>/people", agents.put_person, name="agent-person"),
+    path(
+        "agents/<uuid:agent_id>/people/<uuid:user_id>/remove",
+        agents.remove_person,
+        name="agent-person-remove",
+    ),
     path("agents/<uuid:agent_id>/archive", agents.archive, name="agent-archive"),
     path("playbooks", playbooks.playbooks, name="playbooks"),
     path("playbooks/new", playbooks.new_playbook, name="playbook-new"),
@@ -64,6 +70,7 @@ urlpatterns = [
     path("links/new/<slug:kind>", chats.new_link, name="link-new"),
     path("links/<uuid:link_id>", chats.link, name="link"),
     path("links/<uuid:link_id>/connect", chats.connect, name="link-connect"),
+    path("links/<uuid:link_id>/pair", chats.pair, name="link-pair"),
     path("links/<uuid:link_id>/delete", chats.delete, name="link-delete"),
     path("links/<uuid:link_id>/unknown-senders", senders.change_policy, name="link-senders"),
     path("links/<uuid:link_id>/senders/<uuid:sender_id>/allow", senders.allow, name="sender-allow"),
@@ -112,6 +119,7 @@ urlpatterns = [
     path("settings/models/keys/<uuid:key_id>/delete", models.remove_key, name="model-key-delete"),
     path("settings/models/budgets/<uuid:budget_id>/delete", models.remove_budget, name="budget-delete"),
     path("settings/notifications", notifications.notifications, name="notifications"),
+    path("settings/notifications/person", notifications.describe, name="notifications-person"),
     path("settings/notifications/code", notifications.make_code, name="notifications-code"),
     path(
         "settings/notifications/accounts/<uuid:account_id>/unlink",
@@ -126,5 +134,6 @@ urlpatterns = [
     ),
     path("oauth/authorize", consent.authorize, name="authorize"),
     path("settings/members", settings.members, name="members"),
+    path("settings/members/<uuid:user_id>/role", settings.give_role, name="member-role"),
     path("settings/members/<uuid:user_id>/remove", settings.remove, name="member-remove"),
 ]

@@ -7,14 +7,16 @@ from typing import Self
 
 from pydantic import Field
 
+from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Endpoint, operation
-from services.api.http.paging import PageQuery, page_of
+from services.api.http.paging import PageQuery, page_of, page_of_list
 from services.api.http.shapes import Changes, Moment, Page, Shape, to_usd
 from services.domain.agents.actions import AgentFields, archive_agent, create_agent, update_agent
-from services.domain.agents.models import Agent, Provider
+from services.domain.agents.models import Agent, AgentPerson, AgentRole, Provider
+from services.domain.agents.people import list_agent_people, put_agent_person, remove_agent_person
 from services.domain.agents.queries import get_agent, list_agents
 from services.domain.egress.rules import EgressRule
-from services.domain.errors import AgentMissing, Invalid, ModelNotAllowed, NameTaken
+from services.domain.errors import AgentMissing, Invalid, Missing, ModelNotAllowed, NameTaken, RoleMissing
 from services.domain.images.packages import Packages
 
 
@@ -70,6 +72,62 @@ class AgentShape(Shape):
         return cls(
             **same, made_by_agent_id=agent.made_by_id, max_budget_usd=to_usd(agent.max_budget_microusd)
         )
+
+
+class AgentRoleBody(Closed):
+    """A person's role with an agent."""
+
+    role: AgentRole
+
+
+class AgentPersonShape(Shape):
+    """A person's role with an agent. member: may use it though it is not shared; admin: changes it as its owner."""
+
+    user_id: uuid.UUID
+    email: str
+    display_name: str
+    role: AgentRole
+    created_at: Moment
+
+    @classmethod
+    def of(cls, row: AgentPerson) -> Self:
+        """Show a row and its account."""
+        return cls(
+            user_id=row.user_id,
+            email=row.user.email,
+            display_name=row.user.display_name,
+            role=AgentRole(row.role),
+            created_at=row.created_at,
+        )
+
+
+class AgentPeople(Endpoint):
+    """Who has a role with one agent."""
+
+    tag = "agents"
+
+    @operation(errors=(AgentMissing,))
+    def get(self, call: Call, agent_id: uuid.UUID, query: PageQuery) -> Page[AgentPersonShape]:
+        """List who has a role with an agent, newest first."""
+        return page_of_list(list_agent_people(call.actor, agent_id), query, AgentPersonShape.of)
+
+
+class OneAgentPerson(Endpoint):
+    """One person's role with one agent."""
+
+    tag = "agents"
+
+    @operation(errors=(AgentMissing, Missing, RoleMissing))
+    def put(
+        self, call: Call, agent_id: uuid.UUID, user_id: uuid.UUID, body: AgentRoleBody
+    ) -> AgentPersonShape:
+        """Give a member a role with an agent, or another one."""
+        return AgentPersonShape.of(put_agent_person(call.actor, agent_id, user_id, body.role))
+
+    @operation(errors=(AgentMissing, Missing, RoleMissing))
+    def delete(self, call: Call, agent_id: uuid.UUID, user_id: uuid.UUID) -> None:
+        """Take a person's role with an agent away."""
+        remove_agent_person(call.actor, agent_id, user_id)
 
 
 class Agents(Endpoint):

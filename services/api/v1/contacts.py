@@ -11,6 +11,8 @@ from pydantic import Field
 from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
+from services.api.linking import list_chat_addresses
+from services.domain.actors import Actor
 from services.domain.contacts.accounts import (
     issue_account_code,
     list_accounts,
@@ -27,10 +29,12 @@ from services.domain.contacts.destinations import (
 from services.domain.contacts.models import Destination, PlatformAccount
 from services.domain.contacts.quiet import QuietHours, get_quiet_hours, set_quiet_hours
 from services.domain.errors import (
+    AgentArchived,
     AgentMissing,
     ChatMissing,
     ConfigInvalid,
     DestinationMissing,
+    LinkMissing,
     Missing,
     NameTaken,
     NotPermitted,
@@ -46,6 +50,7 @@ class DestinationChanges(Changes):
     chat_id: uuid.UUID | None = None
     thread_id: str = Field(default="", max_length=120)
     person_id: uuid.UUID | None = None
+    agent_id: uuid.UUID | None = None
     agent_ids: list[uuid.UUID] = Field(default_factory=list, max_length=50)
 
 
@@ -59,6 +64,7 @@ class DestinationShape(Shape):
     chat_id: uuid.UUID | None
     thread_id: str
     person_id: uuid.UUID | None
+    agent_id: uuid.UUID | None
     agent_ids: list[uuid.UUID]
     created_at: Moment
 
@@ -78,9 +84,11 @@ class Destinations(Endpoint):
         """List the shared destinations and one's own, newest first."""
         return page_of(list_destinations(call.actor), query, DestinationShape.of)
 
-    @operation(status=201, errors=(ChatMissing, Missing, AgentMissing, NameTaken, ConfigInvalid))
+    @operation(
+        status=201, errors=(ChatMissing, Missing, AgentMissing, AgentArchived, NameTaken, ConfigInvalid)
+    )
     def post(self, call: Call, body: DestinationFields) -> DestinationShape:
-        """Let agents send to a chat or a person, by a name."""
+        """Let agents send to a chat, a person or another agent, by a name."""
         return DestinationShape.of(create_destination(call.actor, body))
 
 
@@ -94,7 +102,17 @@ class OneDestination(Endpoint):
         """Show a destination."""
         return DestinationShape.of(get_destination(call.actor, destination_id))
 
-    @operation(errors=(DestinationMissing, ChatMissing, Missing, AgentMissing, NameTaken, ConfigInvalid))
+    @operation(
+        errors=(
+            DestinationMissing,
+            ChatMissing,
+            Missing,
+            AgentMissing,
+            AgentArchived,
+            NameTaken,
+            ConfigInvalid,
+        )
+    )
     def patch(self, call: Call, destination_id: uuid.UUID, body: DestinationChanges) -> DestinationShape:
         """Change a destination."""
         changes = body.model_dump(exclude_unset=True)
@@ -151,11 +169,35 @@ class AccountShape(Shape):
         )
 
 
+class ChatAddressShape(Shape):
+    """A web address that opens a direct chat with a bot and has the code sent."""
+
+    link_id: uuid.UUID
+    kind: str
+    name: str
+    url: str
+
+
 class CodeShape(Shape):
-    """A code to send to a bot in a direct chat, as `/link <code>`. It is shown this once and good once."""
+    """A code to send to a bot in a direct chat, as `/link <code>`. It is shown this once and good once.
+
+    `addresses` are of the connected bots whose platform has such addresses.
+    """
 
     code: str
     expires_at: Moment
+    addresses: list[ChatAddressShape]
+
+    @classmethod
+    def issue(cls, actor: Actor, link_id: uuid.UUID | None = None) -> Self:
+        """Make a code, good on all of the organisation's bots or on one, and show it."""
+        issued = issue_account_code(actor, link_id)
+        addresses = list_chat_addresses(actor, issued.code, link_id)
+        return cls(
+            code=issued.code,
+            expires_at=issued.expires_at,
+            addresses=[ChatAddressShape.model_validate(address) for address in addresses],
+        )
 
 
 class Accounts(Endpoint):
@@ -177,8 +219,18 @@ class AccountCodes(Endpoint):
     @operation(status=201, errors=(NotPermitted, RateLimited))
     def post(self, call: Call) -> CodeShape:
         """Make a code; whoever sends it to a bot of the organisation in a direct chat is the caller from then on."""
-        issued = issue_account_code(call.actor)
-        return CodeShape(code=issued.code, expires_at=issued.expires_at)
+        return CodeShape.issue(call.actor)
+
+
+class LinkPairing(Endpoint):
+    """Pairing one's own account on one bot's platform."""
+
+    tag = "me"
+
+    @operation(status=201, errors=(NotPermitted, RateLimited, LinkMissing))
+    def post(self, call: Call, link_id: uuid.UUID) -> CodeShape:
+        """Make a code for this bot alone; whoever sends it there in a direct chat is the caller from then on."""
+        return CodeShape.issue(call.actor, link_id)
 
 
 class OneAccount(Endpoint):

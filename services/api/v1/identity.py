@@ -10,13 +10,15 @@ from pydantic import AwareDatetime, Field
 from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of_list
-from services.api.http.shapes import Moment, Page, Shape
+from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.domain.actors import Actor
 from services.domain.errors import Invalid, Missing, NotPermitted, RoleMissing, Temporary
-from services.domain.identity.actions import create_token, remove_member, revoke_token
-from services.domain.identity.models import ApiToken, Membership, Organisation, Role
+from services.domain.identity.actions import change_role, create_token, remove_member, revoke_token
+from services.domain.identity.models import ApiToken, Membership, Organisation, Role, User
+from services.domain.identity.people import LANGUAGE, get_person, update_person
 from services.domain.identity.queries import get_organisation, list_members, list_tokens
 from services.domain.identity.tickets import TICKET_LIFE, issue_ticket
+from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
 
@@ -78,6 +80,19 @@ class MemberShape(Shape):
         )
 
 
+class RoleBody(Closed):
+    """A member's role."""
+
+    role: Role
+
+
+class PersonChanges(Changes):
+    """The fields to change. `language` is a tag of BCP 47; agents are told it."""
+
+    display_name: str = Field(default="", max_length=120)
+    language: str = Field(default="", max_length=35, pattern=LANGUAGE, examples=["pt-BR"])
+
+
 class OrganisationShape(Shape):
     """The organisation that the call acts in."""
 
@@ -91,16 +106,20 @@ class MeShape(Shape):
 
     kind: str
     user_id: uuid.UUID | None
+    display_name: str
+    language: str
     role: Role
     scopes: list[str] | None
     organisation: OrganisationShape
 
     @classmethod
-    def of(cls, actor: Actor, organisation: Organisation) -> Self:
+    def of(cls, actor: Actor, organisation: Organisation, person: User | None) -> Self:
         """Show an actor."""
         return cls(
             kind=actor.kind,
             user_id=actor.user_id,
+            display_name=person.display_name if person else "",
+            language=person.language if person else "",
             role=Role(actor.role),
             scopes=None if actor.scopes is None else sorted(actor.scopes),
             organisation=OrganisationShape.model_validate(organisation),
@@ -122,7 +141,18 @@ class Me(Endpoint):
     @operation()
     def get(self, call: Call) -> MeShape:
         """Show who calls."""
-        return MeShape.of(call.actor, get_organisation(call.actor.org_id))
+        return _show_me(call.actor)
+
+    @operation(errors=(NotPermitted,))
+    def patch(self, call: Call, body: PersonChanges) -> MeShape:
+        """Change what the caller says about themselves, in all their organisations."""
+        update_person(call.actor, body.model_dump(exclude_unset=True))
+        return _show_me(call.actor)
+
+
+def _show_me(actor: Actor) -> MeShape:
+    with tenant_transaction(actor.org_id):
+        return MeShape.of(actor, get_organisation(actor.org_id), get_person(actor))
 
 
 class Members(Endpoint):
@@ -140,6 +170,11 @@ class OneMember(Endpoint):
     """One member."""
 
     tag = "identity"
+
+    @operation(errors=(Missing, RoleMissing, NotPermitted))
+    def patch(self, call: Call, user_id: uuid.UUID, body: RoleBody) -> MemberShape:
+        """Give a member another role. Only owners make owners, or take it from one."""
+        return MemberShape.of(change_role(call.actor, user_id, body.role))
 
     @operation(errors=(Missing, RoleMissing, NotPermitted))
     def delete(self, call: Call, user_id: uuid.UUID) -> None:

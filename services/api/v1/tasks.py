@@ -36,6 +36,9 @@ from services.domain.tasks.messages import send_message
 from services.domain.tasks.models import MessageState, Task, TaskMessage, TaskMode, TaskStatus
 from services.domain.tasks.queries import get_task, list_tasks
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
+from services.domain.tasks.tree import Branch, get_task_tree
+
+TREE_TEXT_CHARS = 500
 
 
 class Destination(Closed):
@@ -199,6 +202,56 @@ class OneTask(Endpoint):
     def get(self, call: Call, task_id: uuid.UUID) -> TaskShape:
         """Show a task."""
         return TaskShape.of(get_task(call.actor, task_id))
+
+
+class BranchShape(Shape):
+    """One task of a tree. `depth` 0 is the work that began it; texts are cut after 500 characters."""
+
+    id: uuid.UUID
+    parent_id: uuid.UUID | None
+    depth: int
+    workspace_id: uuid.UUID
+    agent_id: uuid.UUID
+    agent: str
+    source: str
+    status: TaskStatus
+    prompt: str
+    text: str
+    cost_microusd: int
+    created_at: Moment
+    finished_at: Moment | None
+
+    @classmethod
+    def of(cls, branch: Branch) -> Self:
+        """Show a task of a tree."""
+        task = branch.task
+        return cls(
+            id=task.id, parent_id=task.parent_id, depth=branch.depth, workspace_id=task.workspace_id,
+            agent_id=task.agent_id, agent=task.agent.name, source=task.source, status=TaskStatus(task.status),
+            prompt=task.prompt[:TREE_TEXT_CHARS], text=task.result_text[:TREE_TEXT_CHARS],
+            cost_microusd=task.cost_microusd, created_at=task.created_at, finished_at=task.finished_at,
+        )  # fmt: skip
+
+
+class TreeShape(Shape):
+    """All that came of one piece of work, each task before what came of it. `is_cut`: there are more than 500."""
+
+    items: list[BranchShape]
+    cost_microusd: int
+    is_cut: bool
+
+
+class TaskTreeOf(Endpoint):
+    """The conversation of agents that one task is in."""
+
+    tag = "tasks"
+
+    @operation(errors=(TaskMissing,))
+    def get(self, call: Call, task_id: uuid.UUID) -> TreeShape:
+        """Show the work that began it and all that agents passed on, as one tree."""
+        tree = get_task_tree(call.actor, task_id)
+        items = [BranchShape.of(branch) for branch in tree.branches]
+        return TreeShape(items=items, cost_microusd=tree.cost_microusd, is_cut=tree.is_cut)
 
 
 class TaskCancel(Endpoint):

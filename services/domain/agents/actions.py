@@ -12,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
 from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
-from services.domain.agents.queries import visible_agents
+from services.domain.agents.queries import is_agent_admin, visible_agents
 from services.domain.egress.rules import MAX_RULES, EgressRule
-from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken
+from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken, RoleMissing
 from services.domain.images.ordering import order_image
 from services.domain.images.packages import Packages
 from services.domain.integrations.names import ACCOUNT_SERVERS
@@ -93,7 +93,7 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
 
     Raises: AgentMissing, Invalid, NameTaken, ModelNotAllowed for a model that was not there before.
     Other packages, or another provider under them, are built into an image: emits and queues what `order_image` does.
-    Who sees it, and what it may do without asking, its owner and admins change.
+    Who sees it, and what it may do without asking, change its owner, its admins and the organisation's.
     Raises: AgentMissing, Invalid, NameTaken, RoleMissing, NotPermitted for one with somebody else's personal secret.
     """
     require(actor, "agents:write")
@@ -104,8 +104,8 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
         # What it has already stays, also a personal server of somebody else.
         known = _known_servers(actor) | set(agent.mcp_servers)
         values = AgentFields.model_validate(current | changes).checked(known)
-        if agent.owner_id is None or agent.owner_id != actor.user_id:
-            _refuse_owners_fields(actor, agent, values)
+        if not is_agent_admin(actor, agent):
+            _refuse_owners_fields(agent, values)
         if any(values[name] != getattr(agent, name) for name in ("model", "provider", "allowed_models")):
             refuse_agents_model(values)
         if values["allowed_models"] != agent.allowed_models:
@@ -162,9 +162,9 @@ def _lock(which: Q) -> Agent:
     return agent
 
 
-def _refuse_owners_fields(actor: Actor, agent: Agent, values: dict[str, Any]) -> None:
+def _refuse_owners_fields(agent: Agent, values: dict[str, Any]) -> None:
     if any(values[name] != getattr(agent, name) for name in OWNERS_FIELDS):
-        require(actor, "agents:write", role="admin")
+        raise RoleMissing("The agent's owner, its admins and the organisation's decide this.", role="admin")
 
 
 def _known_servers(actor: Actor) -> set[str]:

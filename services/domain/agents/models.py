@@ -74,3 +74,23 @@ class Agent(TenantModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AgentRole(models.TextChoices):
+    """What a person is to an agent: one who may use it though it is not shared, or one who changes it as its owner."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class AgentPerson(TenantModel):
+    """A person's role with one agent, beside that in the organisation."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="people")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    role = models.CharField(max_length=6, choices=AgentRole.choices)
+
+    class Meta:
+        db_table = "agent_person"
+        constraints = [models.UniqueConstraint(fields=["agent", "user"], name="agent_person_once")]
+        indexes = [models.Index(fields=["user"], name="agent_person_of_user")]

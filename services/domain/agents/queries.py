@@ -7,14 +7,14 @@ import uuid
 from django.db.models import Q, QuerySet
 
 from services.domain.actors import Actor, require
-from services.domain.agents.models import Agent
+from services.domain.agents.models import Agent, AgentPerson, AgentRole
 from services.domain.errors import AgentMissing
 
 ADMINS = ("owner", "admin")
 
 
 def visible_agents(actor: Actor) -> Q:
-    """Return which agents exist for an actor: those that are shared, and one's own; all for admins and the platform.
+    """Return which agents exist for an actor: those shared with all or with them, and their own; all for admins.
 
     An agent sees those of the person that it works for; without a person, those that its own kind made.
     """
@@ -22,8 +22,19 @@ def visible_agents(actor: Actor) -> Q:
         return Q()
     shared = Q(is_shared=True)
     if actor.user_id is not None:
-        return shared | Q(owner_id=actor.user_id)
+        named = AgentPerson.objects.filter(Q(user_id=actor.user_id))
+        return shared | Q(owner_id=actor.user_id) | Q(id__in=named.values("agent_id"))
     return shared | Q(owner=None, made_by_id=actor.agent_id) if actor.agent_id is not None else shared
+
+
+def is_agent_admin(actor: Actor, agent: Agent) -> bool:
+    """Say whether an actor decides about an agent: its owner, its admins, the organisation's. In the transaction."""
+    if actor.kind == "agent":
+        return False
+    if actor.role in ADMINS or (agent.owner_id is not None and agent.owner_id == actor.user_id):
+        return True
+    named = AgentPerson.objects.filter(Q(user_id=actor.user_id), agent=agent, role=AgentRole.ADMIN)
+    return actor.user_id is not None and named.exists()
 
 
 def list_agents(actor: Actor) -> QuerySet[Agent]:

@@ -11,14 +11,16 @@ from django.db.models import Q
 
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
+from services.domain.chat_commands.choosing import find_chosen_model
 from services.domain.chats.changes import apply_early_changes
 from services.domain.chats.inbound import lock_chat
 from services.domain.chats.models import Chat, Conversation, InboundMessage, SessionMode, Wiring
 from services.domain.chats.prompting import prompt_of
 from services.domain.chats.routing import Rule, Verdict, conversation_scope, judge
 from services.domain.contacts.accounts import find_person
-from services.domain.contacts.claiming import say, take_message
+from services.domain.contacts.claiming import take_message
 from services.domain.contacts.holding import stop_stranger
+from services.domain.contacts.saying import say
 from services.domain.errors import AgentMissing, NotPermitted, SlipwayError, Temporary
 from services.domain.ports.chat import ChatKind
 from services.domain.tasks.models import TaskMode
@@ -148,6 +150,7 @@ def _engage(message: InboundMessage, rule: Rule, person: Actor | None) -> str:
         agent_id=rule.agent_id,
         workspace_id=conversation.workspace_id if conversation else None,
         prompt=prompt_of(message),
+        model=find_chosen_model(rule.agent_id, scope),
         mode=TaskMode.SESSION,
         deliver_to={
             "chat_id": str(message.chat_id),

@@ -53,6 +53,7 @@ def store_inbound(handle: LinkHandle, messages: Sequence[Incoming]) -> int:
                     "chat": chat,
                     "thread_id": message.place.thread_id or "",
                     "platform_message_id": message.message_id,
+                    "reply_to": message.reply_to[:120],
                     "sender_id": message.sender.platform_id[:120],
                     "sender_name": message.sender.display_name[:200],
                     "is_bot": message.sender.is_bot,

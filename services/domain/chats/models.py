@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from services.domain.agents.models import Agent
+from services.domain.identity.models import User
 from services.domain.tasks.models import Task
 from services.domain.tenancy.models import TenantModel
 from services.domain.workspaces.models import Workspace
@@ -104,6 +105,22 @@ class Conversation(TenantModel):
         constraints = [models.UniqueConstraint(fields=["agent", "scope"], name="conversation_once")]
 
 
+class ThreadClaim(TenantModel):
+    """A place in which what members say goes on in a workspace, though no wiring says so. Its work was delivered there.
+
+    `thread_id` is the platform's thread, else the message that was replied to; empty is a whole chat without threads.
+    """
+
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="claims")
+    thread_id = models.CharField(max_length=120, blank=True)
+    workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="claims")
+    user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        db_table = "thread_claim"
+        constraints = [models.UniqueConstraint(fields=["chat", "thread_id"], name="thread_claim_once")]
+
+
 class InboundMessage(TenantModel):
     """One message as it came. `outcome` is empty until it is routed; it then says what became of it.
 
@@ -115,6 +132,7 @@ class InboundMessage(TenantModel):
     dedupe_key = models.CharField(max_length=200)
     thread_id = models.CharField(max_length=120, blank=True)
     platform_message_id = models.CharField(max_length=120)
+    reply_to = models.CharField(max_length=120, blank=True, db_default="")
     sender_id = models.CharField(max_length=120)
     sender_name = models.CharField(max_length=200, blank=True)
     is_bot = models.BooleanField(default=False, db_default=False)

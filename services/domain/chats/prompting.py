@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import reduce
+from operator import or_
 
 from django.db.models import Q
 
+from services.domain.chat_commands.taking import BEGUN
 from services.domain.chats.models import InboundEvent, InboundEventKind, InboundMessage
 from services.domain.contacts.claiming import TAKEN
 from services.domain.contacts.holding import HELD, REFUSED
@@ -27,7 +30,7 @@ def _said_before(message: InboundMessage) -> list[tuple[datetime, str]]:
     said = (
         InboundMessage.objects.filter(_before(message), routed_at__isnull=False)
         .exclude(outcome__startswith="task:")
-        .exclude(outcome__in=TAKEN)
+        .exclude(reduce(or_, (Q(outcome__startswith=how) for how in TAKEN)))
         .exclude(outcome__startswith=HELD)
         .exclude(outcome__startswith=REFUSED)
         .exclude(text="")
@@ -43,10 +46,11 @@ def _changed_before(message: InboundMessage) -> list[tuple[datetime, str]]:
 
 
 def _before(message: InboundMessage) -> Q:
-    """Return what came in this place since the last message that was answered there."""
+    """Return what came in this place since the last message that was answered there, or that began it anew."""
     here = Q(chat_id=message.chat_id, thread_id=message.thread_id, id__lt=message.id)
-    answered = InboundMessage.objects.filter(here, outcome__startswith="task:").order_by("-id").first()
-    return here & Q(id__gt=answered.id) if answered is not None else here
+    is_cut = Q(outcome__startswith="task:") | Q(outcome=BEGUN)
+    last = InboundMessage.objects.filter(here, is_cut).order_by("-id").first()
+    return here & Q(id__gt=last.id) if last is not None else here
 
 
 def _tell(event: InboundEvent) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 import uuid
 from collections.abc import Collection, Sequence
@@ -12,22 +11,20 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, require
-from services.domain.chats.models import Chat, InboundMessage
+from services.domain.chats.models import Chat, InboundMessage, Link
 from services.domain.contacts.models import AccountCode, PlatformAccount
-from services.domain.errors import Missing, NotPermitted, RateLimited
+from services.domain.errors import LinkMissing, Missing, NotPermitted, RateLimited
 from services.domain.identity.models import Membership, User
 from services.domain.ports.chat import ChatKind
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.kit.tokens import hash_token
 
-CODE_LIFE = timedelta(minutes=15)
+CODE_LIFE = timedelta(minutes=10)
 MAX_CODES = 5
 # Without letters and digits that are read for one another.
 _ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 _CODE_CHARS = 10
-# `/start` is what Telegram sends when somebody opens a link to the bot that carries the code.
-_CLAIM = re.compile(r"/?(?:link|start)\s+([A-Z0-9]{10})", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +35,46 @@ class IssuedCode:
     expires_at: datetime
 
 
-def issue_account_code(actor: Actor) -> IssuedCode:
-    """Make a code by which the acting person links an account on any of the organisation's bots.
+def issue_account_code(actor: Actor, link_id: uuid.UUID | None = None) -> IssuedCode:
+    """Make a code by which the acting person links an account on one of the organisation's bots, or on any.
 
-    Raises: NotPermitted for who is no person, RateLimited when five are open.
+    Raises: NotPermitted for who is no person, RateLimited when five are open, LinkMissing.
     """
     require(actor, "chats:write")
     if actor.user_id is None or actor.kind == "agent":
         raise NotPermitted("Accounts belong to people.")
     code = "".join(secrets.choice(_ALPHABET) for _ in range(_CODE_CHARS))
     with tenant_transaction(actor.org_id):
+        if link_id is not None and not Link.objects.filter(id=link_id).exists():
+            raise LinkMissing("There is no such link.")
         AccountCode.objects.filter(expires_at__lte=now()).delete()
         if AccountCode.objects.filter(user=actor.user_id).count() >= MAX_CODES:
             raise RateLimited("There are enough codes open.", retry_after_s=CODE_LIFE.total_seconds())
         row = AccountCode.objects.create(
             org_id=actor.org_id,
             user_id=actor.user_id,
+            link_id=link_id,
             code_hash=hash_token(code),
             expires_at=now() + CODE_LIFE,
         )
     return IssuedCode(code, row.expires_at)
 
 
-def claim_account(message: InboundMessage) -> str | None:
-    """Link the sender of a direct message that is a code; returns what to say, None for any other message.
+def redeem_code(message: InboundMessage, code: str) -> str:
+    """Link the sender of a direct message to whom a code was given; returns what to say. Once, whoever sends it first.
 
-    Inside the tenant's transaction. A code is good once, whoever sends it first.
+    A code that is shown where others read along is good no more. Inside the tenant's transaction.
     """
-    found = _CLAIM.fullmatch(message.text.strip())
-    if found is None or message.chat.kind != ChatKind.DIRECT:
-        return None
-    code = AccountCode.objects.select_for_update().filter(code_hash=hash_token(found[1].upper())).first()
-    if code is None or code.expires_at <= now() or not _is_member(code.user_id):
+    row = AccountCode.objects.select_for_update().filter(code_hash=hash_token(code.strip().upper())).first()
+    if message.chat.kind != ChatKind.DIRECT:
+        if row is not None:
+            row.delete()
+        return "Send a code to me in a direct chat. One that others can read is good no more: get a new one."
+    is_good = row is not None and row.expires_at > now() and row.link_id in (None, message.link_id)
+    if row is None or not is_good or not _is_member(row.user_id):
         return "This code is not valid, or its time is over. Get a new one in the settings."
-    user_id = code.user_id
-    code.delete()
+    user_id = row.user_id
+    row.delete()
     values = {"user_id": user_id, "display_name": message.sender_name, "chat": message.chat}
     PlatformAccount.objects.update_or_create(
         link_id=message.link_id,
@@ -80,8 +82,8 @@ def claim_account(message: InboundMessage) -> str | None:
         defaults=values,
         create_defaults={**values, "org_id": message.org_id},
     )
-    email = User.objects.values_list("email", flat=True).get(id=user_id)
-    return f"This account is linked to {email}."
+    person = User.objects.get(id=user_id)
+    return f"This account is linked to {person.email}. `/help` lists what I understand."
 
 
 def list_accounts(actor: Actor) -> QuerySet[PlatformAccount]:

@@ -1,33 +1,28 @@
-"""Messages that are not for an agent's next task: a code that links an account, the answer to a question."""
+"""Messages that no wiring is asked about: commands, the answer to a question, what goes on in a claimed workspace."""
 
 from __future__ import annotations
 
+from services.domain.chat_commands.taking import COMMAND, take_command
+from services.domain.chats.claiming_threads import CLAIMED, go_on_in_claim
 from services.domain.chats.models import InboundMessage
-from services.domain.chats.sending import Piece, Spot, write_message
-from services.domain.contacts.accounts import claim_account, find_person
-from services.domain.contacts.holding import may_be_answer, welcome
+from services.domain.contacts.holding import may_be_answer
+from services.domain.contacts.saying import say
 from services.domain.questions.replies import answer_by_message
 
-ACCOUNT = "account"
 ANSWER = "answer"
-TAKEN = (ACCOUNT, ANSWER)
+TAKEN = (ANSWER, COMMAND, CLAIMED)
+"""How the outcomes of such messages begin. They are context for nobody."""
 
 
 def take_message(message: InboundMessage) -> str | None:
-    """Take a message that is for the platform itself; returns what it was, None for one to route as usual.
+    """Take a message that is not for the wirings to judge; returns what became of it, None for one to route as usual.
 
     Inside the tenant's transaction.
     """
-    words = claim_account(message)
-    if words is None:
-        return ANSWER if may_be_answer(message) and answer_by_message(message) else None
-    say(message, words)
-    if find_person(message.link_id, message.sender_id) is not None:
-        welcome(message)
-    return ACCOUNT
-
-
-def say(message: InboundMessage, words: str) -> None:
-    """Answer a message in plain words of the platform's own, once."""
-    spot = Spot(message.chat, message.thread_id, message.platform_message_id)
-    write_message(spot, [Piece(words)], batch=f"reply:{message.id}", task=None)
+    taken = take_command(message)
+    if taken is not None:
+        say(message, taken.words)
+        return taken.outcome
+    if may_be_answer(message) and answer_by_message(message):
+        return ANSWER
+    return go_on_in_claim(message)

@@ -10,6 +10,7 @@ from django.db.models import Q, QuerySet
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from services.domain.actors import Actor, may, require
+from services.domain.agents.actions import get_usable_agent
 from services.domain.agents.models import Agent
 from services.domain.chats.models import Chat
 from services.domain.chats.places import DeliverTo
@@ -35,7 +36,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,58}[a-z0-9]|[a-z0-9]")
 
 
 class DestinationFields(BaseModel):
-    """What a person may set. Exactly one of `chat_id` and `person_id`; a person is reached in their own direct chat."""
+    """What a person may set. Exactly one of `chat_id`, `person_id` and `agent_id`.
+
+    A person is reached in their own direct chat; another agent in a workspace of its own for each that talks to it.
+    """
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
@@ -46,6 +50,7 @@ class DestinationFields(BaseModel):
     chat_id: uuid.UUID | None = None
     thread_id: str = Field(default="", max_length=120)
     person_id: uuid.UUID | None = None
+    agent_id: uuid.UUID | None = None
     agent_ids: list[uuid.UUID] = Field(
         default_factory=list, max_length=50, description="The agents that may use it; empty means all."
     )
@@ -69,7 +74,7 @@ def create_destination(actor: Actor, fields: DestinationFields) -> Destination:
     require(actor, "chats:write")
     owner_id = _owner(actor, fields.is_shared)
     with tenant_transaction(actor.org_id):
-        _check(fields)
+        _check(actor, fields)
         if Destination.objects.filter(owner_id=owner_id, name=fields.name).exists():
             raise NameTaken("There is a destination of this name.")
         return Destination.objects.create(
@@ -84,7 +89,7 @@ def update_destination(actor: Actor, destination_id: uuid.UUID, changes: dict[st
         row = _lock(actor, destination_id)
         current = {name: getattr(row, name) for name in DestinationFields.model_fields if name != "is_shared"}
         fields = DestinationFields.model_validate(current | changes | {"is_shared": row.owner_id is None})
-        _check(fields)
+        _check(actor, fields)
         same = Destination.objects.filter(owner_id=row.owner_id, name=fields.name).exclude(id=row.id)
         if same.exists():
             raise NameTaken("There is a destination of this name.")
@@ -128,7 +133,7 @@ def list_usable_destinations(task: Task) -> list[Destination]:
     rows = (
         Destination.objects.filter(Q(owner=None) | Q(owner=task.user_id) if task.user_id else Q(owner=None))
         .filter(Q(agent_ids=[]) | Q(agent_ids__contains=[task.agent_id]))
-        .select_related("chat__link", "person")
+        .select_related("chat__link", "person", "agent")
         .defer("chat__link__sealed_config")
     )
     seen: dict[str, Destination] = {}
@@ -160,11 +165,13 @@ def resolve_destination(task: Task, to: str) -> Spot:
             )
         return origin
     found = next((row for row in list_usable_destinations(task) if row.name == name), None)
-    spot = _spot_of(found) if found is not None else None
     if found is None:
         raise DestinationMissing(
             f"You may not send to {to!r}: it is not one of your destinations. list_destinations shows them."
         )
+    if found.agent_id is not None:
+        raise DestinationMissing(f"{found.name} is another agent: it is sent messages, and nothing else.")
+    spot = _spot_of(found)
     if spot is None:
         raise DestinationMissing(
             f"{found.name} is a person who has linked no chat yet, so nothing can be sent there."
@@ -176,6 +183,12 @@ def find_person_of(task: Task, to: str) -> uuid.UUID | None:
     """Return the person that a name stands for, None when it stands for a chat. In the tenant's transaction."""
     name = to.strip().lower()
     return next((row.person_id for row in list_usable_destinations(task) if row.name == name), None)
+
+
+def find_agent_of(task: Task, to: str) -> uuid.UUID | None:
+    """Return the agent that a name stands for, None when it stands for no agent. In the tenant's transaction."""
+    name = to.strip().lower()
+    return next((row.agent_id for row in list_usable_destinations(task) if row.name == name), None)
 
 
 def _spot_of(row: Destination) -> Spot | None:
@@ -192,11 +205,14 @@ def _owner(actor: Actor, is_shared: bool) -> uuid.UUID | None:
     return None
 
 
-def _check(fields: DestinationFields) -> None:
-    if (fields.chat_id is None) == (fields.person_id is None):
+def _check(actor: Actor, fields: DestinationFields) -> None:
+    if [fields.chat_id, fields.person_id, fields.agent_id].count(None) != 2:
         raise ConfigInvalid(
-            "Give a chat or a person.", fields={"chat_id": "exactly one of chat_id, person_id"}
+            "Give a chat, a person or an agent.",
+            fields={"chat_id": "exactly one of chat_id, person_id, agent_id"},
         )
+    if fields.agent_id is not None:
+        get_usable_agent(actor, fields.agent_id)
     if fields.chat_id is not None and not Chat.objects.filter(id=fields.chat_id).exists():
         raise ChatMissing("There is no such chat.")
     if fields.person_id is not None and not Membership.objects.filter(user_id=fields.person_id).exists():

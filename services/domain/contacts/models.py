@@ -6,6 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
+from services.domain.agents.models import Agent
 from services.domain.approvals.models import Approval
 from services.domain.chats.models import Chat, InboundMessage, Link
 from services.domain.identity.models import User
@@ -14,9 +15,10 @@ from services.kit.clock import now
 
 
 class Destination(TenantModel):
-    """A name that an agent may send to: a chat, or a person's own direct chat. Address book and access list in one.
+    """A name that an agent may send to: a chat, a person's own direct chat, another agent.
 
-    With an `owner` only that person's work may use it. `agent_ids` names the agents that may; empty means all.
+    It is address book and access list in one. With an `owner` only that person's work may use it. `agent_ids` names
+    the agents that may; empty means all.
     """
 
     name = models.CharField(max_length=60)
@@ -25,6 +27,7 @@ class Destination(TenantModel):
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     thread_id = models.CharField(max_length=120, blank=True)
     person = models.ForeignKey(User, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     agent_ids = ArrayField(models.UUIDField(), default=list, blank=True)
     updated_at = models.DateTimeField(default=now)
 
@@ -35,8 +38,9 @@ class Destination(TenantModel):
                 fields=["org_id", "owner", "name"], name="destination_name_once", nulls_distinct=False
             ),
             models.CheckConstraint(
-                condition=Q(chat__isnull=True, person__isnull=False)
-                | Q(chat__isnull=False, person__isnull=True),
+                condition=Q(chat__isnull=False, person__isnull=True, agent__isnull=True)
+                | Q(chat__isnull=True, person__isnull=False, agent__isnull=True)
+                | Q(chat__isnull=True, person__isnull=True, agent__isnull=False),
                 name="destination_is_one_thing",
             ),
         ]
@@ -113,9 +117,10 @@ class HeldMessage(TenantModel):
 
 
 class AccountCode(TenantModel):
-    """A code by which a member's account on a platform is recognised: good once, for some minutes."""
+    """A code by which a member's account on a platform is recognised: good once, for some minutes, on `link` if set."""
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, null=True, related_name="+")
     code_hash = models.CharField(max_length=64, unique=True)
     expires_at = models.DateTimeField()
 

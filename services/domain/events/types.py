@@ -166,6 +166,27 @@ class DeliveryChanged(EventData):
     error: str = ""
 
 
+class AnswerReturned(EventData):
+    """A task's answer was given to the workspace of the agent that asked, or could not be, for a `reason`.
+
+    `said_in` is the task that it became, or the message to the task at work there.
+    """
+
+    type: ClassVar[str] = "answer.returned"
+    workspace_id: str
+    said_in: str | None = None
+    reason: str = ""
+
+
+class WorkspaceClaimed(EventData):
+    """Somebody goes on with delivered work in a chat: what they say there becomes turns of this workspace."""
+
+    type: ClassVar[str] = "workspace.claimed"
+    user_id: str
+    chat_id: str
+    thread_id: str = ""
+
+
 class EgressRefused(EventData):
     """`count` is how often in this task so far; `approval_id` names the question that a person may answer."""
 

@@ -91,6 +91,31 @@ def remove_member(actor: Actor, user_id: uuid.UUID) -> None:
         leaving.delete()
 
 
+def change_role(actor: Actor, user_id: uuid.UUID, role: str) -> Membership:
+    """Give a member another role. Only owners make owners, or take it from one; the last owner stays one.
+
+    Locks: all members. Raises: RoleMissing, Invalid, Missing, NotPermitted.
+    """
+    require(actor, "members:write", role="admin")
+    if role not in Role.values:
+        raise Invalid("There is no such role.", fields={"role": "owner, admin, member or viewer"})
+    with tenant_transaction(actor.org_id):
+        members = list(
+            Membership.objects.select_for_update(of=("self",)).select_related("user").order_by("id")
+        )
+        member = next((one for one in members if one.user_id == user_id), None)
+        if member is None:
+            raise Missing("There is no such member.")
+        if Role.OWNER in (role, member.role) and role != member.role:
+            require(actor, "members:write", role="owner")
+        owners = [one for one in members if one.role == Role.OWNER]
+        if owners == [member] and role != Role.OWNER:
+            raise NotPermitted("The last owner stays one.")
+        member.role = role
+        member.save(update_fields=["role"])
+        return member
+
+
 def add_member(actor: Actor, user: User, role: str) -> Membership:
     """Make a person a member. Raises: RoleMissing, Invalid."""
     require(actor, "members:write", role="admin")

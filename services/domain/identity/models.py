@@ -54,6 +54,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     email = models.EmailField(unique=True)
     display_name = models.CharField(max_length=120, blank=True)
+    language = models.CharField(max_length=35, blank=True, db_default="", help_text="A tag such as pt-BR.")
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField(default=False, help_text="May open the operators' desk.")
     created_at = models.DateTimeField(default=now, editable=False)

@@ -175,6 +175,15 @@ class DeliverAnswer(Job):
     task_id: uuid.UUID
 
 
+class ReturnAnswer(Job):
+    """Give a finished task's answer to the workspace of the agent that asked for it."""
+
+    type: ClassVar[str] = "answer.return"
+
+    org_id: uuid.UUID
+    task_id: uuid.UUID
+
+
 class SendDelivery(Job):
     """Send the parts of one batch that are due, in order."""
 
@@ -182,6 +191,16 @@ class SendDelivery(Job):
 
     org_id: uuid.UUID
     batch: str
+
+
+class WriteReply(Job):
+    """Write the platform's own answer to a message, as its chat's platform writes."""
+
+    type: ClassVar[str] = "reply.write"
+
+    org_id: uuid.UUID
+    message_id: uuid.UUID
+    text: str
 
 
 class ShowTyping(Job):
@@ -249,7 +268,9 @@ JOBS: dict[str, type[Job]] = {
         RouteMessage,
         HandleInboundEvent,
         DeliverAnswer,
+        ReturnAnswer,
         SendDelivery,
+        WriteReply,
         ShowTyping,
         ShowQuestion,
         ShowApproval,

@@ -231,6 +231,33 @@ class ChecksHealth(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CommandHint:
+    """A command as a platform is told it: its name without a sign, a line of help, what may follow the name."""
+
+    name: str
+    help: str
+    usage: str = ""
+
+
+@runtime_checkable
+class ShowsCommands(Protocol):
+    """The platform shows people which commands a bot understands, while they type."""
+
+    def show_commands(self, config: Any, commands: Sequence[CommandHint]) -> None:
+        """Set the list, in place of the one before."""
+        ...
+
+
+@runtime_checkable
+class OpensChats(Protocol):
+    """A web address opens a direct chat with the bot and has the person send it a code."""
+
+    def link_to_chat(self, config: Any, code: str) -> str:
+        """Return the address. Pure."""
+        ...
+
+
 _MIXINS: dict[Ability, type] = {
     Ability.EDIT: Edits,
     Ability.DELETE: Deletes,

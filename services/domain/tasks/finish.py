@@ -10,7 +10,7 @@ from django.db.models import Sum
 from services.domain.approvals.ending import close_calls_of
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import TaskFinished, TurnDone
-from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, SettleSandbox, enqueue
+from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, ReturnAnswer, SettleSandbox, enqueue
 from services.domain.questions.closing import withdraw_questions
 from services.domain.tasks.follow_ups import settle_messages
 from services.domain.tasks.models import FINAL, Task, UsageRecord
@@ -37,7 +37,8 @@ def finish_locked_task(task: Task, outcome: Outcome) -> bool:
     """End a task whose row is locked; False when it has ended already, and then nothing changes.
 
     Its tokens die here. Emits: TurnDone when the runner said so, TaskFinished.
-    Queues: SettleSandbox, which frees the slot, or DispatchTask; DeliverAnswer when somebody waits for an answer.
+    Queues: SettleSandbox, which frees the slot, or DispatchTask; DeliverAnswer when somebody waits for an answer in a
+    chat, ReturnAnswer when an agent does.
     """
     if task.status in FINAL:
         return False
@@ -70,6 +71,8 @@ def _finish(task: Task, outcome: Outcome) -> None:
         # Only a runner that ended its turn by itself is known to be in order; any other is not used again.
         keep = outcome.turn_done is not None and task.workspace.is_persistent
         enqueue(SettleSandbox(sandbox_id=task.sandbox_id, task_id=task.id, keep=keep))
+    if task.return_to_id is not None:
+        enqueue(ReturnAnswer(org_id=task.org_id, task_id=task.id))
     if task.deliver_to:
         enqueue(DeliverAnswer(org_id=task.org_id, task_id=task.id))
 

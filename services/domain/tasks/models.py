@@ -47,6 +47,14 @@ class Task(TenantModel):
     user = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     parent = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     hops = models.PositiveSmallIntegerField(default=0)
+    return_to = models.ForeignKey(
+        Workspace,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        help_text="The workspace of the agent that asked for it, to which its answer goes.",
+    )
     source = models.CharField(max_length=20)
     prompt = models.TextField()
     mode = models.CharField(max_length=8, choices=TaskMode.choices, default=TaskMode.SESSION)

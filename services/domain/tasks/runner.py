@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
 from services.domain.commands.actions import store_command_entry
+from services.domain.contacts.introducing import introduce
 from services.domain.egress.rules import read_rules
 from services.domain.errors import Conflict
 from services.domain.events.log import NewEvent, record_events
@@ -139,7 +140,7 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             "turn": str(task.id),
             "provider": agent.provider,
             "prompt": task.prompt,
-            "instructions": agent.instructions,
+            "instructions": "\n\n".join(filter(None, (agent.instructions, introduce(task.user_id)))),
             "model": task.model or None,
             "max_turns": task.max_turns,
             "timeout_s": task.timeout_s,

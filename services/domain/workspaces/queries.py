@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from django.db import connection
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Exists, OuterRef, Q, QuerySet, Subquery
 
 from services.domain.actors import Actor, may, require
 from services.domain.agents.models import Agent
@@ -16,6 +16,10 @@ from services.domain.errors import WorkspaceMissing
 from services.domain.tasks.models import Task
 from services.domain.workspaces.models import SessionEntry, Workspace
 from services.domain.workspaces.reach import workspaces_in_reach
+from services.kit.clock import now
+
+# How long the files of work that is not kept wait for somebody who goes on with its delivered answer.
+KEPT_UNCLAIMED = timedelta(days=1)
 
 _LATEST_SESSION = (
     "SELECT provider_session_id FROM session_entry WHERE workspace_id = %s ORDER BY id DESC LIMIT 1"
@@ -111,3 +115,12 @@ def get_session(workspace_id: uuid.UUID) -> tuple[str, list[dict[str, object]]] 
 def all_tenants_existing(workspace_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     """Return those of the workspaces that still exist; for the sandbox plane, which lies in another database."""
     return set(Workspace.objects.using("operator").filter(id__in=workspace_ids).values_list("id", flat=True))
+
+
+def all_tenants_unclaimed(workspace_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of the workspaces that are not kept, have no work, and that nobody claimed in time."""
+    rows = Workspace.objects.using("operator").filter(
+        id__in=workspace_ids, is_persistent=False, last_active_at__lt=now() - KEPT_UNCLAIMED
+    )
+    at_work = Task.objects.using("operator").filter(workspace=OuterRef("id"), finished_at=None)
+    return set(rows.exclude(Exists(at_work)).values_list("id", flat=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from services.domain.contacts.between_agents import return_answer
 from services.domain.outbox import jobs
 from services.domain.playbooks.actions import fire_due_playbook
 from services.domain.tasks.messages import submit_left_messages
@@ -31,7 +32,9 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.RouteMessage: chats.route,
     jobs.HandleInboundEvent: chats.handle_inbound_event,
     jobs.DeliverAnswer: chats.deliver_answer,
+    jobs.ReturnAnswer: lambda job: return_answer(job.org_id, job.task_id),
     jobs.SendDelivery: chats.send_batch,
+    jobs.WriteReply: chats.reply,
     jobs.ShowTyping: chats.show_typing,
     jobs.ShowQuestion: cards.show_question,
     jobs.ShowApproval: cards.show_approval,

@@ -28,7 +28,7 @@ from services.domain.plane.volumes import (
 )
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import mirror_sandbox_state
-from services.domain.workspaces.queries import all_tenants_existing
+from services.domain.workspaces.queries import all_tenants_existing, all_tenants_unclaimed
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.worker.jobs import sandboxes
@@ -92,7 +92,7 @@ def sweep_volumes() -> None:
         after_s = environment().snapshot_after_s
         _each(list_to_snapshot(here, after_s=after_s), _snapshot)
         _each(list_to_archive(here), lambda volume: _archive(volume, reason="archived"))
-        _remove_deleted(here)
+        _remove_unwanted(here)
         _remove_strays()
     finally:
         _sweeping.release()
@@ -157,13 +157,17 @@ def _drain(here: str) -> None:
         dispatch_soon()
 
 
-def _remove_deleted(here: str) -> None:
-    """Remove the files, and their copies, of workspaces that a person deleted; a page of rows in each round."""
+def _remove_unwanted(here: str) -> None:
+    """Remove the files, and their copies, of workspaces that were deleted or that nobody claimed in time.
+
+    A page of rows in each round.
+    """
     for place in (here, None):
         volumes = list_volumes_on(place, after=_cursors.get(place or ""), limit=PAGE)
         _cursors[place or ""] = volumes[-1].workspace_id if len(volumes) == PAGE else None
-        existing = all_tenants_existing([volume.workspace_id for volume in volumes])
-        _each([volume for volume in volumes if volume.workspace_id not in existing], _remove_for_good)
+        named = [volume.workspace_id for volume in volumes]
+        kept = all_tenants_existing(named) - all_tenants_unclaimed(named)
+        _each([volume for volume in volumes if volume.workspace_id not in kept], _remove_for_good)
 
 
 def _remove_for_good(volume: Volume) -> None:

@@ -9,6 +9,7 @@ from services.adapters.chat.registry import build_adapters
 from services.domain.chats import outbound
 from services.domain.chats.answering import route_message
 from services.domain.chats.changes import handle_event
+from services.domain.contacts.saying import write_reply
 from services.domain.errors import Invalid, Permanent, SlipwayError, Temporary
 from services.domain.outbox.jobs import (
     DeliverAnswer,
@@ -16,6 +17,7 @@ from services.domain.outbox.jobs import (
     RouteMessage,
     SendDelivery,
     ShowTyping,
+    WriteReply,
 )
 from services.domain.ports.chat import ChatAdapter
 from services.kit.environment import environment
@@ -45,6 +47,11 @@ def deliver_answer(job: DeliverAnswer) -> None:
     answer = outbound.find_answer(job.org_id, job.task_id)
     if answer is not None:
         outbound.queue_answer(job.org_id, job.task_id, adapters()[answer.kind].render(answer.text))
+
+
+def reply(job: WriteReply) -> None:
+    """Write down what the platform itself says to a message."""
+    write_reply(job.org_id, job.message_id, job.text, lambda kind, text: adapters()[kind].render(text))
 
 
 def send_batch(job: SendDelivery) -> None:

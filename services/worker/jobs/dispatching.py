@@ -222,9 +222,17 @@ def wake_sandbox(job: WakeSandbox) -> None:
 
 
 def wanted_of(
-    workspace: Workspace, max_idle_stop_s: int, max_archive_after_s: int, *, task_id: uuid.UUID | None
+    workspace: Workspace,
+    max_idle_stop_s: int,
+    max_archive_after_s: int,
+    *,
+    task_id: uuid.UUID | None,
+    may_be_claimed: bool = False,
 ) -> Wanted:
-    """Return what a workspace needs of a sandbox: its agent's settings, within its organisation's bounds."""
+    """Return what a workspace needs of a sandbox: its agent's settings, within its organisation's bounds.
+
+    What may be claimed by a reply to its answer keeps its files for that, for a while.
+    """
     agent = workspace.agent
     archive_after_s = agent.archive_after_s
     return Wanted(
@@ -232,7 +240,7 @@ def wanted_of(
         workspace_id=workspace.id,
         task_id=task_id,
         **build_of(agent),
-        is_persistent=workspace.is_persistent,
+        is_persistent=workspace.is_persistent or may_be_claimed,
         idle_pause_s=agent.idle_pause_s,
         idle_stop_s=min(agent.idle_stop_s, max_idle_stop_s),
         archive_after_s=max_archive_after_s
@@ -284,7 +292,11 @@ def wanted_by(candidate: Candidate) -> Wanted:
     """Return what a task needs of a sandbox."""
     task = candidate.task
     return wanted_of(
-        task.workspace, candidate.max_idle_stop_s, candidate.max_archive_after_s, task_id=task.id
+        task.workspace,
+        candidate.max_idle_stop_s,
+        candidate.max_archive_after_s,
+        task_id=task.id,
+        may_be_claimed=task.deliver_to is not None,
     )
 
 

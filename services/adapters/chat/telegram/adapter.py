@@ -11,7 +11,7 @@ from services.adapters.chat.telegram import abilities, inbound, linking, outboun
 from services.adapters.chat.telegram.config import TelegramConfig
 from services.adapters.chat.telegram.manifest import MANIFEST
 from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
+from services.domain.ports.chat_abilities import Button, ButtonLimits, CommandHint, OutgoingFile
 
 
 class TelegramAdapter:
@@ -111,6 +111,14 @@ class TelegramAdapter:
     ) -> None:
         """Show a note to whoever pressed."""
         abilities.answer_press(self._base_url, config, press_ref, text, is_refusal=is_refusal)
+
+    def show_commands(self, config: TelegramConfig, commands: Sequence[CommandHint]) -> None:
+        """Set the list that people see when they type a slash."""
+        linking.show_commands(self._base_url, config, commands)
+
+    def link_to_chat(self, config: TelegramConfig, code: str) -> str:
+        """Return the address that opens a chat with the bot."""
+        return linking.link_to_chat(config, code)
 
 
 ADAPTER = TelegramAdapter

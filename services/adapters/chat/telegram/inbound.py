@@ -105,6 +105,7 @@ def _read_message(config: TelegramConfig, update_id: int, message: Message, raw:
                 is_mention=kind is ChatKind.DIRECT or is_named or _is_reply_to(config, message),
                 message_id=str(message_id),
                 sent_at=_time(message.date),
+                reply_to=_answered_id(message),
                 raw=raw,
             ),
         )
@@ -195,6 +196,14 @@ def _is_reply_to(config: TelegramConfig, message: Message) -> bool:
     if answered is None or answered.forum_topic_created is not None or answered.from_user is None:
         return False
     return answered.from_user.id == config.own_id
+
+
+def _answered_id(message: Message) -> str:
+    """Return the message that this one replies to; empty for one that only begins a topic's thread."""
+    answered = message.reply_to_message
+    if answered is None or answered.forum_topic_created is not None:
+        return ""
+    return str(_whole(answered.message_id))
 
 
 def _without_mention(config: TelegramConfig, message: Message) -> tuple[str, bool]:

@@ -16,7 +16,7 @@ from services.domain.identity.models import Membership
 
 
 class DestinationForm(DomainForm):
-    """A name, and the chat or the person that it stands for."""
+    """A name, and the chat, the person or the agent that it stands for."""
 
     name = forms.CharField(
         max_length=60,
@@ -24,7 +24,8 @@ class DestinationForm(DomainForm):
         help_text="What agents call it: small letters, digits, dots, dashes and underscores.",
     )
     place = forms.ChoiceField(
-        label="Stands for", help_text="A person is reached in the direct chat that they linked last."
+        label="Stands for",
+        help_text="A person is reached in the direct chat that they linked last, an agent in a workspace of its own.",
     )
     thread_id = forms.CharField(
         label="Thread",
@@ -58,7 +59,7 @@ class DestinationForm(DomainForm):
         super().__init__(*args, **kwargs)
         place, choices = self.fields["place"], self.fields["agent_ids"]
         if isinstance(place, forms.ChoiceField) and isinstance(choices, forms.TypedMultipleChoiceField):
-            place.choices = [("", "Choose a chat or a person"), *_places(chats, members)]
+            place.choices = [("", "Choose a chat, a person or an agent"), *_places(chats, members, agents)]
             choices.choices = [(str(agent.id), agent.name) for agent in agents]
         if not may_share:
             del self.fields["is_shared"]
@@ -73,6 +74,7 @@ class DestinationForm(DomainForm):
             **values,
             "chat_id": uuid.UUID(place_id) if kind == "chat" else None,
             "person_id": uuid.UUID(place_id) if kind == "person" else None,
+            "agent_id": uuid.UUID(place_id) if kind == "agent" else None,
         }
 
     @staticmethod
@@ -80,19 +82,28 @@ class DestinationForm(DomainForm):
         """Return the form's values for a destination."""
         return {
             "name": row.name,
-            "place": f"chat:{row.chat_id}" if row.chat_id else f"person:{row.person_id}",
+            "place": _place_of(row),
             "thread_id": row.thread_id,
             "description": row.description,
             "agent_ids": [str(agent_id) for agent_id in row.agent_ids],
         }
 
 
-def _places(chats: Sequence[Chat], members: Sequence[Membership]) -> list[tuple[str, list[tuple[str, str]]]]:
+def _place_of(row: Destination) -> str:
+    if row.agent_id is not None:
+        return f"agent:{row.agent_id}"
+    return f"chat:{row.chat_id}" if row.chat_id else f"person:{row.person_id}"
+
+
+def _places(
+    chats: Sequence[Chat], members: Sequence[Membership], agents: Sequence[Agent]
+) -> list[tuple[str, list[tuple[str, str]]]]:
     rooms = [
         (f"chat:{chat.id}", f"{chat.title or chat.platform_chat_id} ({chat.link.name})") for chat in chats
     ]
     people = [(f"person:{member.user_id}", member.user.shown_name) for member in members]
-    groups = (("Chats", rooms), ("People", people))
+    others = [(f"agent:{agent.id}", agent.name) for agent in agents]
+    groups = (("Chats", rooms), ("People", people), ("Agents", others))
     return [
         (label, sorted(entries, key=lambda entry: entry[1].lower())) for label, entries in groups if entries
     ]

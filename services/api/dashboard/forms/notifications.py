@@ -1,4 +1,4 @@
-"""Quiet hours."""
+"""Quiet hours, and what a person says about themselves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,24 @@ from typing import Any
 from django import forms
 
 from services.api.dashboard.forms.base import DomainForm, time_zones
+from services.domain.identity.people import LANGUAGE
 
 
 def _clock_field(label: str, help_text: str) -> forms.TimeField:
     widget = forms.TimeInput(attrs={"type": "time"}, format="%H:%M")
     return forms.TimeField(label=label, required=False, widget=widget, help_text=help_text)
+
+
+class PersonForm(DomainForm):
+    """A person's name and language."""
+
+    display_name = forms.CharField(label="Name", max_length=120, required=False)
+    language = forms.RegexField(
+        LANGUAGE,
+        max_length=35,
+        required=False,
+        help_text="A tag such as de or pt-BR. Your agents are told it.",
+    )
 
 
 class QuietHoursForm(DomainForm):

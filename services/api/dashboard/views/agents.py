@@ -13,7 +13,11 @@ from services.api.dashboard.forms.agents import AgentForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.api.dashboard.views.mcp_servers import list_choices
 from services.domain.agents.actions import AgentFields, archive_agent, create_agent, update_agent
-from services.domain.agents.queries import get_agent, list_agents_by_name
+from services.domain.agents.models import AgentRole
+from services.domain.agents.people import list_agent_people, put_agent_person, remove_agent_person
+from services.domain.agents.queries import get_agent, is_agent_admin, list_agents_by_name
+from services.domain.errors import Missing
+from services.domain.identity.queries import list_members
 from services.domain.images.actions import rebuild_image
 from services.domain.images.queries import list_newest_images
 from services.domain.tenancy.transaction import tenant_transaction
@@ -56,9 +60,38 @@ def agent(request: PageRequest, agent_id: uuid.UUID) -> HttpResponse:
     return show(
         request,
         "dashboard/agents/form.html",
-        lambda: {"form": form, "agent": found, "builds": list_newest_images(request.actor, agent_id)},
+        lambda: {
+            "form": form,
+            "agent": found,
+            "builds": list_newest_images(request.actor, agent_id),
+            "people": list_agent_people(request.actor, agent_id),
+            "is_agent_admin": is_agent_admin(request.actor, found),
+            "members": list_members(request.actor),
+            "roles": AgentRole.values,
+        },
         status=form.status,
     )
+
+
+@page
+@require_POST
+def put_person(request: PageRequest, agent_id: uuid.UUID) -> HttpResponse:
+    """Give somebody a role with an agent."""
+    role = request.POST.get("role", "")
+    try:
+        user_id = uuid.UUID(request.POST.get("user_id", ""))
+    except ValueError as error:
+        raise Missing("There is no such member.") from error
+    attempt(request, lambda: put_agent_person(request.actor, agent_id, user_id, role), "The role is given.")
+    return redirect("dashboard:agent", agent_id=agent_id)
+
+
+@page
+@require_POST
+def remove_person(request: PageRequest, agent_id: uuid.UUID, user_id: uuid.UUID) -> HttpResponse:
+    """Take somebody's role with an agent away."""
+    attempt(request, lambda: remove_agent_person(request.actor, agent_id, user_id), "The role is taken away.")
+    return redirect("dashboard:agent", agent_id=agent_id)
 
 
 @page

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from services.adapters.chat.registry import find_adapter, list_adapters
 from services.api.dashboard.forms.chats import LinkForm, UnknownSendersForm, WiringForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
-from services.api.linking import add_link, connect_link, hook_url, remove_link
+from services.api.linking import add_link, connect_link, hook_url, list_chat_addresses, remove_link
 from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
 from services.domain.chats.actions import (
@@ -33,8 +33,9 @@ from services.domain.chats.queries import (
     list_last_deliveries,
     list_links,
 )
+from services.domain.contacts.accounts import issue_account_code, list_accounts
 from services.domain.contacts.senders import list_last_senders
-from services.domain.errors import Missing
+from services.domain.errors import Limited, Missing, NotPermitted
 from services.domain.rooms.queries import KIND as ROOMS
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -94,6 +95,23 @@ def connect(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
     """Try a link's credentials again."""
     attempt(request, lambda: connect_link(request.actor, link_id), "The bot is linked.")
     return redirect("dashboard:link", link_id=link_id)
+
+
+@page
+@require_POST
+def pair(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
+    """Make a code that pairs one's own account with this bot; it is shown in the answer, and never again."""
+    try:
+        issued = issue_account_code(request.actor, link_id)
+    except (Limited, NotPermitted) as error:
+        messages.error(request, error.message)
+        return redirect("dashboard:link", link_id=link_id)
+    addresses = list_chat_addresses(request.actor, issued.code, link_id)
+    return show(
+        request,
+        "dashboard/links/link.html",
+        lambda: _link_context(request, link_id) | {"issued": issued, "addresses": addresses},
+    )
 
 
 @page
@@ -177,6 +195,7 @@ def _link_context(request: PageRequest, link_id: uuid.UUID) -> dict[str, Any]:
         "platform": adapter.manifest if adapter is not None else None,
         "hook_url": hook_url(found),
         "chats": list_chats_of_link(request.actor, link_id),
+        "is_paired": list_accounts(request.actor).filter(link_id=link_id).exists(),
         "senders": list_last_senders(request.actor, link_id),
         "senders_form": UnknownSendersForm(initial={"unknown_senders": found.unknown_senders}),
     }

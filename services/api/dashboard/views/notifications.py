@@ -9,12 +9,14 @@ from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
 
-from services.api.dashboard.forms.notifications import QuietHoursForm
+from services.api.dashboard.forms.notifications import PersonForm, QuietHoursForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
+from services.api.linking import list_chat_addresses
 from services.domain.chats.queries import list_links
 from services.domain.contacts.accounts import IssuedCode, issue_account_code, list_accounts, unlink_account
 from services.domain.contacts.quiet import QuietHours, get_quiet_hours, set_quiet_hours
 from services.domain.errors import SlipwayError
+from services.domain.identity.people import PersonFields, update_person
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
@@ -30,6 +32,17 @@ def notifications(request: PageRequest) -> HttpResponse:
         messages.success(request, "Your quiet hours are set.")
         return redirect("dashboard:notifications")
     return _show(request, form)
+
+
+@page
+@require_POST
+def describe(request: PageRequest) -> HttpResponse:
+    """Keep one's name and language."""
+    form = PersonForm(request.POST)
+    if form.submit(lambda given: update_person(request.actor, given)):
+        messages.success(request, "Saved.")
+        return redirect("dashboard:notifications")
+    return _show(request, QuietHoursForm(initial=_initial(request)), person_form=form)
 
 
 @page
@@ -52,22 +65,34 @@ def unlink(request: PageRequest, account_id: uuid.UUID) -> HttpResponse:
     return redirect("dashboard:notifications")
 
 
-def _show(request: PageRequest, form: QuietHoursForm, issued: IssuedCode | None = None) -> HttpResponse:
+def _show(
+    request: PageRequest,
+    form: QuietHoursForm,
+    issued: IssuedCode | None = None,
+    person_form: PersonForm | None = None,
+) -> HttpResponse:
+    addresses = list_chat_addresses(request.actor, issued.code) if issued is not None else []
     return show(
         request,
         "dashboard/notifications.html",
         lambda: {
             "form": form,
+            "person_form": person_form or PersonForm(initial=_said_by(request)),
             "issued": issued,
+            "addresses": addresses,
             "accounts": list(list_accounts(request.actor).order_by("-id")),
             "bots": sorted(list_links(request.actor), key=lambda row: row.name),
             "hours": (hours := get_quiet_hours(request.actor)),
             "quiet_until": hours.quiet_until(now()),
         },
-        status=form.status,
+        status=max(form.status, person_form.status if person_form is not None else 200),
     )
 
 
 def _initial(request: PageRequest) -> dict[str, object]:
     with tenant_transaction(request.actor.org_id):
         return get_quiet_hours(request.actor).model_dump()
+
+
+def _said_by(request: PageRequest) -> dict[str, str]:
+    return {name: getattr(request.person, name) for name in PersonFields.model_fields}

@@ -10,7 +10,8 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from services.api.dashboard.forms.settings import TokenForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
-from services.domain.identity.actions import create_token, remove_member, revoke_token
+from services.domain.identity.actions import change_role, create_token, remove_member, revoke_token
+from services.domain.identity.models import Role
 from services.domain.identity.queries import list_members, list_tokens
 from services.domain.oauth.resources import list_servers
 
@@ -46,7 +47,20 @@ def remove_token(request: PageRequest, token_id: uuid.UUID) -> HttpResponse:
 @require_safe
 def members(request: PageRequest) -> HttpResponse:
     """List the members."""
-    return show(request, "dashboard/members.html", lambda: {"members": list_members(request.actor)})
+    return show(
+        request,
+        "dashboard/members.html",
+        lambda: {"members": list_members(request.actor), "roles": Role.values},
+    )
+
+
+@page
+@require_POST
+def give_role(request: PageRequest, user_id: uuid.UUID) -> HttpResponse:
+    """Give a member another role."""
+    role = request.POST.get("role", "")
+    attempt(request, lambda: change_role(request.actor, user_id, role), "The role is changed.")
+    return redirect("dashboard:members")
 
 
 @page

@@ -18,6 +18,7 @@ from services.domain.identity.tickets import issue_ticket
 from services.domain.questions.queries import list_open_questions
 from services.domain.tasks.queries import list_unfinished_tasks
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
+from services.domain.tasks.tree import find_workspace_tree
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import archive_workspace, delete_workspace, rename_workspace
 from services.domain.workspaces.models import Workspace
@@ -117,6 +118,7 @@ def _context(request: PageRequest, workspace_id: uuid.UUID, form: PromptForm) ->
     complete(conversation, unfinished)
     return {
         "workspace": found,
+        "tree": find_workspace_tree(request.actor, workspace_id),
         "form": form,
         "conversation": conversation,
         "sandbox_state": conversation.sandbox_state or found.sandbox_state,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from services.domain.actors import require
+from services.domain.agents.models import Agent
 from services.domain.chats.models import Delivery, DeliveryKind
 from services.domain.chats.sending import (
     SAID_BY_AGENT,
@@ -17,8 +19,10 @@ from services.domain.chats.sending import (
     write_change,
     write_message,
 )
+from services.domain.contacts.between_agents import Said, say_to_agent, say_to_asker
 from services.domain.contacts.destinations import (
     HERE,
+    find_agent_of,
     find_origin,
     list_usable_destinations,
     resolve_destination,
@@ -53,6 +57,9 @@ def spot_for(task: Task, to: str, thread: str | None = None) -> Spot:
 def _send_now(caller: Caller, given: SendInput) -> Sent:
     require(caller.actor, "tasks:write")
     with tenant_transaction(caller.actor.org_id):
+        said = _say_to_agent(caller, given)
+        if said is not None:
+            return Sent.to_agent(said)
         spot = spot_for(caller.task, given.to, given.thread)
         if given.reply_to is not None:
             answered = get_own_delivery(caller.task, given.reply_to)
@@ -71,6 +78,17 @@ def _send_now(caller: Caller, given: SendInput) -> Sent:
             given.key,
         )
         return Sent.of(write_message(spot, [Piece(part) for part in parts], batch=batch, task=caller.task))
+
+
+def _say_to_agent(caller: Caller, given: SendInput) -> Said | None:
+    """Say something to another agent, if `to` is one; None when it is a chat or a person."""
+    task = caller.task
+    agent_id = find_agent_of(task, given.to)
+    key = batch_key(f"{SAID_BY_AGENT}{task.id}", given.to.strip().lower(), given.text, given.key)
+    if agent_id is not None:
+        return say_to_agent(caller.actor, agent_id, given.text, key=key)
+    is_here = given.to.strip().lower() in ("", HERE)
+    return say_to_asker(caller.actor, given.text, key=key) if is_here and find_origin(task) is None else None
 
 
 def _edit_now(caller: Caller, given: EditInput) -> Sent:
@@ -124,9 +142,15 @@ def _list_now(caller: Caller) -> Destinations:
     with tenant_transaction(caller.actor.org_id):
         origin = find_origin(caller.task)
         shown = []
+        asker = caller.task.return_to
+        if origin is None and asker is not None:
+            shown.append(_show_agent(HERE, "here", asker.agent, "The agent that asked you."))
         if origin is not None:
             shown.append(_show(HERE, "here", origin, "The chat that asked you."))
         for row in list_usable_destinations(caller.task):
+            if row.agent is not None:
+                shown.append(_show_agent(row.name, "agent", row.agent, row.description))
+                continue
             if row.chat is not None:
                 shown.append(_show(row.name, "chat", Spot(row.chat), row.description))
                 continue
@@ -144,6 +168,13 @@ def _show(name: str, kind: str, spot: Spot, description: str) -> DestinationShow
         description=description,
         can=list_abilities(platform),
     )
+
+
+def _show_agent(
+    name: str, kind: Literal["here", "agent"], agent: Agent, description: str
+) -> DestinationShown:
+    words = description or agent.description
+    return DestinationShown(name=name, kind=kind, platform=None, title=agent.name, description=words, can=[])
 
 
 def _show_person(task: Task, name: str, description: str) -> DestinationShown:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field
 
 from services.domain.chats.sending import Written
+from services.domain.contacts.between_agents import Said
 from services.mcp_gateway.mcp_servers.tools import ToolInput, ToolOutput
 
 MAX_TEXT_CHARS = 40_000
@@ -92,6 +93,11 @@ class Sent(ToolOutput):
     )
 
     @classmethod
+    def to_agent(cls, said: Said) -> Self:
+        """Show what was said to another agent."""
+        return cls(message_id=str(said.id), state="sent", parts=1, is_repeat=False)
+
+    @classmethod
     def of(cls, written: Written) -> Self:
         """Show what was written."""
         first = written.first
@@ -112,8 +118,9 @@ class Sent(ToolOutput):
 
 class DestinationShown(ToolOutput):
     name: str = Field(description="What to give as `to`.")
-    kind: Literal["here", "chat", "person"] = Field(
-        description="`here`: the chat that asked you. `chat`: one named for you. `person`: somebody's own chat."
+    kind: Literal["here", "chat", "person", "agent"] = Field(
+        description="`here`: what asked you, a chat or another agent. `chat`: one named for you. `person`: somebody's "
+        "own chat. `agent`: another agent, whose answer comes back to you as a message."
     )
     platform: str | None = Field(
         description="Such as `telegram` or `slack`; null for a person who has linked no chat."
