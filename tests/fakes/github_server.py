@@ -10,7 +10,7 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -20,10 +20,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from tests.fakes.serving import Faults, Journal, LocalServer
+from tests.fakes.serving import BrokenConnection, Faults, Journal, LocalServer
 
 APP_ID = "Iv23liTestApp"
 INSTALLATION = 4711
+APP_SLUG = "acme-agents"
 OWNER = "acme"
 _LEVELS = {"read": 1, "write": 2}
 _KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
@@ -76,12 +77,34 @@ class GithubServer:
             "issues": "write",
             "pull_requests": "write",
         }
+        self.events = [
+            "issues", "issue_comment", "pull_request", "pull_request_review", "pull_request_review_comment",
+        ]  # fmt: skip
         self.key: Any = _KEY.public_key()
         self.is_suspended = False
         self.token_life = timedelta(hours=1)
         self.tokens: dict[str, Grant] = {}
-        one = "/repos/{owner}/{repo}"
-        table: list[tuple[str, str, str, dict[str, str], Any]] = [
+        self.server = LocalServer(
+            Starlette(
+                routes=[
+                    Route("/app/installations/{id:int}", self._installation),
+                    Route("/app/installations/{id:int}/access_tokens", self._mint, methods=["POST"]),
+                    *self._more_routes(),
+                    *(
+                        Route(path, self._answered(what, needs, answer), methods=[method])
+                        for method, path, what, needs, answer in self._table("/repos/{owner}/{repo}")
+                    ),
+                ]
+            )
+        )
+
+    def _more_routes(self) -> list[Route]:
+        """Return what else is there, for a server that knows more."""
+        return []
+
+    def _table(self, one: str) -> list[tuple[str, str, str, dict[str, str], Any]]:
+        """Return method, path, name, the rights that it needs, and what answers; `one` is the path of a repository."""
+        return [
             ("GET", one, "repo", {"metadata": "read"}, self._repo),
             ("GET", f"{one}/contents/{{path:path}}", "contents", {"contents": "read"}, self._contents),
             ("GET", f"{one}/issues", "issues", {"issues": "read"}, self._issues),
@@ -121,18 +144,6 @@ class GithubServer:
             ("GET", "/search/issues", "search", {"issues": "read"}, self._search_issues),
             ("GET", "/search/code", "search", {"contents": "read"}, self._search_code),
         ]
-        self.server = LocalServer(
-            Starlette(
-                routes=[
-                    Route("/app/installations/{id:int}", self._installation),
-                    Route("/app/installations/{id:int}/access_tokens", self._mint, methods=["POST"]),
-                    *(
-                        Route(path, self._answered(what, needs, answer), methods=[method])
-                        for method, path, what, needs, answer in table
-                    ),
-                ]
-            )
-        )
 
     @property
     def url(self) -> str:
@@ -192,7 +203,7 @@ class GithubServer:
                 raise jwt.InvalidTokenError("'Expiration time' claim ('exp') is too far in the future")
         except jwt.InvalidTokenError as error:
             return _error(401, f"A JSON web token could not be decoded: {error}")
-        if request.path_params["id"] != INSTALLATION:
+        if request.path_params.get("id", INSTALLATION) != INSTALLATION:
             return _error(404, "Not Found")
         if self.is_suspended:
             return _error(403, "This installation has been suspended")
@@ -200,7 +211,9 @@ class GithubServer:
 
     async def _installation(self, request: Request) -> Response:
         refusal = self._app_refusal(request)
-        found = {"id": INSTALLATION, "app_slug": "acme-agents", "account": {"login": OWNER}}
+        found = {"id": INSTALLATION, "app_slug": APP_SLUG, "account": {"login": OWNER}} | {
+            "permissions": self.permissions, "events": self.events, "suspended_at": None,
+        }  # fmt: skip
         return refusal or JSONResponse(found)
 
     async def _mint(self, request: Request) -> Response:
@@ -238,7 +251,7 @@ class GithubServer:
             token = request.headers.get("authorization", "").removeprefix("Bearer ")
             self.calls.add({"what": what, "token": token, "etag": request.headers.get("if-none-match")})
             fault = self.faults.take(what)
-            if fault is not None:
+            if fault is not None and fault.how != "drop":
                 return _fault(fault.how, fault.retry_after_s)
             grant = self.tokens.get(token)
             if grant is None or grant.until < time.time():
@@ -255,7 +268,7 @@ class GithubServer:
                 return _error(403, "Resource not accessible by integration")
             body = json.loads(await request.body() or b"null")
             result: Response = answer(request, self.repos[name], body)
-            return _tagged(request, result)
+            return BrokenConnection() if fault is not None else _tagged(request, result)
 
         return endpoint
 
@@ -434,7 +447,7 @@ class GithubServer:
             answer.headers["Link"] = f'<{following}>; rel="next", <{following}>; rel="last"'
         return answer
 
-    def __enter__(self) -> GithubServer:
+    def __enter__(self) -> Self:
         self.server.start()
         return self
 
@@ -455,7 +468,9 @@ def _tagged(request: Request, answer: Response) -> Response:
 
 def _fault(how: str, retry_after_s: int) -> Response:
     match how:
-        case "secondary":
+        case "forbid":
+            return _error(403, "Resource not accessible by integration")
+        case "secondary" | "throttle":
             answer = _error(403, "You have exceeded a secondary rate limit. Please wait a few minutes.")
             answer.headers["Retry-After"] = str(retry_after_s)
             return answer

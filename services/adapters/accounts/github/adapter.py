@@ -8,14 +8,13 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Annotated, ClassVar, Self
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
 from services.adapters.accounts.github.client import READ_S, GithubClient, Remembered
 from services.adapters.accounts.github.failures import failure_of_token
-from services.adapters.accounts.github.tokens import VERSION_HEADERS, TokenBroker, app_token
+from services.adapters.accounts.github.tokens import TokenBroker, app_token
 from services.adapters.accounts.kind import AccountKind
+from services.adapters.github_app import APP_ID, MAX_KEY_CHARS, VERSION_HEADERS, checked_key
 from services.adapters.upstreams.network import Network
 from services.domain.errors import AccountRefused
 from services.domain.ports.accounts import (
@@ -28,7 +27,6 @@ from services.domain.ports.accounts import (
 )
 
 REPOSITORY = r"^[A-Za-z0-9-]{1,39}/(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}$"
-_MIN_KEY_BITS = 2048
 
 Repository = Annotated[str, StringConstraints(max_length=140), AfterValidator(lambda name: _checked(name))]
 
@@ -39,23 +37,10 @@ def _checked(name: str) -> str:
     return name
 
 
-def _key(secret: SecretStr) -> SecretStr:
-    """Refuse what is no RSA key; what is said of it does not contain it."""
-    try:
-        key = load_pem_private_key(secret.get_secret_value().strip().encode(), password=None)
-    except (ValueError, TypeError) as error:
-        raise ValueError("must be the app's private key, a PEM file without a passphrase") from error
-    if not isinstance(key, RSAPrivateKey) or key.key_size < _MIN_KEY_BITS:
-        raise ValueError("must be an RSA key of 2048 bits or more")
-    return secret
-
-
 class GithubSettings(AccountSettings):
     """The app, where it is installed, and what agents may use of it."""
 
-    app_id: str = Field(
-        pattern=r"^[A-Za-z0-9.]{1,40}$", title="App", description="The GitHub App's client ID, or its number."
-    )
+    app_id: str = Field(pattern=APP_ID, title="App", description="The GitHub App's client ID, or its number.")
     installation_id: int = Field(
         ge=1,
         le=10**15,
@@ -98,8 +83,8 @@ class GithubSettings(AccountSettings):
 class GithubCredentials(AccountCredentials):
     """What the app signs with. It never leaves the gateway: GitHub sees signatures only."""
 
-    private_key: Annotated[SecretStr, AfterValidator(_key)] = Field(
-        max_length=20_000,
+    private_key: Annotated[SecretStr, AfterValidator(checked_key)] = Field(
+        max_length=MAX_KEY_CHARS,
         title="Private key",
         description="The PEM file that GitHub gave for the app.",
         json_schema_extra={"is_long": True},

@@ -16,7 +16,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx2
 
 from services.adapters.accounts.github.failures import failure_of
-from services.adapters.accounts.github.tokens import VERSION_HEADERS, TokenBroker
+from services.adapters.accounts.github.tokens import TokenBroker
+from services.adapters.github_app import VERSION_HEADERS
 from services.domain.errors import AccountDenied, AccountRefused
 from services.domain.ports.accounts import AccountAccess
 

@@ -5,12 +5,9 @@ Source: https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-r
 
 from __future__ import annotations
 
-import json
-import time
-from typing import Any
-
 import httpx2
 
+from services.adapters.github_app import wait_of, words_of
 from services.domain.errors import (
     AccountAway,
     AccountDenied,
@@ -21,14 +18,11 @@ from services.domain.errors import (
     SlipwayError,
 )
 
-_DEFAULT_WAIT_S = 60.0
-_MAX_WAIT_S = 3_600.0
-
 
 def failure_of(answer: httpx2.Response) -> SlipwayError:
     """Return the error that an answer of the API stands for."""
-    status, words = answer.status_code, words_of(answer)
-    wait_s = wait_of(answer)
+    status, words = answer.status_code, words_of(answer.content)
+    wait_s = _wait_of(answer)
     if wait_s is not None:
         return AccountThrottled(
             f"GitHub wants fewer calls. Try again in {wait_s:.0f} seconds.", retry_after_s=wait_s
@@ -53,15 +47,15 @@ def failure_of(answer: httpx2.Response) -> SlipwayError:
 def failure_of_token(answer: httpx2.Response, repository: str, permissions: dict[str, str]) -> SlipwayError:
     """Return the error that stands for a token that was not given."""
     status = answer.status_code
-    wait_s = wait_of(answer)
+    wait_s = _wait_of(answer)
     if wait_s is not None:
         return AccountThrottled(
             f"GitHub wants fewer calls. Try again in {wait_s:.0f} seconds.", retry_after_s=wait_s
         )
     if status in (401, 403, 404):
         return AccountUnauthorised(
-            f"GitHub does not let the app in: {words_of(answer)} The key was replaced, or the app is not installed "
-            "or was suspended."
+            f"GitHub does not let the app in: {words_of(answer.content)} The key was replaced, or the app is not "
+            "installed or was suspended."
         )
     if status == 422:
         rights = ", ".join(f"{name}: {level}" for name, level in permissions.items())
@@ -71,30 +65,8 @@ def failure_of_token(answer: httpx2.Response, repository: str, permissions: dict
         )
     if status >= 500:
         return AccountAway("GitHub cannot answer now.", retry_after_s=30)
-    return AccountRefused(f"GitHub gives no token: {words_of(answer)}")
+    return AccountRefused(f"GitHub gives no token: {words_of(answer.content)}")
 
 
-def wait_of(answer: httpx2.Response) -> float | None:
-    """Return how long to wait, in seconds, when an answer says that there were too many calls."""
-    if answer.status_code not in (403, 429):
-        return None
-    after = answer.headers.get("retry-after", "")
-    if after.isascii() and after.isdigit():
-        return min(float(after), _MAX_WAIT_S)
-    reset = answer.headers.get("x-ratelimit-reset", "")
-    if answer.headers.get("x-ratelimit-remaining") == "0" and reset.isascii() and reset.isdigit():
-        return min(max(float(reset) - time.time(), 1.0), _MAX_WAIT_S)
-    is_secondary = "secondary rate limit" in words_of(answer).lower()
-    return _DEFAULT_WAIT_S if answer.status_code == 429 or is_secondary else None
-
-
-def words_of(answer: httpx2.Response) -> str:
-    """Return an error's own words, with what it says of single fields."""
-    try:
-        body: Any = json.loads(answer.content)
-        parts = [str(body.get("message", ""))]
-        for error in body.get("errors") or ():
-            parts.append(str(error.get("message") or error) if isinstance(error, dict) else str(error))
-        return " ".join(part for part in parts if part)[:800] or "(no reason given)"
-    except (ValueError, AttributeError, TypeError):
-        return "(no reason given)"
+def _wait_of(answer: httpx2.Response) -> float | None:
+    return wait_of(answer.status_code, answer.headers, answer.content)

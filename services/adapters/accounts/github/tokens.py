@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 import httpx2
-import jwt
 
 from services.adapters.accounts.github.failures import failure_of_token
+from services.adapters.github_app import (
+    VERSION_HEADERS,
+    read_token,
+    sign_app_token,
+    token_path,
+    token_request,
+)
 from services.domain.errors import AccountRefused, AccountUnauthorised
 from services.domain.ports.accounts import AccountAccess
 
-VERSION_HEADERS = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
 MAX_TOKENS = 2_000
-# Ten minutes are allowed, from a clock that may differ from ours.
-_JWT_LIFE_S = 540
-_CLOCKS_DIFFER_S = 60
-# A token that ends while a call is on its way is of no use.
-_EARLY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,10 @@ class _Kept:
 
 def app_token(access: AccountAccess) -> str:
     """Sign what shows who the app is. Raises: AccountUnauthorised when the key is none."""
-    moment = int(time.time())
-    claims = {
-        "iss": access.settings.app_id,
-        "iat": moment - _CLOCKS_DIFFER_S,
-        "exp": moment + _JWT_LIFE_S - _CLOCKS_DIFFER_S,
-    }
     try:
-        return jwt.encode(claims, access.credentials.private_key.get_secret_value(), algorithm="RS256")
-    except (jwt.PyJWTError, ValueError, TypeError) as error:
-        raise AccountUnauthorised("The app's private key is not usable.") from error
+        return sign_app_token(access.settings.app_id, access.credentials.private_key)
+    except ValueError as error:
+        raise AccountUnauthorised(str(error)) from error
 
 
 class TokenBroker:
@@ -95,20 +89,14 @@ class TokenBroker:
         self, access: AccountAccess, repository: str, permissions: dict[str, str], http: httpx2.AsyncClient
     ) -> tuple[str, float]:
         answer = await http.post(
-            f"{self._base}/app/installations/{access.settings.installation_id}/access_tokens",
-            # Without the two a token would be good for all that the app may do.
-            json={"repositories": [repository.partition("/")[2]], "permissions": permissions},
+            f"{self._base}{token_path(access.settings.installation_id)}",
+            json=token_request(repository, permissions),
             headers={**VERSION_HEADERS, "Authorization": f"Bearer {app_token(access)}"},
         )
         if answer.status_code != 201:
             raise failure_of_token(answer, repository, permissions)
         try:
-            made = answer.json()
-            text, ends = str(made["token"]), datetime.fromisoformat(str(made["expires_at"])).timestamp()
-            names = [str(each["full_name"]).lower() for each in made["repositories"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise AccountRefused("GitHub's token is not to be understood.") from error
-        if names != [repository.lower()]:
-            # A name alone says nothing of its owner: the installation may be on another account.
-            raise AccountRefused(f"The app is not installed for {repository}.")
-        return text, ends - _EARLY_S
+            made = read_token(answer.content, repository)
+        except ValueError as error:
+            raise AccountRefused(str(error)) from error
+        return made.text, made.good_until
