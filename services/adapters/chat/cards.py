@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from services.domain.ports.chat import ChatAdapter
 from services.domain.ports.chat_abilities import Button, HasButtons
 
+# Above the buttons, where the text itself is too long to have them.
+CHOOSE = "Please choose:"
+
 
 @dataclass(frozen=True, slots=True)
 class RenderedCard:
@@ -41,7 +44,10 @@ def render_card(
         )
         for number, button in enumerate(buttons, 1)
     ]
-    return RenderedCard(adapter.render(_joined(text, _listed(buttons) if is_cut else "")), shown)
+    parts = adapter.render(_joined(text, _listed(buttons) if is_cut else ""))
+    if limits.max_text is not None and len(parts[-1]) > limits.max_text:
+        parts += adapter.render(CHOOSE)
+    return RenderedCard(parts, shown)
 
 
 def _listed(buttons: Sequence[Button]) -> str:

@@ -59,17 +59,31 @@ _INLINE_STYLES = {"strong": Style.BOLD, "em": Style.ITALIC, "s": Style.STRIKE}
 
 def read_markdown(text: str) -> tuple[Span, ...]:
     """Read Markdown (CommonMark, tables, strike-through); what is not markup stays as it was typed."""
-    text = storable(text).replace("\r\n", "\n").replace("\r", "\n")
-    if len(text) > _MAX_PARSED_CHARS:
-        return (Span(text),)
-    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
-    tokens = parser.enable(["table", "strikethrough"]).parse(text)
-    # The parser drops what is nested deeper than its limit; nothing that an agent said may vanish.
-    if any(token.level >= _MAX_NESTING - 1 for token in tokens):
+    text = _lines(text)
+    tokens = _parse(text)
+    if tokens is None:
         return (Span(text),)
     reader = _Reader()
     reader.read(tokens)
     return tuple(reader.spans)
+
+
+def is_readable(text: str) -> bool:
+    """Say whether a text is short and plain enough to be read as Markdown, or else stays as it was typed."""
+    return _parse(_lines(text)) is not None
+
+
+def _lines(text: str) -> str:
+    return storable(text).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _parse(text: str) -> Sequence[Token] | None:
+    if len(text) > _MAX_PARSED_CHARS:
+        return None
+    parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
+    tokens = parser.enable(["table", "strikethrough"]).parse(text)
+    # The parser drops what is nested deeper than its limit; nothing that an agent said may vanish.
+    return None if any(token.level >= _MAX_NESTING - 1 for token in tokens) else tokens
 
 
 class _Reader:

@@ -152,6 +152,29 @@ class InboundPress:
     press_ref: str = ""
 
 
+class ReportState(enum.StrEnum):
+    """How far a message of ours has come, as the platform tells it afterwards, in this order; some are left out."""
+
+    SENT = "sent"
+    DELIVERED = "delivered"
+    READ = "read"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class InboundReport:
+    """What the platform says became of a message of ours. Reports may come twice and in any order.
+
+    `reason` says of a failed one what to do. `may_open`: it failed as the chat is closed, and `OpensChats` can open it.
+    """
+
+    message_id: str
+    state: ReportState
+    reported_at: datetime
+    reason: str = ""
+    may_open: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Parsed:
     """The outcome of parsing a hook: what to keep, and a reply if the platform wants a certain one.
@@ -164,6 +187,7 @@ class Parsed:
     presses: tuple[InboundPress, ...] = ()
     changes: tuple[InboundChange, ...] = ()
     stops: tuple[InboundStop, ...] = ()
+    reports: tuple[InboundReport, ...] = ()
     reply: HookReply | None = None
     ignored: str | None = None
 

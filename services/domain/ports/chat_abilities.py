@@ -44,12 +44,16 @@ class OutgoingFile:
 
 @dataclass(frozen=True, slots=True)
 class ButtonLimits:
-    """What a platform takes. `value_bytes` is how much a press brings back."""
+    """What a platform takes. `value_bytes` is how much a press brings back.
+
+    `max_text` is for the text of a message with buttons, where less is taken than in any other.
+    """
 
     buttons: int
     label_chars: int
     value_bytes: int
     source: str
+    max_text: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +147,37 @@ class FindsSent(Protocol):
         """Send one rendered part under a key."""
         ...
 
+    def find_sent(self, config: Any, place: Place, key: str) -> Receipt | None:
+        """Look for a message that was sent under a key not long ago."""
+        ...
+
+
+@runtime_checkable
+class FindsSentCards(FindsSent, Protocol):
+    """The platform keeps our key with messages that have buttons, too."""
+
     def send_card_with_key(
         self, config: Any, place: Place, part: str, buttons: Sequence[Button], key: str
     ) -> Receipt:
         """Send one rendered part with buttons under a key."""
         ...
 
-    def find_sent(self, config: Any, place: Place, key: str) -> Receipt | None:
-        """Look for a message that was sent under a key not long ago."""
+
+@runtime_checkable
+class Acknowledges(Protocol):
+    """The platform can show on a message that it was taken up, sooner than there is an answer."""
+
+    def acknowledge(self, config: Any, place: Place, message_id: str) -> None:
+        """Show that somebody's message was taken up. The same again is no error."""
+        ...
+
+
+@runtime_checkable
+class OpensChats(Protocol):
+    """A chat can be closed until its person writes; a message of a form that the platform knows still goes through."""
+
+    def send_opening(self, config: Any, place: Place, part: str) -> Receipt:
+        """Send one rendered part in that form."""
         ...
 
 

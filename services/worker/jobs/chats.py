@@ -7,6 +7,7 @@ import logging
 
 from services.adapters.chat.registry import build_adapters
 from services.domain.chats import outbound
+from services.domain.chats.acknowledging import find_taken_up
 from services.domain.chats.answering import route_message
 from services.domain.chats.changes import handle_event
 from services.domain.contacts.saying import write_reply
@@ -20,6 +21,7 @@ from services.domain.outbox.jobs import (
     WriteReply,
 )
 from services.domain.ports.chat import ChatAdapter
+from services.domain.ports.chat_abilities import Acknowledges
 from services.kit.environment import environment
 from services.worker.jobs.sending import forget_file, perform
 
@@ -33,8 +35,23 @@ def adapters() -> dict[str, ChatAdapter]:
 
 
 def route(job: RouteMessage) -> None:
-    """Decide who answers a message."""
+    """Decide who answers a message, and show on it that it was taken up."""
     route_message(job.org_id, job.message_id)
+    acknowledge(job)
+
+
+def acknowledge(job: RouteMessage) -> None:
+    """Show that a message was taken up, where the platform has a sign for it. Nothing hangs on it."""
+    taken = find_taken_up(job.org_id, job.message_id)
+    if taken is None:
+        return
+    adapter = adapters()[taken.kind]
+    config = adapter.config_model.model_validate(taken.config)
+    try:
+        if isinstance(adapter, Acknowledges):
+            adapter.acknowledge(config, taken.place, taken.message_id)
+    except SlipwayError as error:
+        log.info("not acknowledged: %s", error)
 
 
 def handle_inbound_event(job: HandleInboundEvent) -> None:

@@ -14,6 +14,7 @@ from services.domain.ports.chat_abilities import (
     Deletes,
     Edits,
     FindsSent,
+    FindsSentCards,
     HasButtons,
     OutgoingFile,
     Reacts,
@@ -58,7 +59,7 @@ def _send_card(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
     if not isinstance(adapter, HasButtons):
         return _send_text(adapter, config, part)
     buttons = [Button(**button) for button in part.payload.get("buttons", [])]
-    if isinstance(adapter, FindsSent):
+    if isinstance(adapter, FindsSentCards):
         earlier = _find_earlier(adapter, config, part)
         return (
             earlier or adapter.send_card_with_key(config, part.place, part.text, buttons, part.key).message_id

@@ -19,6 +19,7 @@ from services.domain.ports.chat_abilities import (
     Deletes,
     Edits,
     FindsSent,
+    FindsSentCards,
     HasButtons,
     OutgoingFile,
     Reacts,
@@ -160,9 +161,10 @@ def test_a_platform_that_keeps_our_key_finds_what_was_sent_and_nothing_else(
     adapter = having(linked, FindsSent)
     assert adapter.find_sent(case.config, case.place, "one") is None
     first = adapter.send_with_key(case.config, case.place, "hello", "one")
-    card = adapter.send_card_with_key(case.config, case.place, "hello", [Button("a", "b")], "two")
     assert adapter.find_sent(case.config, case.place, "one") == first
-    assert adapter.find_sent(case.config, case.place, "two") == card
+    if isinstance(adapter, FindsSentCards):
+        card = adapter.send_card_with_key(case.config, case.place, "hello", [Button("a", "b")], "two")
+        assert adapter.find_sent(case.config, case.place, "two") == card
     assert adapter.find_sent(case.config, case.place, "three") is None
     assert adapter.find_sent(case.config, Place("no such chat"), "one") is None
 

@@ -7,22 +7,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from services.adapters.chat.slack import inbound as slack_inbound
 from services.adapters.chat.slack.tests.payloads import CONFIG as SLACK
 from services.adapters.chat.telegram import inbound as telegram_inbound
 from services.adapters.chat.telegram.adapter import TelegramAdapter
 from services.adapters.chat.telegram.tests.payloads import CONFIG as TELEGRAM
-from services.domain.ports.chat import HookRequest
-from tests.fakes.serving import Journal, LocalServer
+from services.adapters.chat.tests.hook import Hook
+from tests.fakes.serving import Journal
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.telegram_html import CannotParse, read_html
 from tests.fakes.telegram_server import FakeTelegram
@@ -30,24 +25,9 @@ from tests.fakes.telegram_server import FakeTelegram
 TOKEN = TELEGRAM.bot_token.get_secret_value()
 
 
-class Hook:
-    """A place that webhooks are sent to, which keeps the calls."""
-
-    def __init__(self) -> None:
-        self.calls = Journal()
-        self.server = LocalServer(Starlette(routes=[Route("/hook", self._take, methods=["POST"])]))
-        self.url = f"{self.server.url}/hook"
-
-    async def _take(self, request: Request) -> Response:
-        call = HookRequest("POST", dict(request.headers), {}, await request.body(), datetime.now(UTC))
-        self.calls.add({"call": call})
-        return PlainTextResponse("ok")
-
-
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    made = Hook()
-    with made.server:
+    with Hook() as made:
         yield made
 
 

@@ -31,6 +31,7 @@ _UNKNOWN = {
     UnknownSenders.STRICT: "Are refused",
     UnknownSenders.PUBLIC: "Are answered like anybody",
 }
+_MAX_LONG = 20_000
 _ANY_AGENT = ("", "None: unknown chats wait for you")
 
 
@@ -138,11 +139,16 @@ def _offer_agents(
 def _config_field(name: str, info: FieldInfo) -> forms.Field:
     """Return an input for one field of a configuration; secrets are not shown while they are typed."""
     is_secret = info.annotation is SecretStr or SecretStr in getattr(info.annotation, "__args__", ())
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
     attrs = {"autocomplete": "off", "class": "code"}
+    widget: forms.Widget = forms.PasswordInput(attrs=attrs) if is_secret else forms.TextInput(attrs=attrs)
+    if extra.get("is_long"):
+        # A file of several lines, such as a key, which an input of one line would join.
+        widget = forms.Textarea(attrs=attrs | {"rows": 6})
     return forms.CharField(
         label=info.title or name.replace("_", " ").capitalize(),
         required=info.is_required(),
-        max_length=2_000,
+        max_length=_MAX_LONG if extra.get("is_long") else 2_000,
         help_text=info.description or "",
-        widget=forms.PasswordInput(attrs=attrs) if is_secret else forms.TextInput(attrs=attrs),
+        widget=widget,
     )
