@@ -84,9 +84,26 @@ def test_an_update_of_more_than_a_megabyte_is_413(world):
     assert (refused.status, refused.code) == (413, "body_too_large")
 
 
-def test_a_hook_takes_nothing_but_post(world):
-    for method in ("GET", "PUT", "DELETE"):
-        assert STRANGER.hook(f"/hooks/telegram/{world['link_id']}", None, method=method).status == 405
+def test_a_hook_is_posted_to_and_looked_at_only_by_who_shows_the_secret(world):
+    path = f"/hooks/telegram/{world['link_id']}"
+    for method in ("PUT", "DELETE"):
+        assert STRANGER.hook(path, None, method=method).status == 405
+    assert STRANGER.hook(path, None, method="GET").code == "hook_unverified"
+
+
+def test_whatsapps_challenge_is_answered_only_with_the_verify_token(acme):
+    config = {
+        "phone_number_id": "106540352242922", "access_token": "EAAJB0123456789abcdefghij",
+        "app_secret": "an-app-secret", "verify_token": "one-of-our-own",
+    }  # fmt: skip
+    kept = checked_config("whatsapp", config)
+    link = create_link(acme.owner, kind="whatsapp", name="WhatsApp", config=kept)
+    query = {"hub.mode": "subscribe", "hub.challenge": "1158201444", "hub.verify_token": "one-of-our-own"}
+    path = f"/hooks/whatsapp/{link.id}"
+    assert STRANGER.hook(f"{path}?{urlencode(query)}", b"", method="GET").raw == b"1158201444"
+    wrong = urlencode(query | {"hub.verify_token": "another"})
+    assert STRANGER.hook(f"{path}?{wrong}", b"", method="GET").code == "hook_unverified"
+    assert STRANGER.hook(path, b"{}", X_Hub_Signature_256="sha256=0").code == "hook_unverified"
 
 
 def test_junk_with_the_right_secret_is_never_a_500(world):

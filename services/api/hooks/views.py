@@ -31,12 +31,21 @@ class Hook(APIView):
 class PlatformHook(Hook):
     """What a chat platform calls for one link."""
 
+    http_method_names = ["get", "post"]
+
+    def get(self, request: Request, kind: str, link_id: uuid.UUID) -> HttpResponse:
+        """Answer a platform that looks whether the address is ours before it sends anything there."""
+        return self._take(request, kind, link_id)
+
     def post(self, request: Request, kind: str, link_id: uuid.UUID) -> HttpResponse:
         """Keep what came in and answer at once."""
+        return self._take(request, kind, link_id)
+
+    def _take(self, request: Request, kind: str, link_id: uuid.UUID) -> HttpResponse:
         plain = request._request
         body = read_raw(plain, max_bytes=settings.MAX_HOOK_BODY_BYTES)
         headers = {name.lower(): value for name, value in plain.headers.items()}
-        update = HookRequest("POST", headers, plain.GET.dict(), body, now())
+        update = HookRequest(plain.method or "", headers, plain.GET.dict(), body, now())
         reply = receive_update(kind, link_id, update)
         return HttpResponse(reply.body, status=reply.status, content_type=reply.content_type)
 

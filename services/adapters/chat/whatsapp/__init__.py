@@ -1,0 +1,1 @@
+"""WhatsApp numbers, by the Cloud API."""
