@@ -1,0 +1,16 @@
+"""What GitHub is and can do."""
+
+from __future__ import annotations
+
+from services.domain.ports.chat import Manifest
+
+# 65,536 characters are taken; a comment of ours carries a hidden line as well.
+MANIFEST = Manifest(
+    kind="github",
+    label="GitHub",
+    max_text=65_000,
+    text_unit="chars",
+    has_threads=True,
+    typing_ttl_s=None,
+    source="https://docs.github.com/en/rest/issues/comments#create-an-issue-comment",
+)
