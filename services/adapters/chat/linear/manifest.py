@@ -1,0 +1,16 @@
+"""What Linear is and can do."""
+
+from __future__ import annotations
+
+from services.domain.ports.chat import Manifest
+
+# No limit is told; a session that hears nothing for 30 minutes is shown as stale.
+MANIFEST = Manifest(
+    kind="linear",
+    label="Linear",
+    max_text=20_000,
+    text_unit="chars",
+    has_threads=True,
+    typing_ttl_s=1_200.0,
+    source="https://linear.app/developers/agent-interaction",
+)
