@@ -165,7 +165,8 @@ class ReportState(enum.StrEnum):
 class InboundReport:
     """What the platform says became of a message of ours. Reports may come twice and in any order.
 
-    `reason` says of a failed one what to do. `may_open`: it failed as the chat is closed, and `OpensChats` can open it.
+    `reason` says of a failed one what to do. `may_open`: it failed as the chat is closed, and what
+    `chat_abilities.ReachesClosedChats` sends still gets through.
     """
 
     message_id: str

@@ -173,7 +173,7 @@ class Acknowledges(Protocol):
 
 
 @runtime_checkable
-class OpensChats(Protocol):
+class ReachesClosedChats(Protocol):
     """A chat can be closed until its person writes; a message of a form that the platform knows still goes through."""
 
     def send_opening(self, config: Any, place: Place, part: str) -> Receipt:
