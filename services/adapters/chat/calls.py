@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
+import atexit
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -20,6 +21,10 @@ _POOL_SIZE = 64
 # The connection failed, or there was none to be had: nothing was sent.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
+_clients: dict[int, httpx.Client] = {}
+_lock = threading.Lock()
+os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
+
 
 def request(
     label: str, method: str, url: str, *, answer_s: float = _ANSWER_S, **fields: Any
@@ -30,7 +35,7 @@ def request(
     """
     with _transport_errors(label):
         timeout = httpx.Timeout(answer_s, connect=_CONNECT_S)
-        return _client(os.getpid()).request(method, url, timeout=timeout, **fields)
+        return _client().request(method, url, timeout=timeout, **fields)
 
 
 def download(
@@ -45,7 +50,7 @@ def download(
 
     Raises: FileTooLarge before more than `max_bytes` are read, PlatformAway, and what `translate` makes.
     """
-    with _transport_errors(label), _client(os.getpid()).stream("GET", url, headers=headers) as answer:
+    with _transport_errors(label), _client().stream("GET", url, headers=headers) as answer:
         if answer.status_code != 200:
             answer.read()
             raise translate(answer)
@@ -95,7 +100,19 @@ def _transport_errors(label: str) -> Iterator[None]:
         raise away(label, may_have_arrived=not isinstance(error, _UNSENT)) from None
 
 
-@functools.lru_cache(maxsize=1)
-def _client(pid: int) -> httpx.Client:
-    """Return the client of the process `pid`: a forked child must not talk over its parent's connections."""
-    return httpx.Client(limits=httpx.Limits(max_connections=_POOL_SIZE, keepalive_expiry=30.0))
+def _client() -> httpx.Client:
+    """Return this process's client: a forked child must not talk over its parent's connections."""
+    pid = os.getpid()
+    with _lock:
+        if pid not in _clients:
+            _clients[pid] = httpx.Client(
+                limits=httpx.Limits(max_connections=_POOL_SIZE, keepalive_expiry=30.0)
+            )
+        return _clients[pid]
+
+
+@atexit.register
+def _close() -> None:
+    client = _clients.pop(os.getpid(), None)
+    if client is not None:
+        client.close()

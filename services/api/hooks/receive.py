@@ -8,7 +8,7 @@ from services.adapters.chat.wire import read_object
 from services.api.linking import adapters
 from services.api.metrics import count_hook
 from services.domain.chats.inbound import all_tenants_find_link
-from services.domain.chats.intake import count_of, take_in
+from services.domain.chats.intake import count_of, keep_incomplete, take_in
 from services.domain.errors import HookUnverified, LinkMissing, MalformedBody
 from services.domain.ports.chat import ChatAdapter, HookReply, HookRequest, Parsed
 
@@ -29,6 +29,10 @@ def receive_update(kind: str, link_id: uuid.UUID, request: HookRequest) -> HookR
         count_hook(kind, "unverified")
         raise
     parsed = _parse(adapter, config, request)
+    if parsed.is_incomplete:
+        keep_incomplete(handle, request)
+        count_hook(kind, "incomplete")
+        return parsed.reply or HookReply()
     _count(kind, parsed, take_in(handle, parsed))
     return parsed.reply or HookReply()
 

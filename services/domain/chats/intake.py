@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from services.domain.chats.changes import store_changes, store_stops
 from services.domain.chats.inbound import LinkHandle, count_unknown_update, store_inbound
-from services.domain.ports.chat import Parsed
+from services.domain.outbox.jobs import CompleteHook, enqueue
+from services.domain.ports.chat import HookRequest, Parsed
 from services.domain.questions.presses import store_presses
+from services.domain.tenancy.transaction import tenant_transaction
 
 # What the platform sent is a surprise to us: somebody should know.
 _SURPRISES = ("unknown_type", "unreadable")
@@ -24,6 +26,23 @@ def take_in(handle: LinkHandle, parsed: Parsed) -> int:
     if parsed.ignored in _SURPRISES:
         count_unknown_update(handle)
     return stored
+
+
+def keep_incomplete(handle: LinkHandle, request: HookRequest) -> None:
+    """Keep a verified hook that only names what happened, until the platform has said what that is.
+
+    A hook that comes again is completed again, and what it brings is known by its own key then.
+    Queues: CompleteHook.
+    """
+    job = CompleteHook(
+        org_id=handle.org_id,
+        link_id=handle.link_id,
+        kind=handle.kind,
+        body=request.body.decode(),
+        received_at=request.received_at,
+    )
+    with tenant_transaction(handle.org_id):
+        enqueue(job)
 
 
 def count_of(parsed: Parsed) -> int:

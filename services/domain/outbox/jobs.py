@@ -148,6 +148,18 @@ class BuildImage(Job):
         return host_queue(self.host) if self.host else DEFAULT_QUEUE
 
 
+class CompleteHook(Job):
+    """Ask a platform for what a verified hook only names, and take it in. `body` is the hook's, JSON as it came."""
+
+    type: ClassVar[str] = "hook.complete"
+
+    org_id: uuid.UUID
+    link_id: uuid.UUID
+    kind: str
+    body: str
+    received_at: datetime
+
+
 class RouteMessage(Job):
     """Decide which agents answer a stored message."""
 
@@ -265,6 +277,7 @@ JOBS: dict[str, type[Job]] = {
         ArchiveVolume,
         DrainHost,
         BuildImage,
+        CompleteHook,
         RouteMessage,
         HandleInboundEvent,
         DeliverAnswer,

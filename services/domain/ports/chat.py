@@ -180,6 +180,7 @@ class InboundReport:
 class Parsed:
     """The outcome of parsing a hook: what to keep, and a reply if the platform wants a certain one.
 
+    `is_incomplete` says that the hook only names what happened: `Completes` has to ask for the rest.
     `ignored` says in a word why nothing is kept (`own_message`, `unknown_type`, `no_text`); it is counted.
     What platforms can do beyond this port is in `chat_abilities`.
     """
@@ -191,6 +192,7 @@ class Parsed:
     reports: tuple[InboundReport, ...] = ()
     reply: HookReply | None = None
     ignored: str | None = None
+    is_incomplete: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from services.domain.ports.chat import ChatKind, Parsed, Place, Receipt
+from services.domain.ports.chat import ChatKind, HookRequest, Parsed, Place, Receipt
 
 
 class Ability(enum.StrEnum):
@@ -178,6 +178,18 @@ class ReachesClosedChats(Protocol):
 
     def send_opening(self, config: Any, place: Place, part: str) -> Receipt:
         """Send one rendered part in that form."""
+        ...
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """Hooks name what happened by its id and no more: the platform is asked for the rest before they are read."""
+
+    def complete(self, config: Any, request: HookRequest) -> HookRequest:
+        """Return a verified, incomplete hook with what it names in its body, in the form that `parse` reads.
+
+        Raises also: MalformedBody; PlatformRefused with the answer "404" when what it names is gone.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from services.domain.contacts.between_agents import return_answer
 from services.domain.outbox import jobs
 from services.domain.playbooks.actions import fire_due_playbook
 from services.domain.tasks.messages import submit_left_messages
-from services.worker.jobs import archiving, cards, chats, dispatching, images, pool, sandboxes
+from services.worker.jobs import archiving, cards, chats, dispatching, hooks, images, pool, sandboxes
 
 
 def _submit_follow_ups(job: jobs.SubmitFollowUps) -> None:
@@ -29,6 +29,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.ArchiveVolume: archiving.archive_volume,
     jobs.DrainHost: archiving.drain_host,
     jobs.BuildImage: images.build_image,
+    jobs.CompleteHook: hooks.complete_hook,
     jobs.RouteMessage: chats.route,
     jobs.HandleInboundEvent: chats.handle_inbound_event,
     jobs.DeliverAnswer: chats.deliver_answer,

@@ -150,8 +150,6 @@ def _read_message(config: GoogleChatConfig, event: _Event, raw: dict[str, Any]) 
     author = message.sender or sender
     if author.name in (config.bot_id, _OWN_NAME):
         return Parsed(ignored="own_message")
-    if author.type == "BOT":
-        return Parsed(ignored="bot_message")
     kind = _chat_kind(space)
     said = (message.text or "").strip()
     # The argument is the text without the app's names; without any it is the same.
@@ -167,7 +165,7 @@ def _read_message(config: GoogleChatConfig, event: _Event, raw: dict[str, Any]) 
                 place=_place(kind, space, message),
                 chat_kind=kind,
                 chat_title=space.displayName or _name(author),
-                sender=Sender(author.name, _name(author)),
+                sender=Sender(author.name, _name(author), is_bot=author.type == "BOT"),
                 text=text,
                 is_mention=kind is ChatKind.DIRECT or words != said,
                 message_id=message.name,

@@ -150,8 +150,6 @@ def parse(config: TeamsConfig, request: HookRequest, base_url: str) -> Parsed:
         return Parsed(ignored="unknown_type")
     if activity.sender.id == config.own_id or activity.sender.id == activity.recipient.id:
         return Parsed(ignored="own_message")
-    if activity.sender.id.startswith(_BOT_PREFIX):
-        return Parsed(ignored="bot_message")
     if not activity.id or not activity.sender.id:
         raise MalformedBody("An activity lacks its id or its author.")
     place = read_place(base_url, activity.serviceUrl, activity.conversation.id)
@@ -280,7 +278,8 @@ def _title(kind: ChatKind, activity: _Activity) -> str:
 
 
 def _sender(activity: _Activity) -> Sender:
-    return Sender(activity.sender.id, activity.sender.name or activity.sender.id)
+    sender = activity.sender
+    return Sender(sender.id, sender.name or sender.id, is_bot=sender.id.startswith(_BOT_PREFIX))
 
 
 def _time(text: str | None) -> datetime:

@@ -104,9 +104,10 @@ def test_uploads_are_files_and_what_is_in_drive_is_named() -> None:
     assert found.text == "[file: plan.pdf] [file: sheet]"
 
 
-def test_other_apps_and_empty_messages_are_ignored() -> None:
+def test_another_app_is_told_from_a_person_and_empty_messages_are_ignored() -> None:
     bot = payloads.message(sender={"name": "users/2", "type": "BOT"})
-    assert read(event(message=bot)) == Parsed(ignored="bot_message")
+    assert message(event(message=bot)).sender.is_bot
+    assert not message(event()).sender.is_bot
     assert read(event(message=payloads.message(text="", argumentText=""))).ignored == "no_text"
 
 

@@ -62,6 +62,12 @@ def test_a_group_is_a_group_also_when_its_type_is_not_told() -> None:
         assert message(activity(conversation=conversation)).chat_kind is ChatKind.GROUP
 
 
+def test_another_bot_is_told_from_a_person() -> None:
+    found = message(activity(**{"from": {"id": "28:other-bot", "name": "Other"}}))
+    assert (found.sender.platform_id, found.sender.is_bot) == ("28:other-bot", True)
+    assert not message(activity()).sender.is_bot
+
+
 def test_files_and_pasted_pictures_are_listed() -> None:
     attached = {
         "contentType": inbound.FILE_TYPE,
@@ -118,7 +124,6 @@ def test_another_invoke_is_told_that_nobody_does_it() -> None:
     ("fields", "reason"),
     [
         ({"type": "conversationUpdate", "text": None}, "service_event"),
-        ({"from": {"id": "28:other-bot", "name": "Other"}}, "bot_message"),
         ({"text": " \n", "attachments": None}, "no_text"),
         ({"serviceUrl": "https://evil.example/emea/"}, "unknown_place"),
         ({"serviceUrl": f"{BASE}.evil.example/emea/"}, "unknown_place"),

@@ -1,0 +1,15 @@
+"""What Webex is and can do."""
+
+from __future__ import annotations
+
+from services.domain.ports.chat import Manifest
+
+MANIFEST = Manifest(
+    kind="webex",
+    label="Webex",
+    max_text=7439,
+    text_unit="bytes",
+    has_threads=True,
+    typing_ttl_s=None,
+    source="https://developer.webex.com/docs/api/v1/messages/create-a-message",
+)
