@@ -10,6 +10,7 @@ import pytest
 from conftest import recorded
 from services.adapters.chat.registry import build_adapters
 from services.api import linking
+from services.domain.chat_commands.catalogue import list_hints
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Link
@@ -49,6 +50,8 @@ def test_a_link_is_kept_sealed_connected_and_removed(alice, acme, telegram):
     )  # fmt: skip
     assert connected.body["hook_url"].endswith(f"/hooks/telegram/{made.body['id']}")
     assert stored_config(acme, made.body["id"])["bot_name"] == "our_bot"
+    (listed,) = telegram.extras.commands.values()
+    assert [one["command"] for one in listed] == [hint.name for hint in list_hints()]
     for answer in (made, connected, alice.get(route), alice.get("/v1/links")):
         assert BOT_TOKEN.encode() not in answer.raw
     assert alice.get("/v1/links?kind=slack").body["items"] == []

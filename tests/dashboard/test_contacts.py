@@ -11,7 +11,7 @@ import pytest
 from conftest import Tenant
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.chat_commands.taking import take_command
-from services.domain.chats.actions import create_link
+from services.domain.chats.actions import create_link, note_link_connected
 from services.domain.chats.models import Chat, InboundMessage
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import Destination, PlatformAccount
@@ -245,3 +245,37 @@ def test_another_tenants_chats_and_people_are_not_offered(mallory, acme, globex,
     answer = mallory.post("/destinations", {"name": "theirs", "place": f"chat:{chat.id}"})
     assert answer.status_code == 400
     assert destinations_of(globex) == []
+
+
+def test_who_made_a_link_is_paired_with_its_bot_by_a_code_for_it_alone(alice, acme, chat):
+    note_link_connected(acme.owner, chat.link_id, identity="helpdesk_bot")
+    page = f"/links/{chat.link_id}"
+    assert "Pair with me" in alice.get(page).content.decode()
+    answer = alice.post(f"{page}/pair").content.decode()
+    assert_clean(answer)
+    code = re.search(r"data-made-code>(/link [A-Z0-9]{10})<", answer)
+    assert code is not None
+    assert code[1] not in alice.get(page).content.decode()
+    say(chat, code[1])
+    assert "Pair with me" not in alice.get(page).content.decode()
+    assert [account.link_id for account in accounts_of(acme, "alice")] == [chat.link_id]
+
+
+def test_a_name_and_a_language_are_kept_and_checked(alice, acme):
+    person = f"{NOTIFICATIONS}/person"
+    assert alice.post(person, {"display_name": "Alice A", "language": "pt-BR"}).status_code == 302
+    page = alice.get(NOTIFICATIONS).content.decode()
+    assert 'value="Alice A"' in page
+    assert 'value="pt-BR"' in page
+    wrong = alice.post(person, {"display_name": "Alice A", "language": "not a tag"})
+    assert wrong.status_code == 400
+    assert_clean(wrong.content.decode())
+
+
+def test_an_agent_is_chosen_as_a_destination(alice, acme):
+    given = {"name": "helper", "place": f"agent:{acme.agent.id}"}
+    assert alice.post("/destinations", given).status_code == 302
+    (row,) = destinations_of(acme)
+    assert row.agent_id == acme.agent.id
+    for page in ("/destinations", f"/destinations/{row.id}"):
+        assert acme.agent.name in alice.get(page).content.decode()

@@ -344,6 +344,10 @@ def test_the_last_owner_stays(alice, acme):
     assert "The last owner cannot leave." in alice.get("/settings/members").content.decode()
 
 
+def policy_of(link: Link) -> str:
+    return Link.objects.using("operator").get(id=link.id).unknown_senders
+
+
 def test_unknown_senders_of_a_link_are_let_in_refused_and_forgotten(alice, bob, acme):
     made = make_everything(acme)
     link = f"/links/{made.link.id}"
@@ -357,8 +361,28 @@ def test_unknown_senders_of_a_link_are_let_in_refused_and_forgotten(alice, bob, 
     alice.post(f"{link}/senders/{made.sender.id}/forget")
     assert only(acme, LinkSender) is None
     bob.post(f"{link}/unknown-senders", {"unknown_senders": "public"})
-    assert only(acme, Link).unknown_senders == "request_approval"
+    assert policy_of(made.link) == "request_approval"
     alice.post(f"{link}/unknown-senders", {"unknown_senders": "public"})
-    assert only(acme, Link).unknown_senders == "public"
+    assert policy_of(made.link) == "public"
     assert "Are answered like anybody" in alice.get(link).content.decode()
     assert alice.post(f"{link}/unknown-senders", {"unknown_senders": "anybody"}).status_code == 400
+
+
+def test_roles_are_changed_by_admins_only(alice, bob, acme):
+    address = f"/settings/members/{acme.users['bob'].pk}/role"
+    bob.post(address, {"role": "admin"})
+    assert "This needs the role admin." in bob.get("/settings/members").content.decode()
+    alice.post(address, {"role": "admin"})
+    assert "The role is changed." in alice.get("/settings/members").content.decode()
+    alice.post(f"/settings/members/{acme.users['alice'].pk}/role", {"role": "viewer"})
+    assert "The last owner stays one." in alice.get("/settings/members").content.decode()
+
+
+def test_the_people_of_an_agent_are_given_roles_on_its_page(alice, acme):
+    page = f"/agents/{acme.agent.id}"
+    bob = acme.users["bob"]
+    alice.post(f"{page}/people", {"user_id": str(bob.pk), "role": "admin"})
+    assert "The role is given." in (shown := alice.get(page).content.decode())
+    assert f"{page}/people/{bob.pk}/remove" in shown
+    alice.post(f"{page}/people/{bob.pk}/remove")
+    assert f"{page}/people/{bob.pk}/remove" not in alice.get(page).content.decode()

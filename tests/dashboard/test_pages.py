@@ -56,7 +56,8 @@ def buttons_of(made: Everything) -> list[str]:
         f"{workspace}/delete", f"/agents/{made.task.agent_id}/archive",
         f"/agents/{made.task.agent_id}/build", f"{playbook}/run", f"{playbook}/switch",
         *(f"{link}/senders/{made.sender.id}/{name}" for name in ("allow", "deny", "forget")),
-        f"{link}/unknown-senders", f"{playbook}/delete",
+        f"{link}/unknown-senders", f"{playbook}/delete", f"{link}/pair", f"/agents/{made.task.agent_id}/people",
+        f"/agents/{made.task.agent_id}/people/{uuid.uuid4()}/remove",
         f"{link}/connect", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
         f"/settings/connected-apps/{made.app.id}/disconnect",
@@ -169,7 +170,8 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
         "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback",
         "/integrations/accounts/callback", "/settings/notifications/code",
-        f"/settings/members/{acme.users['bob'].pk}/remove",
+        f"/settings/members/{acme.users['bob'].pk}/remove", f"/settings/members/{acme.users['bob'].pk}/role",
+        "/settings/notifications/person",
     }  # fmt: skip
     for pattern in urlpatterns:
         assert any(pattern.pattern.match(path.lstrip("/")) for path in walked), pattern.pattern

@@ -15,6 +15,7 @@ from services.adapters.chat.telegram.render import plain, render
 from services.adapters.chat.telegram.tests.payloads import BOT_NAME, CONFIG, SECRET
 from services.domain.errors import PlatformAway, PlatformRefused, PlatformThrottled
 from services.domain.ports.chat import LinkIdentity, Place
+from services.domain.ports.chat_abilities import CommandHint
 from tests.fakes.serving import Fault
 from tests.fakes.telegram_server import FakeTelegram
 
@@ -170,3 +171,19 @@ def test_calls_share_one_thread(adapter: TelegramAdapter) -> None:
 def test_plain_text_undoes_what_render_did() -> None:
     text = "a <b> & c\n\ncode: x < y"
     assert plain(render(text)[0]) == text
+
+
+def test_people_are_shown_the_commands_that_the_bot_understands(
+    adapter: TelegramAdapter, server: FakeTelegram
+) -> None:
+    adapter.show_commands(
+        CONFIG, [CommandHint("help", "List what I understand"), CommandHint("stop", "x" * 300)]
+    )
+    (listed,) = server.extras.commands.values()
+    assert listed[0] == {"command": "help", "description": "List what I understand"}
+    assert len(listed[1]["description"]) == 256
+
+
+def test_a_code_is_sent_by_the_address_that_opens_the_chat(adapter: TelegramAdapter) -> None:
+    named = CONFIG.model_copy(update={"bot_name": "our_bot"})
+    assert adapter.link_to_chat(named, "ABC234") == "https://t.me/our_bot?start=ABC234"
