@@ -149,8 +149,6 @@ def _reason_to_ignore(config: GithubConfig, event: _Event) -> Parsed | None:
         return Parsed(ignored="other_installation")
     if str(event.call.sender.id) == config.bot_id:
         return Parsed(ignored="own_message")
-    if event.call.sender.type == "Bot":
-        return Parsed(ignored="bot_message")
     return Parsed(ignored="chat_id_too_long") if len(event.chat_id) > MAX_CHAT_ID else None
 
 

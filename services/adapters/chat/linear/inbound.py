@@ -184,11 +184,12 @@ def _prompted(config: LinearConfig, session: Session, activity: Activity, raw: d
 def _read_comment(config: LinearConfig, call: Call, delivery: str, raw: dict[str, Any]) -> Parsed:
     comment = Entity.model_validate(raw.get("data"))
     author = comment.user or call.actor
-    reason = _reason_to_ignore(config, call, comment.user_id or (author.id if author else ""))
-    if reason is not None or not comment.issue_id:
-        return Parsed(ignored=reason or "unknown_type")
+    if _is_own(config, comment.user_id or (author.id if author else "")):
+        return Parsed(ignored="own_message")
+    if not comment.issue_id:
+        return Parsed(ignored="unknown_type")
     thread_id = comment.parent_id or comment.id
-    place, sender = Place(comment.issue_id, thread_id), _sender(author, comment.user_id)
+    place, sender = Place(comment.issue_id, thread_id), _sender(call.actor or author, comment.user_id)
     message_id = f"comment:{comment.id}"
     if call.action in ("update", "remove"):
         return _changed(call, comment, delivery, place, sender, message_id, comment.body or "")
@@ -218,9 +219,8 @@ def _read_comment(config: LinearConfig, call: Call, delivery: str, raw: dict[str
 
 def _read_issue(config: LinearConfig, call: Call, delivery: str, raw: dict[str, Any]) -> Parsed:
     issue = Entity.model_validate(raw.get("data"))
-    reason = _reason_to_ignore(config, call, call.actor.id if call.actor else issue.creator_id)
-    if reason is not None:
-        return Parsed(ignored=reason)
+    if _is_own(config, call.actor.id if call.actor else issue.creator_id):
+        return Parsed(ignored="own_message")
     is_ours = bool(config.bot_id) and issue.assignee_id == config.bot_id
     is_assigned = is_ours and "assigneeId" in (call.updated_from or {})
     place, sender = Place(issue.id), _sender(call.actor, issue.creator_id)
@@ -268,19 +268,16 @@ def _changed(
     return Parsed(changes=(change,))
 
 
-def _reason_to_ignore(config: LinearConfig, call: Call, author_id: str) -> str | None:
-    if author_id and author_id == config.bot_id:
-        return "own_message"
-    if call.actor is not None and call.actor.type not in ("", "user"):
-        return "bot_message"
-    return None
+def _is_own(config: LinearConfig, author_id: str) -> bool:
+    return bool(author_id) and author_id == config.bot_id
 
 
 def _sender(person: Person | None, person_id: str) -> Sender:
     found = person.id if person is not None and person.id else person_id
     if not found:
         raise MalformedBody("An event of Linear's lacks its person.")
-    return Sender(found, (person.shown() if person is not None else "") or found)
+    is_bot = person is not None and person.type not in ("", "user")
+    return Sender(found, (person.shown() if person is not None else "") or found, is_bot)
 
 
 def _needed(delivery: str) -> str:

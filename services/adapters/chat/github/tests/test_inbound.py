@@ -139,6 +139,12 @@ def test_a_redelivery_has_the_same_keys() -> None:
     assert keys == {f"issue_comment:{GUID}"}
 
 
+def test_another_bot_is_heard_as_a_bot() -> None:
+    other = PERSON | {"id": 9, "login": "other[bot]", "type": "Bot"}
+    body = commented("hello", user=other) | {"sender": other}
+    assert _parse(body, "issue_comment").messages[-1].sender == Sender("9", "other[bot]", is_bot=True)
+
+
 @pytest.mark.parametrize(
     ("name", "body", "reason"),
     [
@@ -146,7 +152,6 @@ def test_a_redelivery_has_the_same_keys() -> None:
         ("push", event("x"), "unknown_type"),
         ("issues", event("milestoned", issue=ISSUE), "unknown_type"),
         ("issue_comment", commented("hello") | {"sender": BOT}, "own_message"),
-        ("issue_comment", commented("hello") | {"sender": PERSON | {"id": 9, "type": "Bot"}}, "bot_message"),
         ("issue_comment", commented("hello") | {"installation": {"id": 1}}, "other_installation"),
         ("issue_comment", commented(" "), "no_text"),
         ("issues", event("edited", issue=ISSUE, changes={}), "not_for_the_agent"),

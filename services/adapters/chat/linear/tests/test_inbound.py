@@ -140,11 +140,15 @@ def test_for_an_api_key_edits_and_deletions_are_changes() -> None:
     assert (change.message_id, change.text) == (f"issue:{ISSUE['id']}", "Login fails\n\nIt says 500.")
 
 
+def test_another_bot_is_heard_as_a_bot() -> None:
+    actor = {"id": "x1", "name": "Zapier", "type": "integration"}
+    assert _message(comment() | {"actor": actor}, PERSONAL).sender == Sender("x1", "Zapier", is_bot=True)
+
+
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
         (comment(userId=BOT_ID, user={"id": BOT_ID}), "own_message"),
-        (comment() | {"actor": {"id": "x", "type": "integration"}}, "bot_message"),
         (comment(issueId=None), "unknown_type"),
         (comment(body=""), "no_text"),
         (issue("update", {"priority": 1}), "not_for_the_agent"),
