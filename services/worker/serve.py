@@ -12,6 +12,7 @@ from services.worker.app import app
 from services.worker.health import watch_engine
 from services.worker.jobs.sandboxes import driver
 from services.worker.nudges import listen_forever
+from services.worker.shows import show_forever
 from services.worker.sweeps import SWEEPS, Sweep, sweep_sandboxes
 from services.worker.topology import declare_topology
 
@@ -34,6 +35,7 @@ def main() -> None:
         if sweep.is_hosts_own:
             threading.Thread(target=_repeat, args=(sweep,), daemon=True, name=sweep.name).start()
     threading.Thread(target=listen_forever, daemon=True, name="nudges").start()
+    threading.Thread(target=show_forever, daemon=True, name="shows").start()
     threading.Thread(target=watch_engine, args=(threading.Event(),), daemon=True, name="watch").start()
     app.worker_main(
         [

@@ -15,13 +15,13 @@ from services.domain.approvals.actions import (
 )
 from services.domain.approvals.held import all_tenants_forget_held_calls, all_tenants_lose_held_calls
 from services.domain.calls.records import all_tenants_forget_calls
-from services.domain.chats.outbound import all_tenants_due_batches, all_tenants_typing_tasks
+from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
 from services.domain.llm.logs import all_tenants_forget_call_logs
 from services.domain.llm.spending import all_tenants_settle_abandoned
 from services.domain.metering.actions import all_tenants_forget_meters
 from services.domain.oauth.sweeping import all_tenants_sweep_oauth
-from services.domain.outbox.jobs import DispatchTask, FillPool, SendDelivery, ShowTyping, StopSandbox, enqueue
+from services.domain.outbox.jobs import DispatchTask, FillPool, SendDelivery, StopSandbox, enqueue
 from services.domain.plane.actions import enqueue_on_host
 from services.domain.plane.queries import find_sandbox
 from services.domain.playbooks.actions import all_tenants_claim_due_playbooks
@@ -98,12 +98,10 @@ def sweep_pool() -> None:
 
 
 def sweep_deliveries() -> None:
-    """Wake the senders of what is due, and show typing where somebody waits for an agent at work."""
+    """Wake the senders of what is due."""
     with transaction.atomic(using="operator"):
         for org_id, batch in all_tenants_due_batches():
             enqueue(SendDelivery(org_id=org_id, batch=batch), using="operator")
-        for org_id, task_id in all_tenants_typing_tasks():
-            enqueue(ShowTyping(org_id=org_id, task_id=task_id), using="operator")
 
 
 def sweep_playbooks() -> None:

@@ -23,7 +23,7 @@ from services.domain.calls.models import CallKind
 from services.domain.calls.records import CallRecord, all_tenants_store_calls, batch_of
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
-from services.domain.chats.models import Chat, Delivery
+from services.domain.chats.models import Chat, Delivery, DeliveryAttempt
 from services.domain.commands.actions import start_command
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import LinkSender, PlatformAccount
@@ -109,6 +109,9 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
             part=0,
             text="for acme only",
             status="failed",
+        )
+        DeliveryAttempt.objects.create(
+            org_id=owner.org_id, delivery=delivery, outcome="refused", note="blocked", finished_at=now()
         )
     all_tenants_store_calls(batch_of([_call_of(task)]))
     update_agent(owner, acme.agent.id, {"packages": {"pip": ["six==1.16.0"]}})

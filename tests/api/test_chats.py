@@ -137,6 +137,15 @@ def test_a_failed_delivery_is_sent_again_once_asked(alice, world):
     assert (refused.status, refused.code) == (409, "conflict")
 
 
+def test_the_custody_of_a_delivery_says_what_every_attempt_came_to(alice, world):
+    (delivery,) = alice.get("/v1/deliveries?status=failed").body["items"]
+    shown = alice.get(f"/v1/deliveries/{delivery['id']}").body
+    assert {name: shown[name] for name in delivery} == delivery
+    assert [(one["outcome"], one["note"]) for one in shown["custody"]] == [("refused", "blocked")]
+    assert shown["custody"][0]["finished_at"]
+    assert alice.get(f"/v1/deliveries/{NOBODY}").code == "delivery_not_found"
+
+
 def test_a_link_says_what_becomes_of_unknown_senders(alice, acme):
     made = alice.post("/v1/links", BOT).body
     assert made["unknown_senders"] == "request_approval"

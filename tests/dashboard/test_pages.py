@@ -34,6 +34,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/links/{made.link.id}",
         f"/chats/{made.chat.id}/wire",
         f"/wirings/{made.wiring.id}",
+        f"/deliveries/{made.delivery.id}",
         f"/mcp-servers/{made.server.id}",
         f"/secrets/{made.secret.id}",
         f"/accounts/{made.account.id}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import timedelta
 
 import pytest
 
@@ -13,29 +12,17 @@ from services.domain.chats.actions import (
     create_link,
     create_wiring,
     read_link_config,
-    retry_delivery,
 )
 from services.domain.chats.answering import route_message
 from services.domain.chats.inbound import LinkHandle, all_tenants_find_link, store_inbound
-from services.domain.chats.models import Chat, Delivery, InboundMessage, Link, Wiring
-from services.domain.chats.outbound import (
-    MAX_ATTEMPTS,
-    all_tenants_due_batches,
-    find_answer,
-    note_part_delayed,
-    note_part_failed,
-    note_part_sent,
-    queue_answer,
-    take_next_part,
-)
+from services.domain.chats.models import Chat, InboundMessage, Link, Wiring
 from services.domain.chats.routing import Rule, conversation_scope, judge
-from services.domain.errors import ConfigInvalid, Conflict
+from services.domain.errors import ConfigInvalid
 from services.domain.ports.chat import ChatKind, Place, Sender
 from services.domain.ports.chat import InboundMessage as Incoming
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
-from tests.domain.cast import Runner, fresh, start
 
 A, B = uuid.UUID(int=1), uuid.UUID(int=2)
 
@@ -170,95 +157,3 @@ def test_a_broken_pattern_is_refused_when_it_is_saved(acme, link):
                 acme.owner,
                 WiringFields(chat_id=chat.id, agent_id=acme.agent.id, engage="pattern", pattern=pattern),
             )
-
-
-@pytest.fixture
-def answered(acme, link) -> Task:
-    """Give a finished task that a chat waits for."""
-    store_inbound(link, [incoming("u1")])
-    route_all(link)
-    task = Task.objects.using("operator").get()
-    runner = Runner(task, start(task).sandbox.id)
-    with recorded() as seen:
-        runner.store(
-            runner.entry("turn.started"), runner.entry("turn.done", status="succeeded", text="the answer")
-        )
-    assert "answer.deliver" in seen.job_types
-    return fresh(task)
-
-
-def test_an_answer_is_written_down_once_and_sent_in_order(acme, answered):
-    answer = find_answer(answered.org_id, answered.id)
-    assert answer is not None
-    assert (answer.kind, answer.text) == ("telegram", "the answer")
-    for _ in range(2):
-        queue_answer(answered.org_id, answered.id, ["one", "two"])
-    first = take_next_part(answered.org_id, answer.batch)
-    assert first is not None
-    assert (first.text, first.reply_to, first.place.chat_id) == ("one", "u1", "100")
-    assert take_next_part(answered.org_id, answer.batch) is None
-    note_part_sent(answered.org_id, first, "55")
-    second = take_next_part(answered.org_id, answer.batch)
-    assert second is not None
-    assert (second.text, second.reply_to) == ("two", None)
-    note_part_sent(answered.org_id, second, "56")
-    assert take_next_part(answered.org_id, answer.batch) is None
-    states = Delivery.objects.using("operator").order_by("part").values_list("status", "platform_message_id")
-    assert list(states) == [("sent", "55"), ("sent", "56")]
-
-
-def test_a_part_whose_sender_died_is_found_again_when_its_lease_is_over(acme, answered):
-    queue_answer(answered.org_id, answered.id, ["one"])
-    lost = take_next_part(answered.org_id, f"task:{answered.id}")
-    assert lost is not None
-    assert all_tenants_due_batches() == []
-    Delivery.objects.using("operator").update(
-        lease_until=now() - timedelta(seconds=1), next_attempt_at=now() - timedelta(seconds=1)
-    )
-    assert all_tenants_due_batches() == [(answered.org_id, f"task:{answered.id}")]
-    again = take_next_part(answered.org_id, f"task:{answered.id}")
-    assert again is not None
-    note_part_sent(answered.org_id, lost, "late")
-    assert Delivery.objects.using("operator").get().status == "sending"
-    note_part_sent(answered.org_id, again, "1")
-    assert Delivery.objects.using("operator").get().platform_message_id == "1"
-
-
-def test_a_delayed_part_waits_as_long_as_the_platform_says_and_fails_in_the_end(acme, answered):
-    queue_answer(answered.org_id, answered.id, ["one"])
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        part = take_next_part(answered.org_id, f"task:{answered.id}")
-        assert part is not None
-        assert part.attempts == attempt
-        note_part_delayed(answered.org_id, part, error="platform_throttled", retry_after_s=30)
-        assert take_next_part(answered.org_id, f"task:{answered.id}") is None
-        Delivery.objects.using("operator").update(next_attempt_at=now() - timedelta(seconds=1))
-    assert Delivery.objects.using("operator").get().status == "failed"
-
-
-def test_a_failed_delivery_can_be_sent_again_by_a_person(acme, answered):
-    queue_answer(answered.org_id, answered.id, ["one"])
-    part = take_next_part(answered.org_id, f"task:{answered.id}")
-    assert part is not None
-    note_part_failed(answered.org_id, part, error="platform_refused: blocked")
-    with recorded() as seen:
-        retry_delivery(acme.owner, part.delivery_id)
-    assert seen.job_types == ["delivery.send"]
-    with pytest.raises(Conflict):
-        retry_delivery(acme.owner, part.delivery_id)
-
-
-def test_a_task_without_text_and_a_failed_one_are_still_answered(acme, link):
-    for key, done in (
-        ("u1", {"status": "succeeded", "text": ""}),
-        ("u2", {"status": "failed", "text": "", "error": {"code": "command_failed", "message": "exit 1"}}),
-    ):
-        store_inbound(link, [incoming(key, chat=key)])
-        route_all(link)
-        task = Task.objects.using("operator").order_by("-id").first()
-        runner = Runner(task, start(task).sandbox.id)
-        runner.store(runner.entry("turn.started"), runner.entry("turn.done", **done))
-        answer = find_answer(task.org_id, task.id)
-        assert answer is not None
-        assert answer.text
-    assert "exit 1" in answer.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -156,11 +157,21 @@ ChatPlace = TelegramPlace | SlackPlace
 
 
 @contextlib.contextmanager
-def chat_place(kind: str, tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatPlace]:
-    """Run a platform, link a bot of the tenant's there, and give it a chat; the worker talks to this platform."""
+def chat_place(
+    kind: str, tenant: Tenant, monkeypatch: pytest.MonkeyPatch, *, is_paced: bool = False
+) -> Iterator[ChatPlace]:
+    """Run a platform, link a bot of the tenant's there, and give it a chat; the worker talks to this platform.
+
+    Unless it `is_paced`, the platform takes messages as fast as they come.
+    """
     with FakeTelegram() if kind == "telegram" else FakeSlack() as server:
         place = TelegramPlace(server) if isinstance(server, FakeTelegram) else SlackPlace(server)
         built = build_adapters(place.settings)
+        if not is_paced:
+            unlimited = replace(
+                built[kind].manifest, per_link_per_s=None, per_chat_per_s=None, per_group_per_s=None
+            )
+            monkeypatch.setattr(built[kind], "manifest", unlimited)
         monkeypatch.setattr(chats, "adapters", lambda: built)
         monkeypatch.setattr(linking, "adapters", lambda: built)
         place.link = create_link(

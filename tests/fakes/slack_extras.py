@@ -186,7 +186,8 @@ class SlackExtras:
         found = [
             message
             for message in self._server.messages_in(channel)
-            if thread_ts is None or message.get("thread_ts") == thread_ts
+            if (thread_ts is None or thread_ts in (message.get("thread_ts"), message["ts"]))
+            and str(params.get("oldest", "")) <= message["ts"] <= str(params.get("latest", "~"))
         ]
         return {"messages": found[-int(params.get("limit", 100)) :][::-1], "has_more": False}
 

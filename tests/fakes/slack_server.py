@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
 from tests.fakes.slack_extras import SlackExtras
+from tests.fakes.slack_streams import SlackStreams
 
 TEAM_ID = "T0001ACME"
 BOT_ID = "B0001SLIP"
@@ -66,6 +67,7 @@ class FakeSlack:
         self._messages: dict[tuple[str, str], JSON] = {}
         self._numbers = itertools.count(1)
         self.extras = SlackExtras(self, _Refused)
+        self.streams = SlackStreams(self, _Refused)
         self._server = LocalServer(self._app(), port)
         self.url = self._server.url
         self.api_base = f"{self.url}/api/"
@@ -177,6 +179,7 @@ class FakeSlack:
             "conversations.info": self._conversation,
             "assistant.threads.setStatus": self._set_status,
             **self.extras.methods(),
+            **self.streams.methods(),
         }
         if name not in methods:
             raise _Refused("unknown_method")
@@ -196,6 +199,17 @@ class FakeSlack:
     def _post_message(self, params: JSON) -> JSON:
         channel, text = self.channel_of(params), _text(params)
         blocks, metadata = self.extras.read_blocks(params), params.get("metadata")
+        message = self.new_message(params, text)
+        if blocks:
+            message["blocks"] = blocks
+        if metadata:
+            message["metadata"] = json.loads(metadata) if isinstance(metadata, str) else metadata
+        self.remember(channel, message)
+        self.sent.add({"channel": channel, "params": params, "message": message})
+        return {"channel": channel, "ts": message["ts"], "message": message}
+
+    def new_message(self, params: JSON, text: str) -> JSON:
+        """Make a message of the app's."""
         message: JSON = {
             "type": "message",
             "user": BOT_USER_ID,
@@ -210,18 +224,20 @@ class FakeSlack:
             if not _TS.fullmatch(str(thread_ts)):
                 raise _Refused("invalid_thread_ts")
             message["thread_ts"] = thread_ts
-        if blocks:
-            message["blocks"] = blocks
-        if metadata:
-            message["metadata"] = json.loads(metadata) if isinstance(metadata, str) else metadata
+        return message
+
+    def remember(self, channel: str, message: JSON) -> None:
+        """Keep a message, so that it can be found."""
         self._messages[channel, message["ts"]] = message
-        self.sent.add({"channel": channel, "params": params, "message": message})
-        return {"channel": channel, "ts": message["ts"], "message": message}
 
     def _update(self, params: JSON) -> JSON:
         channel, message = self.channel_of(params), self.message_of(params)
         if message["user"] != BOT_USER_ID:
             raise _Refused("cant_update_message")
+        if self.streams.is_open(channel, message["ts"]):
+            raise _Refused("streaming_state_conflict")
+        if metadata := params.get("metadata"):
+            message["metadata"] = json.loads(metadata) if isinstance(metadata, str) else metadata
         blocks = self.extras.read_blocks(params)
         message["text"] = _text(params)
         if blocks is not None:

@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
+from tests.fakes.telegram_drafts import TelegramDrafts
 from tests.fakes.telegram_extras import TelegramExtras
 from tests.fakes.telegram_params import (
     Refused,
@@ -62,6 +63,7 @@ class FakeTelegram:
         self._message_ids = itertools.count(1)
         self.update_ids = itertools.count(100_000_001)
         self.extras = TelegramExtras(self, bad)
+        self.drafts = TelegramDrafts(self, bad)
         self._server = LocalServer(self._app(), port)
         self.url = self._server.url
 
@@ -140,6 +142,7 @@ class FakeTelegram:
             "editmessagetext": self._edit_message_text,
             "sendchataction": self._send_chat_action,
             **self.extras.methods(),
+            **self.drafts.methods(),
         }
         if name not in methods:
             raise Refused(404, "Not Found: method not found")
@@ -196,6 +199,7 @@ class FakeTelegram:
         if keyboard:
             message["reply_markup"] = keyboard
         self.remember(chat, message)
+        self.drafts.forget(chat["id"])
         self.sent.add({"token": bot["token"], "params": params, "message": message})
         return message
 

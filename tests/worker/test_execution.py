@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-
 import pytest
 
 from conftest import recorded
 from services.domain.errors import LeaseLost, PlatformRefused, Temporary
-from services.domain.outbox.jobs import DispatchTask, ShowTyping
+from services.domain.outbox.jobs import DispatchTask, FillPool
 from services.domain.outbox.models import DeadJob, OutboxJob
 from services.kit.clock import now
 from services.worker import execution
@@ -79,8 +77,8 @@ def test_an_unexpected_error_is_tried_a_few_times_and_then_kept(acme, monkeypatc
     assert "ZeroDivisionError" in DeadJob.objects.using("operator").get().error
 
 
-def test_typing_that_could_not_be_shown_is_forgotten(acme, monkeypatch):
-    job = ShowTyping(org_id=acme.organisation.id, task_id=uuid.uuid4())
+def test_a_job_that_is_tried_once_is_forgotten_when_it_fails(acme, monkeypatch):
+    job = FillPool()
     run(monkeypatch, Temporary("busy"), job=job)
     assert not DeadJob.objects.using("operator").exists()
     assert not OutboxJob.objects.using("operator").exists()

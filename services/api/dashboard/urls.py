@@ -86,6 +86,7 @@ urlpatterns = [
     path("approvals/rules/<uuid:rule_id>", approval_rules.rule, name="approval-rule"),
     path("approvals/rules/<uuid:rule_id>/delete", approval_rules.delete, name="approval-rule-delete"),
     path("deliveries", chats.deliveries, name="deliveries"),
+    path("deliveries/<uuid:delivery_id>", chats.delivery, name="delivery"),
     path("deliveries/<uuid:delivery_id>/retry", chats.retry, name="delivery-retry"),
     path("destinations", destinations.destinations, name="destinations"),
     path("destinations/<uuid:destination_id>", destinations.destination, name="destination"),

@@ -28,15 +28,18 @@ from services.domain.chats.actions import (
 from services.domain.chats.models import (
     Chat,
     Delivery,
+    DeliveryKind,
     DeliveryStatus,
     Engage,
     Link,
+    LiveAnswers,
     SessionMode,
     UnknownSenders,
     Wiring,
 )
 from services.domain.chats.queries import (
     get_chat,
+    get_delivery,
     get_link,
     get_wiring,
     list_chats,
@@ -50,6 +53,7 @@ from services.domain.errors import (
     ChatMissing,
     ConfigInvalid,
     Conflict,
+    DeliveryMissing,
     LinkMissing,
     Missing,
     NameTaken,
@@ -130,6 +134,7 @@ class WiringChanges(Changes):
     session_mode: SessionMode = SessionMode.SHARED
     priority: int = Field(default=0, ge=-1_000, le=1_000)
     is_enabled: bool = True
+    live_answers: LiveAnswers = LiveAnswers.AUTO
 
 
 class WiringShape(Shape):
@@ -143,6 +148,7 @@ class WiringShape(Shape):
     session_mode: SessionMode
     priority: int
     is_enabled: bool
+    live_answers: LiveAnswers
     created_at: Moment
 
     @classmethod
@@ -160,6 +166,7 @@ class DeliveryShape(Shape):
     task_id: uuid.UUID | None
     thread_id: str
     part: int
+    kind: DeliveryKind
     text: str
     status: DeliveryStatus
     attempts: int
@@ -168,11 +175,33 @@ class DeliveryShape(Shape):
     error: str
     created_at: Moment
     sent_at: Moment | None
+    expires_at: Moment | None
 
     @classmethod
     def of(cls, delivery: Delivery) -> Self:
         """Show a row."""
         return cls.model_validate(delivery)
+
+
+class AttemptShape(Shape):
+    """One attempt to deliver. An empty `outcome` is one under way; `unknown` one whose sender died."""
+
+    started_at: Moment
+    finished_at: Moment | None
+    outcome: str
+    note: str
+
+
+class DeliveryDetail(DeliveryShape):
+    """A delivery with its custody: every attempt, the first one first."""
+
+    custody: list[AttemptShape]
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> Self:
+        """Show a row whose custody is at hand."""
+        same = {name: getattr(delivery, name) for name in cls.model_fields if name != "custody"}
+        return cls(**same, custody=[AttemptShape.model_validate(one) for one in delivery.custody.all()])
 
 
 class LinkQuery(PageQuery):
@@ -318,6 +347,17 @@ class Deliveries(Endpoint):
     def get(self, call: Call, query: DeliveryQuery) -> Page[DeliveryShape]:
         """List the deliveries, newest first."""
         return page_of(list_deliveries(call.actor), query, DeliveryShape.of)
+
+
+class OneDelivery(Endpoint):
+    """One delivery."""
+
+    tag = "chats"
+
+    @operation(errors=(DeliveryMissing,))
+    def get(self, call: Call, delivery_id: uuid.UUID) -> DeliveryDetail:
+        """Show a delivery with every attempt that was made."""
+        return DeliveryDetail.of(get_delivery(call.actor, delivery_id))
 
 
 class DeliveryRetry(Endpoint):

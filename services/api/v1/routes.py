@@ -86,6 +86,7 @@ ROUTES: tuple[tuple[str, type[Endpoint]], ...] = (
     ("wirings", chats.Wirings),
     ("wirings/<uuid:wiring_id>", chats.OneWiring),
     ("deliveries", chats.Deliveries),
+    ("deliveries/<uuid:delivery_id>", chats.OneDelivery),
     ("deliveries/<uuid:delivery_id>/retry", chats.DeliveryRetry),
     ("questions", questions.Questions),
     ("questions/<uuid:question_id>", questions.OneQuestion),

@@ -16,9 +16,11 @@ from services.domain.chats.models import (
     DeliveryStatus,
     Engage,
     Link,
+    LiveAnswers,
     SessionMode,
     UnknownSenders,
     Wiring,
+    delivery_expiry,
 )
 from services.domain.errors import ChatMissing, ConfigInvalid, Conflict, LinkMissing, Missing, NameTaken
 from services.domain.outbox.jobs import SendDelivery, enqueue
@@ -40,6 +42,7 @@ class WiringFields(BaseModel):
     session_mode: SessionMode = SessionMode.SHARED
     priority: int = Field(default=0, ge=-1_000, le=1_000)
     is_enabled: bool = True
+    live_answers: LiveAnswers = LiveAnswers.AUTO
 
 
 def create_link(
@@ -178,7 +181,10 @@ def delete_wiring(actor: Actor, wiring_id: uuid.UUID) -> None:
 
 
 def retry_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
-    """Send a failed delivery again, from its first attempt. Raises: Missing, Conflict when it has not failed."""
+    """Send a failed delivery and the parts after it again, as if they were new.
+
+    Raises: Missing, Conflict when it has not failed.
+    """
     require(actor, "chats:write")
     with tenant_transaction(actor.org_id):
         delivery = Delivery.objects.select_for_update().filter(id=delivery_id).first()
@@ -186,8 +192,11 @@ def retry_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
             raise Missing("There is no such delivery.")
         if delivery.status != DeliveryStatus.FAILED:
             raise Conflict("Only a failed delivery can be sent again.")
-        delivery.status, delivery.attempts, delivery.next_attempt_at = DeliveryStatus.QUEUED, 0, now()
-        delivery.save()
+        failed = Delivery.objects.filter(batch=delivery.batch, status=DeliveryStatus.FAILED)
+        failed.filter(part__gte=delivery.part).update(
+            status=DeliveryStatus.QUEUED, attempts=0, next_attempt_at=now(), expires_at=delivery_expiry()
+        )
+        delivery.refresh_from_db()
         enqueue(SendDelivery(org_id=actor.org_id, batch=delivery.batch))
         return delivery
 

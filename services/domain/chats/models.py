@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 from django.db import models
 from django.db.models import Q
 
@@ -77,6 +79,14 @@ class SessionMode(models.TextChoices):
     PER_THREAD = "per-thread"
 
 
+class LiveAnswers(models.TextChoices):
+    """Whether an answer is shown while it is written. `auto` is yes in direct chats and threads, no elsewhere."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
 class Wiring(TenantModel):
     """chat → agent: when the agent answers, and which workspace it answers in."""
 
@@ -87,6 +97,12 @@ class Wiring(TenantModel):
     session_mode = models.CharField(max_length=12, choices=SessionMode.choices, default=SessionMode.SHARED)
     priority = models.IntegerField(default=0)
     is_enabled = models.BooleanField(default=True)
+    live_answers = models.CharField(
+        max_length=4,
+        choices=LiveAnswers.choices,
+        default=LiveAnswers.AUTO,
+        db_default=LiveAnswers.AUTO,
+    )
 
     class Meta:
         db_table = "wiring"
@@ -209,12 +225,23 @@ class DeliveryKind(models.TextChoices):
     REACT = "react"
 
 
+SENDS = (DeliveryKind.TEXT, DeliveryKind.CARD, DeliveryKind.FILE)
+"""The kinds that put something new into a chat."""
+DELIVERY_LIFE = timedelta(hours=24)
+
+
+def delivery_expiry() -> datetime:
+    """Return when a delivery that may go out from now on is given up."""
+    return now() + DELIVERY_LIFE
+
+
 class Delivery(TenantModel):
     """One part of an answer for one destination, with a visible state.
 
     `batch` groups the parts that must go out in order; `part` counts within it. A part is leased while it is sent.
     `target` is the earlier delivery that an edit, a deletion or a reaction is about; `payload` has what its kind needs:
-    a card's buttons, a file's place in object storage, a reaction's emoji and message.
+    a card's buttons, a file's place in object storage, a reaction's emoji and message. What has not gone out by
+    `expires_at` fails. `reported_at` is when people were told that it failed for good.
     """
 
     link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="deliveries")
@@ -238,6 +265,9 @@ class Delivery(TenantModel):
     platform_message_id = models.CharField(max_length=120, blank=True)
     error = models.CharField(max_length=300, blank=True)
     sent_at = models.DateTimeField(null=True)
+    # Empty only in rows of before there was an expiry.
+    expires_at = models.DateTimeField(null=True, default=delivery_expiry)
+    reported_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "delivery"
@@ -245,5 +275,53 @@ class Delivery(TenantModel):
         indexes = [
             models.Index(
                 fields=["next_attempt_at"], name="delivery_due", condition=Q(status__in=["queued", "sending"])
-            )
+            ),
+            models.Index(
+                fields=["chat", "id"], name="delivery_in_line", condition=Q(status__in=["queued", "sending"])
+            ),
         ]
+
+
+class AttemptOutcome(models.TextChoices):
+    """How one attempt to deliver ended. `found` is one that an earlier attempt had sent without living to record it."""
+
+    SENT = "sent"
+    FOUND = "found"
+    THROTTLED = "throttled"
+    AWAY = "away"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+class DeliveryAttempt(TenantModel):
+    """One attempt to deliver: the custody of a delivery is the list of these. Without an outcome it is under way.
+
+    `unknown` is one whose sender died, so that nobody can say whether the platform took it.
+    """
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="custody")
+    started_at = models.DateTimeField(default=now)
+    finished_at = models.DateTimeField(null=True)
+    outcome = models.CharField(max_length=9, choices=AttemptOutcome.choices, blank=True)
+    note = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "delivery_attempt"
+
+
+class ShownAnswer(TenantModel):
+    """What of a task's answer is shown in its chat while it is written. One worker shows it, under a lease.
+
+    `segments` are the messages in which it is shown, in order: each has `ref`, the platform's reference, `key`, under
+    which it was posted, and `is_stream` while it is the platform's own stream. A `ref` that is empty is being made, or
+    was, by whoever died over it. Once it is `closed_at`, the answer's deliveries take the place of the segments.
+    """
+
+    task = models.OneToOneField(Task, on_delete=models.CASCADE, related_name="shown_answer")
+    segments = models.JSONField(default=list)
+    lease_token = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "shown_answer"

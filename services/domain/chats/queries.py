@@ -7,8 +7,8 @@ import uuid
 from django.db.models import Prefetch, QuerySet
 
 from services.domain.actors import Actor, require
-from services.domain.chats.models import Chat, Delivery, Link, Wiring
-from services.domain.errors import ChatMissing, LinkMissing, Missing
+from services.domain.chats.models import Chat, Delivery, DeliveryAttempt, Link, Wiring
+from services.domain.errors import ChatMissing, DeliveryMissing, LinkMissing, Missing
 
 
 def list_links(actor: Actor) -> QuerySet[Link]:
@@ -57,6 +57,16 @@ def list_deliveries(actor: Actor) -> QuerySet[Delivery]:
     """Return the deliveries with their chats; to be read in the tenant's transaction."""
     require(actor, "chats:read")
     return Delivery.objects.select_related("chat")
+
+
+def get_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
+    """Return one delivery with its custody, the attempts in order, at hand. Raises: DeliveryMissing."""
+    attempts = Prefetch("custody", DeliveryAttempt.objects.order_by("started_at", "id"))
+    rows = list_deliveries(actor).select_related("link", "task").defer("link__sealed_config")
+    row = rows.prefetch_related(attempts).filter(id=delivery_id).first()
+    if row is None:
+        raise DeliveryMissing("There is no such delivery.")
+    return row
 
 
 def list_chats_of_link(actor: Actor, link_id: uuid.UUID, *, limit: int = 200) -> list[Chat]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from services.domain.chats.models import Chat, Delivery, DeliveryKind, DeliveryStatus
+from services.domain.chats.models import DELIVERY_LIFE, Chat, Delivery, DeliveryKind, DeliveryStatus
 from services.domain.chats.outbound import emit_changed
 from services.domain.errors import (
     Conflict,
@@ -97,6 +97,7 @@ def write_message(
                 text=piece.text,
                 payload=piece.payload,
                 next_attempt_at=not_before or now(),
+                expires_at=(not_before or now()) + DELIVERY_LIFE,
             )
             for part, piece in enumerate(pieces)
         ],

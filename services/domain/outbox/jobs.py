@@ -215,14 +215,13 @@ class WriteReply(Job):
     text: str
 
 
-class ShowTyping(Job):
-    """Show in the chat that asked that the agent is at work."""
+class ReportDeadDelivery(Job):
+    """Tell whoever is concerned that a delivery has failed for good."""
 
-    type: ClassVar[str] = "chat.show_typing"
-    max_attempts: ClassVar[int] = 1
+    type: ClassVar[str] = "delivery.report"
 
     org_id: uuid.UUID
-    task_id: uuid.UUID
+    delivery_id: uuid.UUID
 
 
 class ShowQuestion(Job):
@@ -284,7 +283,7 @@ JOBS: dict[str, type[Job]] = {
         ReturnAnswer,
         SendDelivery,
         WriteReply,
-        ShowTyping,
+        ReportDeadDelivery,
         ShowQuestion,
         ShowApproval,
         HandlePress,

@@ -19,6 +19,9 @@ from pydantic import BaseModel
 class Manifest:
     """What a platform is and can do. `max_text` is in `text_unit`s for one message part.
 
+    The rates are what it takes from one link, in one chat, in one chat that is a group or channel (in place of the
+    chat's), in messages and changes per second over a longer while; None where no limit is known. `chat_burst` is how
+    many a chat takes at once after a pause.
     `is_own` says that it is Slipway's: nobody links it.
     """
 
@@ -30,6 +33,11 @@ class Manifest:
     typing_ttl_s: float | None
     source: str
     is_own: bool = False
+    per_link_per_s: float | None = None
+    per_chat_per_s: float | None = None
+    per_group_per_s: float | None = None
+    chat_burst: int = 1
+    rate_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,12 +58,16 @@ class ButtonLimits:
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How an answer is shown while it is written: how often at most, for how long, and up to which length."""
+    """How an answer is shown while it is written: how often at most, for how long, and up to which length.
+
+    With `keep_alive_s` what is shown goes away unless it is shown again within that time.
+    """
 
     min_interval_s: float
     max_age_s: float
     max_text: int
     source: str
+    keep_alive_s: float | None = None
 
 
 @runtime_checkable
@@ -221,7 +225,11 @@ class Streams(Protocol):
     def close_stream(
         self, config: Any, place: Place, stream_ref: str, shown: str, part: str, key: str
     ) -> Receipt:
-        """Leave one rendered part as the lasting message in place of what was shown, under the delivery's key."""
+        """Leave one rendered part as the lasting message in place of what was shown, under the delivery's key.
+
+        `shown` is empty when whoever showed it has died. Called again after a crash, it does the same again where the
+        platform lets it.
+        """
         ...
 
 

@@ -11,7 +11,7 @@ from django.db.models import Q
 
 from services.domain.agents.models import Agent
 from services.domain.identity.models import Organisation
-from services.domain.outbox.jobs import DispatchTask, ShowTyping, enqueue
+from services.domain.outbox.jobs import DispatchTask, enqueue
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import ACTIVE, Task, TaskStatus
 from services.domain.tenancy.transaction import tenant_transaction
@@ -108,7 +108,7 @@ def claim_task(waiting: Task, sandbox_id: uuid.UUID, *, sandbox_state: str = "")
     """Take a queued task for a sandbox with a fresh lease; None when somebody else was faster.
 
     Readers of the workspace see the sandbox's state, when it is given, change together with the task's.
-    Emits: SandboxChanged. Queues: ShowTyping when the task came from a chat.
+    Emits: SandboxChanged.
     """
     with tenant_transaction(waiting.org_id):
         lease = [sandbox_id, uuid.uuid4(), now() + START_LEASE]
@@ -117,8 +117,6 @@ def claim_task(waiting: Task, sandbox_id: uuid.UUID, *, sandbox_state: str = "")
             return None
         if sandbox_state:
             note_sandbox_state(task.workspace_id, sandbox_state)
-        if task.deliver_to:
-            enqueue(ShowTyping(org_id=task.org_id, task_id=task.id))
     return task
 
 

@@ -73,7 +73,8 @@ def _finish(task: Task, outcome: Outcome) -> None:
         enqueue(SettleSandbox(sandbox_id=task.sandbox_id, task_id=task.id, keep=keep))
     if task.return_to_id is not None:
         enqueue(ReturnAnswer(org_id=task.org_id, task_id=task.id))
-    if task.deliver_to:
+    # Blocks for others go out also when no chat asked. What they are is read when they are delivered.
+    if task.deliver_to or "<message" in task.result_text:
         enqueue(DeliverAnswer(org_id=task.org_id, task_id=task.id))
 
 

@@ -36,7 +36,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.ReturnAnswer: lambda job: return_answer(job.org_id, job.task_id),
     jobs.SendDelivery: chats.send_batch,
     jobs.WriteReply: chats.reply,
-    jobs.ShowTyping: chats.show_typing,
+    jobs.ReportDeadDelivery: chats.report_dead,
     jobs.ShowQuestion: cards.show_question,
     jobs.ShowApproval: cards.show_approval,
     jobs.HandlePress: cards.handle_press,

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import functools
 import logging
+import uuid
 
 from services.adapters.chat.registry import build_adapters
-from services.domain.chats import outbound
+from services.domain.chats import answers, outbound
 from services.domain.chats.acknowledging import find_taken_up
 from services.domain.chats.answering import route_message
 from services.domain.chats.changes import handle_event
+from services.domain.chats.models import AttemptOutcome
+from services.domain.chats.outbound import PartDue
+from services.domain.contacts import dead_letters
 from services.domain.contacts.saying import write_reply
-from services.domain.errors import Invalid, Permanent, SlipwayError, Temporary
+from services.domain.errors import Invalid, Permanent, PlatformThrottled, SlipwayError, Temporary
 from services.domain.outbox.jobs import (
     DeliverAnswer,
     HandleInboundEvent,
+    ReportDeadDelivery,
     RouteMessage,
     SendDelivery,
-    ShowTyping,
     WriteReply,
 )
 from services.domain.ports.chat import ChatAdapter
 from services.domain.ports.chat_abilities import Acknowledges
 from services.kit.environment import environment
+from services.worker import buckets
 from services.worker.jobs.sending import forget_file, perform
 
 log = logging.getLogger(__name__)
@@ -60,10 +65,10 @@ def handle_inbound_event(job: HandleInboundEvent) -> None:
 
 
 def deliver_answer(job: DeliverAnswer) -> None:
-    """Render a finished task's answer for its platform and write the parts down."""
-    answer = outbound.find_answer(job.org_id, job.task_id)
-    if answer is not None:
-        outbound.queue_answer(job.org_id, job.task_id, adapters()[answer.kind].render(answer.text))
+    """Render the messages of a finished task's answer for their platforms and write the parts down."""
+    plan = answers.plan_answer(job.org_id, job.task_id)
+    rendered = [adapters()[message.kind].render(message.text) for message in plan.messages]
+    answers.queue_answer(job.org_id, job.task_id, plan, rendered)
 
 
 def reply(job: WriteReply) -> None:
@@ -75,27 +80,45 @@ def send_batch(job: SendDelivery) -> None:
     """Send the parts of a batch that are due, in order, each under its lease, until one has to wait."""
     while (part := outbound.take_next_part(job.org_id, job.batch)) is not None:
         adapter = adapters()[part.kind]
+        wait_s = buckets.take_slot(adapter.manifest, _channel(part), str(part.delivery_id))
+        if wait_s > 0:
+            outbound.put_back_part(job.org_id, part, wait_s)
+            return
         try:
-            message_id = perform(adapter, part)
+            done = perform(adapter, part)
         except Temporary as error:
-            outbound.note_part_delayed(
-                job.org_id, part, error=f"{error.code}: {error.message}", retry_after_s=error.retry_after_s
-            )
+            _delay(job.org_id, adapter, part, error)
             return
         except (Permanent, Invalid, ValueError) as error:
             outbound.note_part_failed(job.org_id, part, error=str(error))
             return
-        outbound.note_part_sent(job.org_id, part, message_id)
+        outbound.note_part_sent(job.org_id, part, done.message_id, is_found=done.is_found, note=done.note)
         forget_file(part)
 
 
-def show_typing(job: ShowTyping) -> None:
-    """Show that the agent is at work. A platform that refuses is left alone: nothing hangs on it."""
-    place = outbound.find_typing_place(job.org_id, job.task_id)
-    if place is None:
-        return
-    adapter = adapters()[place.kind]
-    try:
-        adapter.show_typing(adapter.config_model.model_validate(place.config), place.place)
-    except SlipwayError as error:
-        log.info("typing not shown: %s", error)
+def report_dead(job: ReportDeadDelivery) -> None:
+    """Tell of a delivery that failed for good, once."""
+    letter = dead_letters.find_dead_letter(job.org_id, job.delivery_id)
+    if letter is not None:
+        parts = adapters()[letter.kind].render(letter.text) if letter.kind else []
+        dead_letters.tell_dead_letter(job.org_id, job.delivery_id, parts)
+
+
+def _delay(org_id: uuid.UUID, adapter: ChatAdapter, part: PartDue, error: Temporary) -> None:
+    outcome = AttemptOutcome.AWAY
+    if isinstance(error, PlatformThrottled):
+        outcome = AttemptOutcome.THROTTLED
+        buckets.hold_chat(adapter.manifest, _channel(part), str(part.delivery_id), error.retry_after_s)
+    elif error.details.get("may_have_arrived"):
+        outcome = AttemptOutcome.UNKNOWN
+    outbound.note_part_delayed(
+        org_id,
+        part,
+        error=f"{error.code}: {error.message}",
+        retry_after_s=error.retry_after_s,
+        outcome=outcome,
+    )
+
+
+def _channel(part: PartDue) -> buckets.Channel:
+    return buckets.Channel(part.link_id, part.chat_id, part.chat_kind)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from services.adapters.chat.emoji import bare
-from services.domain.chats.models import DeliveryKind
+from services.domain.chats.models import SENDS, DeliveryKind
 from services.domain.chats.outbound import PartDue
+from services.domain.chats.shows import Segment
 from services.domain.errors import ObjectMissing, PlatformRefused
 from services.domain.ports.chat import ChatAdapter
 from services.domain.ports.chat_abilities import (
@@ -19,16 +21,75 @@ from services.domain.ports.chat_abilities import (
     OutgoingFile,
     Reacts,
     SendsFiles,
+    Streams,
 )
 from services.worker.jobs.volumes import storage
 
 
-def perform(adapter: ChatAdapter, part: PartDue) -> str:
-    """Do a delivery, and return the platform's id of the message it made or changed.
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done: the platform's id of the message that was made or changed.
 
-    Raises: PlatformThrottled, PlatformAway, PlatformRefused.
+    `is_found` says that an earlier attempt had made it; `note` what is to be known about a repeat.
     """
+
+    message_id: str
+    is_found: bool = False
+    note: str = ""
+
+
+REPLACED = "Took the place of what was shown while it was written."
+LOST = "What was shown while it was written could not be replaced."
+LOOKED = "Looked first: the attempt before had sent nothing."
+NOT_ASKED = (
+    "This platform cannot be asked whether an attempt before this one arrived, so it may be there twice."
+)
+
+
+def perform(adapter: ChatAdapter, part: PartDue) -> Done:
+    """Do a delivery. Raises: PlatformThrottled, PlatformAway, PlatformRefused."""
     config = adapter.config_model.model_validate(part.config)
+    if "replaces" in part.payload:
+        return _replace(adapter, config, part, Segment.from_json(part.payload["replaces"]))
+    if part.what in SENDS and part.is_after_unknown:
+        return _send_again(adapter, config, part)
+    return Done(_send_or_change(adapter, config, part))
+
+
+def _replace(adapter: ChatAdapter, config: Any, part: PartDue, shown: Segment) -> Done:
+    """Put a part in place of what was shown while it was written; where that is gone, send it."""
+    ref = shown.ref
+    if not ref and isinstance(adapter, FindsSent):
+        found = adapter.find_sent(config, part.place, shown.key)
+        ref = found.message_id if found is not None else ""
+    try:
+        if ref and shown.is_stream and isinstance(adapter, Streams):
+            receipt = adapter.close_stream(config, part.place, ref, "", part.text, part.key)
+            return Done(receipt.message_id, note=REPLACED)
+        if ref and not shown.is_stream and isinstance(adapter, Edits):
+            adapter.edit(config, part.place, ref, part.text)
+            return Done(ref, note=REPLACED)
+    except PlatformRefused as error:
+        lost = f"{LOST} {error.message}"
+    else:
+        lost = LOST if not ref else ""
+    if part.is_after_unknown:
+        return _send_again(adapter, config, part)
+    return Done(_send_or_change(adapter, config, part), note=lost)
+
+
+def _send_again(adapter: ChatAdapter, config: Any, part: PartDue) -> Done:
+    """Send what an attempt before this one may have sent without living to record it: look first where one can."""
+    keeps_key = FindsSentCards if part.what == DeliveryKind.CARD else FindsSent
+    if not isinstance(adapter, keeps_key) or part.what == DeliveryKind.FILE:
+        return Done(_send_or_change(adapter, config, part), note=NOT_ASKED)
+    found = adapter.find_sent(config, part.place, part.key)
+    if found is not None:
+        return Done(found.message_id, is_found=True)
+    return Done(_send_or_change(adapter, config, part), note=LOOKED)
+
+
+def _send_or_change(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
     match part.what:
         case DeliveryKind.TEXT:
             return _send_text(adapter, config, part)
@@ -50,8 +111,7 @@ def perform(adapter: ChatAdapter, part: PartDue) -> str:
 
 def _send_text(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
     if isinstance(adapter, FindsSent):
-        earlier = _find_earlier(adapter, config, part)
-        return earlier or adapter.send_with_key(config, part.place, part.text, part.key).message_id
+        return adapter.send_with_key(config, part.place, part.text, part.key).message_id
     return adapter.send(config, part.place, part.text, reply_to=part.reply_to).message_id
 
 
@@ -60,10 +120,7 @@ def _send_card(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
         return _send_text(adapter, config, part)
     buttons = [Button(**button) for button in part.payload.get("buttons", [])]
     if isinstance(adapter, FindsSentCards):
-        earlier = _find_earlier(adapter, config, part)
-        return (
-            earlier or adapter.send_card_with_key(config, part.place, part.text, buttons, part.key).message_id
-        )
+        return adapter.send_card_with_key(config, part.place, part.text, buttons, part.key).message_id
     return adapter.send_card(config, part.place, part.text, buttons, reply_to=part.reply_to).message_id
 
 
@@ -84,11 +141,3 @@ def forget_file(part: PartDue) -> None:
     """Remove the kept bytes of a file that has arrived."""
     if part.what == DeliveryKind.FILE:
         storage().delete(part.payload["key"])
-
-
-def _find_earlier(adapter: FindsSent, config: Any, part: PartDue) -> str:
-    """Return the id of what an attempt before this one may have sent without living to record it, or an empty text."""
-    if part.attempts <= 1:
-        return ""
-    found = adapter.find_sent(config, part.place, part.key)
-    return found.message_id if found else ""

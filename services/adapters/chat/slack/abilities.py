@@ -37,7 +37,7 @@ _FILE_ID = "F"
 
 def send_with_key(base_url: str, config: SlackConfig, place: Place, part: str, key: str) -> Receipt:
     """Post one part under a key of ours, which Slack keeps with it."""
-    return post(base_url, config, place, part, metadata=_metadata(key))
+    return post(base_url, config, place, part, metadata=key_metadata(key))
 
 
 def find_sent(base_url: str, config: SlackConfig, place: Place, key: str) -> Receipt | None:
@@ -145,7 +145,7 @@ def send_card(
     ]
     elements = [_element(number, button) for number, button in enumerate(buttons)]
     blocks = [*sections, {"type": "actions", "elements": elements}] if elements else sections
-    return post(base_url, config, place, part, blocks=blocks, metadata=_metadata(key) if key else None)
+    return post(base_url, config, place, part, blocks=blocks, metadata=key_metadata(key) if key else None)
 
 
 def answer_press(base_url: str, config: SlackConfig, place: Place, person_id: str, text: str) -> None:
@@ -168,7 +168,7 @@ def _element(number: int, button: Button) -> dict[str, Any]:
     return element | ({"url": button.url} if button.url else {"value": button.value})
 
 
-def _metadata(key: str) -> Metadata:
+def key_metadata(key: str) -> Metadata:
     return Metadata(event_type=EVENT_TYPE, event_payload={"key": key})
 
 

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from services.adapters.chat.slack import abilities, inbound, linking, outbound, render
+from services.adapters.chat.slack import abilities, inbound, linking, outbound, render, streaming
 from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.manifest import MANIFEST
-from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
+from services.domain.ports.chat import ChatKind, HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
+from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile, StreamLimits
 
 
 class SlackAdapter:
@@ -123,6 +123,24 @@ class SlackAdapter:
         """Tell whoever pressed that it was refused; what came of it otherwise is seen on the card."""
         if is_refusal:
             abilities.answer_press(self._base_url, config, place, person_id, text)
+
+    def stream_limits(self, place: Place, chat_kind: ChatKind) -> StreamLimits | None:
+        """Return how threads take streams; nothing else does."""
+        return streaming.stream_limits(place)
+
+    def open_stream(self, config: SlackConfig, place: Place, *, reply_to: str | None = None) -> str:
+        """Begin a stream in a thread, for whoever is answered."""
+        return streaming.open_stream(self._base_url, config, place, reply_to)
+
+    def show_stream(self, config: SlackConfig, place: Place, stream_ref: str, shown: str, text: str) -> None:
+        """Add what is new to a stream."""
+        streaming.show_stream(self._base_url, config, place, stream_ref, shown, text)
+
+    def close_stream(
+        self, config: SlackConfig, place: Place, stream_ref: str, shown: str, part: str, key: str
+    ) -> Receipt:
+        """Leave the true text in a stream's place; the same again is no error."""
+        return streaming.close_stream(self._base_url, config, place, stream_ref, part, key)
 
 
 ADAPTER = SlackAdapter

@@ -13,4 +13,7 @@ MANIFEST = Manifest(
     has_threads=True,
     typing_ttl_s=120.0,
     source="https://docs.slack.dev/reference/methods/chat.postMessage",
+    per_chat_per_s=1.0,
+    chat_burst=3,
+    rate_source="https://docs.slack.dev/apis/web-api/rate-limits",
 )

@@ -7,11 +7,17 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from services.adapters.chat.telegram import abilities, inbound, linking, outbound, render
+from services.adapters.chat.telegram import abilities, inbound, linking, outbound, render, streaming
 from services.adapters.chat.telegram.config import TelegramConfig
 from services.adapters.chat.telegram.manifest import MANIFEST
-from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Button, ButtonLimits, CommandHint, OutgoingFile
+from services.domain.ports.chat import ChatKind, HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
+from services.domain.ports.chat_abilities import (
+    Button,
+    ButtonLimits,
+    CommandHint,
+    OutgoingFile,
+    StreamLimits,
+)
 
 
 class TelegramAdapter:
@@ -119,6 +125,26 @@ class TelegramAdapter:
     def link_to_chat(self, config: TelegramConfig, code: str) -> str:
         """Return the address that opens a chat with the bot."""
         return linking.link_to_chat(config, code)
+
+    def stream_limits(self, place: Place, chat_kind: ChatKind) -> StreamLimits | None:
+        """Return how private chats take drafts; nothing else does."""
+        return streaming.stream_limits(chat_kind)
+
+    def open_stream(self, config: TelegramConfig, place: Place, *, reply_to: str | None = None) -> str:
+        """Make the reference of a draft."""
+        return streaming.new_draft(reply_to)
+
+    def show_stream(
+        self, config: TelegramConfig, place: Place, stream_ref: str, shown: str, text: str
+    ) -> None:
+        """Show the text as a draft."""
+        streaming.show_draft(self._base_url, config, place, stream_ref, text)
+
+    def close_stream(
+        self, config: TelegramConfig, place: Place, stream_ref: str, shown: str, part: str, key: str
+    ) -> Receipt:
+        """Send the message that takes the draft's place."""
+        return streaming.keep_draft(self._base_url, config, place, stream_ref, part)
 
 
 ADAPTER = TelegramAdapter

@@ -12,4 +12,9 @@ MANIFEST = Manifest(
     has_threads=True,
     typing_ttl_s=5.0,
     source="https://core.telegram.org/bots/api#sendmessage",
+    per_link_per_s=30.0,
+    per_chat_per_s=1.0,
+    per_group_per_s=20 / 60,
+    chat_burst=3,
+    rate_source="https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this",
 )

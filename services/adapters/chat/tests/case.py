@@ -28,7 +28,10 @@ class Platform(Protocol):
 
 
 class AdapterCase(Protocol):
-    """One platform's way to pose the questions that the suite asks of all."""
+    """One platform's way to pose the questions that the suite asks of all.
+
+    `stream_place` may be there as well: a place that takes streams, where `place` does not.
+    """
 
     config: ChatConfig
     wrong_config: ChatConfig

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +15,7 @@ from services.adapters.chat.registry import build_adapters, find_adapter, list_a
 from services.adapters.chat.tests.case import AdapterCase, settings_of
 from services.adapters.chat.tests.texts import HOSTILE
 from services.domain.errors import PlatformAway, PlatformRefused, PlatformThrottled
-from services.domain.ports.chat import ChatAdapter, Place
+from services.domain.ports.chat import ChatAdapter, ChatKind, Place
 from services.domain.ports.chat_abilities import (
     Button,
     Deletes,
@@ -24,6 +26,7 @@ from services.domain.ports.chat_abilities import (
     OutgoingFile,
     Reacts,
     SendsFiles,
+    Streams,
 )
 
 KINDS = [adapter.manifest.kind for adapter in list_adapters() if not adapter.manifest.is_own]
@@ -167,6 +170,39 @@ def test_a_platform_that_keeps_our_key_finds_what_was_sent_and_nothing_else(
         assert adapter.find_sent(case.config, case.place, "two") == card
     assert adapter.find_sent(case.config, case.place, "three") is None
     assert adapter.find_sent(case.config, Place("no such chat"), "one") is None
+
+
+def patiently(call: Callable[[], Any]) -> Any:
+    """Make a call when the platform takes it: streams are held to one in so many seconds."""
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            return call()
+        except PlatformThrottled:
+            assert time.monotonic() < deadline
+            threading.Event().wait(0.1)
+
+
+def test_a_stream_grows_and_leaves_the_true_text_in_its_place(
+    linked: ChatAdapter, case: AdapterCase, platform: Any
+) -> None:
+    adapter = having(linked, Streams)
+    place = getattr(case, "stream_place", case.place)
+    limits = next(found for kind in ChatKind if (found := adapter.stream_limits(place, kind)) is not None)
+    assert limits.min_interval_s > 0
+    assert limits.max_text <= linked.manifest.max_text
+    assert limits.source
+    stream = adapter.open_stream(case.config, place)
+    longer = "Hello `x < y` and "
+    patiently(lambda: adapter.show_stream(case.config, place, stream, "", "Hello "))
+    patiently(lambda: adapter.show_stream(case.config, place, stream, "Hello ", longer))
+    (part,) = linked.render("Hello **world** & all")
+    receipt = patiently(lambda: adapter.close_stream(case.config, place, stream, longer, part, "key"))
+    assert platform.sent_texts()[-1].replace("*", "") == "Hello world & all"
+    if isinstance(linked, Edits):
+        (better,) = linked.render("Better")
+        linked.edit(case.config, place, receipt.message_id, better)
+        assert platform.sent_texts()[-1] == "Better"
 
 
 CALLS: dict[str, tuple[type, Callable[[Any, AdapterCase, str], Any]]] = {

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from services.adapters.chat.registry import AdapterClass
 from services.api.dashboard.forms.base import DomainForm
 from services.domain.agents.models import Agent
-from services.domain.chats.models import Engage, SessionMode, UnknownSenders, Wiring
+from services.domain.chats.models import Engage, LiveAnswers, SessionMode, UnknownSenders, Wiring
 
 _ENGAGE = {
     Engage.MENTION: "When mentioned or in a direct message",
@@ -30,6 +30,11 @@ _UNKNOWN = {
     UnknownSenders.REQUEST_APPROVAL: "Wait until an admin lets them in",
     UnknownSenders.STRICT: "Are refused",
     UnknownSenders.PUBLIC: "Are answered like anybody",
+}
+_LIVE = {
+    LiveAnswers.AUTO: "In direct chats and threads",
+    LiveAnswers.ON: "Always",
+    LiveAnswers.OFF: "Never: only that the agent is at work",
 }
 _MAX_LONG = 20_000
 _ANY_AGENT = ("", "None: unknown chats wait for you")
@@ -110,6 +115,11 @@ class WiringForm(DomainForm):
     )
     priority = forms.IntegerField(
         min_value=-1000, max_value=1000, initial=0, help_text="The highest is judged first."
+    )
+    live_answers = forms.ChoiceField(
+        label="Shows answers while they are written",
+        choices=[(value.value, label) for value, label in _LIVE.items()],
+        initial=LiveAnswers.AUTO,
     )
     is_enabled = forms.BooleanField(label="Enabled", required=False, initial=True)
 

@@ -27,6 +27,7 @@ from services.domain.chats.actions import (
 from services.domain.chats.models import Delivery, DeliveryStatus, Link
 from services.domain.chats.queries import (
     get_chat,
+    get_delivery,
     get_link,
     get_wiring,
     list_chats_of_link,
@@ -172,6 +173,17 @@ def unwire(request: PageRequest, wiring_id: uuid.UUID) -> HttpResponse:
 def deliveries(request: PageRequest) -> HttpResponse:
     """List the last deliveries with what became of them."""
     return show(request, "dashboard/deliveries.html", lambda: _deliveries(request))
+
+
+@page
+@require_safe
+def delivery(request: PageRequest, delivery_id: uuid.UUID) -> HttpResponse:
+    """Show a delivery: what was to be sent where, and every attempt."""
+    return show(
+        request,
+        "dashboard/delivery.html",
+        lambda: {"delivery": get_delivery(request.actor, delivery_id)},
+    )
 
 
 @page

@@ -208,7 +208,8 @@ async def _list(caller: Caller, given: NoInput) -> Destinations:
 MESSAGE_TOOLS = (
     Tool(
         "list_destinations",
-        "Show where you may send to: the chat that asked you, and the names that people have given you.",
+        "Show where you may send to: the chat that asked you, and the names that people have given you. In your final "
+        'answer, <message to="name">…</message> goes to that destination, and all else to the chat that asked you.',
         NoInput,
         Destinations,
         _list,

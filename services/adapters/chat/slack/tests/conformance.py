@@ -39,6 +39,7 @@ class _Case:
     config = payloads.CONFIG
     wrong_config = SlackConfig(bot_token=SecretStr("xoxb-wrong"), signing_secret=SecretStr("wrong"))
     place = Place("C0123ABCD", "1772443800.000200")
+    stream_place = Place("D0123ABCD", "1772443800.000200")
     direct_body = json.dumps(payloads.DIRECT).encode()
     own_body = json.dumps(payloads.OWN_MESSAGE).encode()
     unknown_body = json.dumps(payloads.event(type="reaction_added")).encode()
