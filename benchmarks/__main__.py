@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import chaos, fanout, gateway, latency, models, soak, throughput
+from benchmarks import chaos, conversations, fanout, gateway, latency, models, soak, throughput
 from benchmarks.rows import Row
 
 BENCHMARKS = {
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "gateway": gateway.run,
     "models": models.run,
     "chaos": chaos.run,
+    "conversations": conversations.run,
     "soak": soak.run,
 }
 
