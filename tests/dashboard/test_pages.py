@@ -15,7 +15,8 @@ LISTS = (
     "/", "/agents", "/agents/new", "/playbooks", "/playbooks/new", "/links", "/links/new/telegram",
     "/links/new/slack", "/approvals",
     "/approvals/rules", "/approvals/rules/new", "/deliveries", "/deliveries?status=failed", "/secrets", "/mcp-servers",
-    "/accounts", "/accounts/new/gmail", "/destinations", "/rooms", "/settings/notifications",
+    "/accounts", "/accounts/new/gmail", "/destinations", "/rooms",
+    "/usage", "/usage?days=7&by=model", "/usage?days=90&by=chat", "/usage.csv", "/settings/notifications",
     "/settings/models", "/settings/tokens", "/settings/members", "/settings/connected-apps",
 )  # fmt: skip
 

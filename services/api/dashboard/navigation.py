@@ -29,6 +29,7 @@ _MAIN = (
     ("Destinations", "arrow", "dashboard:destinations", ("/destinations",)),
     ("Approvals", "approval", "dashboard:approvals", ("/approvals",)),
     ("Deliveries", "delivery", "dashboard:deliveries", ("/deliveries",)),
+    ("Usage", "delivery", "dashboard:usage", ("/usage",)),
     ("MCP servers", "mcp", "dashboard:mcp-servers", ("/mcp-servers",)),
     ("Accounts", "token", "dashboard:accounts", ("/accounts",)),
     ("Secrets", "secret", "dashboard:secrets", ("/secrets",)),

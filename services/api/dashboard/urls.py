@@ -24,6 +24,7 @@ from services.api.dashboard.views import (
     senders,
     settings,
     signin,
+    usage,
     workspace,
 )
 
@@ -60,6 +61,8 @@ urlpatterns = [
     path("playbooks/<uuid:playbook_id>/run", playbooks.run, name="playbook-run"),
     path("playbooks/<uuid:playbook_id>/switch", playbooks.switch, name="playbook-switch"),
     path("playbooks/<uuid:playbook_id>/delete", playbooks.delete, name="playbook-delete"),
+    path("usage", usage.usage, name="usage"),
+    path("usage.csv", usage.as_csv, name="usage-csv"),
     path("rooms", rooms.rooms, name="rooms"),
     path("rooms/<uuid:room_id>", rooms.room, name="room"),
     path("rooms/<uuid:room_id>/entries", rooms.entries, name="room-entries"),

@@ -67,7 +67,7 @@ class UsedShape(Shape):
 
 
 class UsageGroupShape(Shape):
-    """The sums of one workspace, agent or day; `key` is its id, or its date in UTC."""
+    """The sums of one group; `key` is its id, its date in UTC, a model's name, or empty for what belongs to none."""
 
     key: str
     used: UsedShape

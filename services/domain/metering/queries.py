@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from django.db.models import F, QuerySet, Sum, TextField
-from django.db.models.functions import Cast, TruncDate
+from django.db.models import F, QuerySet, Sum, TextField, Value
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Cast, Coalesce, TruncDate
 
 from services.domain.actors import Actor, require
 from services.domain.metering.actions import hour_of
@@ -18,7 +19,7 @@ from services.domain.plane.models import HOLDS_SLOT, Sandbox, Volume
 from services.domain.tasks.models import UsageRecord
 from services.domain.workspaces.queries import get_workspace
 
-GroupBy = Literal["workspace", "agent", "day"]
+GroupBy = Literal["workspace", "agent", "day", "member", "chat", "model"]
 
 _SANDBOX_KEYS = {
     "workspace": F("workspace_id"),
@@ -29,7 +30,12 @@ _MODEL_KEYS = {
     "workspace": F("task__workspace_id"),
     "agent": F("task__agent_id"),
     "day": TruncDate("created_at", tzinfo=UTC),
+    "member": F("task__user_id"),
+    "chat": KeyTextTransform("chat_id", "task__deliver_to"),
+    "model": F("model"),
 }
+NOBODY = ""
+"""The key of what belongs to none: work that is nobody's own, or that no chat asked for."""
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ def get_usage(
 ) -> UsageReport:
     """Sum up the hours that begin, and the model calls that were made, within a stretch of time.
 
+    Sandboxes are counted by workspace: by member, chat and model only what models used is known.
     In the tenant's transaction. Raises: WorkspaceMissing.
     """
     require(actor, "usage:read")
@@ -88,6 +95,8 @@ def get_usage(
         (sandboxes, _SANDBOX_KEYS, _SANDBOX_SUMS),
         (models, _MODEL_KEYS, _MODEL_SUMS),
     ):
+        if group_by not in keys:
+            continue
         for key, sums in _grouped(rows, keys[group_by], names, after=after, limit=limit + 1):
             used = groups.setdefault(key, Used())
             for name, value in sums.items():
@@ -117,7 +126,7 @@ def _sums(rows: QuerySet[Any], names: Sequence[str]) -> dict[str, int]:
 def _grouped(
     rows: QuerySet[Any], key: Any, names: Sequence[str], *, after: str | None, limit: int
 ) -> list[tuple[str, dict[str, int]]]:
-    keyed = rows.annotate(group_key=Cast(key, TextField()))
+    keyed = rows.annotate(group_key=Coalesce(Cast(key, TextField()), Value(NOBODY), output_field=TextField()))
     if after is not None:
         keyed = keyed.filter(group_key__gt=after)
     summed = keyed.values("group_key").annotate(**{f"sum_{name}": Sum(name) for name in names})
