@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from services.adapters.chat.guarded import guarded_client
 from services.domain.errors import FileTooLarge, PlatformAway, SlipwayError
 
 DEFAULT_RETRY_S = 5.0
@@ -21,21 +22,29 @@ _POOL_SIZE = 64
 # The connection failed, or there was none to be had: nothing was sent.
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
-_clients: dict[int, httpx.Client] = {}
+_clients: dict[tuple[int, bool], httpx.Client] = {}
 _lock = threading.Lock()
 os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def request(
-    label: str, method: str, url: str, *, answer_s: float = _ANSWER_S, **fields: Any
+    label: str,
+    method: str,
+    url: str,
+    *,
+    answer_s: float = _ANSWER_S,
+    is_guarded: bool = False,
+    **fields: Any,
 ) -> httpx.Response:
     """Make one call and return its answer, whatever it says. `fields` are httpx's. Redirects are answers.
 
+    `is_guarded` is for an address that a tenant named: only the public internet is reached.
     Raises: PlatformAway when none came; `may_have_arrived` says that the platform may have taken the request.
+    PlatformRefused for an address that is not to be reached.
     """
     with _transport_errors(label):
         timeout = httpx.Timeout(answer_s, connect=_CONNECT_S)
-        return _client().request(method, url, timeout=timeout, **fields)
+        return _client(is_guarded).request(method, url, timeout=timeout, **fields)
 
 
 def download(
@@ -45,12 +54,13 @@ def download(
     max_bytes: int,
     translate: Callable[[httpx.Response], SlipwayError],
     headers: dict[str, str] | None = None,
+    is_guarded: bool = False,
 ) -> bytes:
     """Return a file's bytes; `translate` makes an error of an answer other than 200.
 
     Raises: FileTooLarge before more than `max_bytes` are read, PlatformAway, and what `translate` makes.
     """
-    with _transport_errors(label), _client().stream("GET", url, headers=headers) as answer:
+    with _transport_errors(label), _client(is_guarded).stream("GET", url, headers=headers) as answer:
         if answer.status_code != 200:
             answer.read()
             raise translate(answer)
@@ -100,19 +110,19 @@ def _transport_errors(label: str) -> Iterator[None]:
         raise away(label, may_have_arrived=not isinstance(error, _UNSENT)) from None
 
 
-def _client() -> httpx.Client:
-    """Return this process's client: a forked child must not talk over its parent's connections."""
-    pid = os.getpid()
+def _client(is_guarded: bool) -> httpx.Client:
+    """Return a client of this process: a forked child must not talk over its parent's connections."""
+    key = (os.getpid(), is_guarded)
     with _lock:
-        if pid not in _clients:
-            _clients[pid] = httpx.Client(
-                limits=httpx.Limits(max_connections=_POOL_SIZE, keepalive_expiry=30.0)
-            )
-        return _clients[pid]
+        if key not in _clients:
+            limits = httpx.Limits(max_connections=_POOL_SIZE, keepalive_expiry=30.0)
+            _clients[key] = guarded_client() if is_guarded else httpx.Client(limits=limits)
+        return _clients[key]
 
 
 @atexit.register
 def _close() -> None:
-    client = _clients.pop(os.getpid(), None)
-    if client is not None:
-        client.close()
+    for is_guarded in (False, True):
+        client = _clients.pop((os.getpid(), is_guarded), None)
+        if client is not None:
+            client.close()

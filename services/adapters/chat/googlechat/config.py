@@ -34,7 +34,7 @@ class GoogleChatConfig(ChatConfig):
     """
 
     service_account: Annotated[SecretStr, AfterValidator(_check_key)] = Field(
-        title="Service account key (JSON)"
+        title="Service account key (JSON)", json_schema_extra={"is_long": True}
     )
     project_number: str = Field(title="Project number", pattern=r"^[0-9]{6,20}$")
     endpoint_url: str = Field(

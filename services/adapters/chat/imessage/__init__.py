@@ -1,0 +1,1 @@
+"""iMessage, by a BlueBubbles server on somebody's Mac."""
