@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from services.adapters.chat.checking import ask_health
 from services.adapters.chat.registry import build_adapters, find_adapter
 from services.api.http.bodies import explain
 from services.domain.actors import Actor, require
@@ -17,14 +18,13 @@ from services.domain.chat_commands.catalogue import list_hints
 from services.domain.chats.actions import (
     create_link,
     delete_link,
-    note_link_connected,
-    note_link_failed,
     read_link_config,
     update_link,
 )
+from services.domain.chats.health import hook_url, note_connected, note_failed, note_health
 from services.domain.chats.models import Link, UnknownSenders
 from services.domain.chats.queries import get_link, list_links
-from services.domain.errors import ConfigInvalid, Invalid, Permanent, SlipwayError, Temporary
+from services.domain.errors import ConfigInvalid, Conflict, Invalid, Permanent, SlipwayError, Temporary
 from services.domain.ports.chat import ChatAdapter
 from services.domain.ports.chat_abilities import OpensChats, ShowsCommands
 from services.domain.tenancy.transaction import tenant_transaction
@@ -49,9 +49,21 @@ def adapters() -> dict[str, ChatAdapter]:
     return build_adapters(environment().platform_endpoints())
 
 
-def hook_url(link: Link) -> str:
-    """Return the address at which a platform reaches this link."""
-    return f"{environment().public_url.rstrip('/')}/hooks/{link.kind}/{link.id}"
+def setup_steps(link: Link) -> list[str]:
+    """List what a person does on the platform's side, with the link's own address where it belongs."""
+    adapter = find_adapter(link.kind)
+    steps = adapter.manifest.setup if adapter is not None else ()
+    return [step.replace("{hook_url}", hook_url(link)) for step in steps]
+
+
+def setup_before(kind: str) -> list[str]:
+    """List the same steps for a link that is not there yet, and has no address."""
+    adapter = find_adapter(kind)
+    steps = adapter.manifest.setup if adapter is not None else ()
+    return [
+        step.replace("{hook_url}", "the link's address, which its page shows once it is linked,")
+        for step in steps
+    ]
 
 
 def checked_config(kind: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -119,10 +131,22 @@ def connect_link(actor: Actor, link_id: uuid.UUID) -> Link:
         if isinstance(adapter, ShowsCommands):
             adapter.show_commands(config, list_hints())
     except (Permanent, Temporary) as error:
-        note_link_failed(actor, link_id, error=error.message)
+        note_failed(actor, link_id, error=error.message)
         raise
     update_link(actor, link_id, config=config.with_identity(identity).revealed())
-    return note_link_connected(actor, link_id, identity=identity.display_name)
+    return note_connected(actor, link_id, identity=identity.display_name)
+
+
+def check_link(actor: Actor, link_id: uuid.UUID) -> Link:
+    """Ask the platform now whether a link works, and keep what it says; where it cannot be asked nothing changes.
+
+    Raises: LinkMissing, Conflict for one that was never connected.
+    """
+    link, config = _load(actor, link_id)
+    if link.status == "pending":
+        raise Conflict("The link was not connected yet.")
+    health = ask_health(adapters()[link.kind], config.revealed(), hook_url(link))
+    return note_health(actor.org_id, link_id, health) if health is not None else link
 
 
 def list_chat_addresses(actor: Actor, code: str, link_id: uuid.UUID | None = None) -> list[ChatAddress]:

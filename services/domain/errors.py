@@ -601,6 +601,12 @@ class PlatformAway(Temporary):
     code = "platform_unavailable"
 
 
+class PushGone(Permanent):
+    """The browser is not subscribed any more, its push service says."""
+
+    code = "push_gone"
+
+
 class PlatformRefused(Permanent):
     """The platform refused for good: the bot was removed, the chat is gone, the token is revoked."""
 

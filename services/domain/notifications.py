@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +14,9 @@ from services.domain.chats.sending import Piece, Spot, batch_key, write_message
 from services.domain.contacts.accounts import list_own_chats
 from services.domain.contacts.quiet import get_quiet_hours
 from services.domain.errors import DestinationMissing, Invalid, NobodyToNotify, RateLimited
-from services.domain.events.log import record_event
 from services.domain.events.models import Event
 from services.domain.events.types import NotificationCreated
+from services.domain.push.telling import tell_person
 from services.domain.tasks.models import Task
 from services.domain.tasks.submit import lock_task
 from services.domain.tenancy.transaction import tenant_transaction
@@ -77,7 +78,7 @@ def notify_user(
         spots = _spots(actor, channel)
         told = Event.objects.filter(task_id=task.id, type=NotificationCreated.type)
         earlier = told.filter(data__message=text, data__urgency=urgency).order_by("id").first()
-        event = earlier or _tell(actor, task, text, urgency, told.count())
+        event = earlier or _tell(actor.user_id, task, text, urgency, told.count())
         hold_until = None if urgency == "high" else get_quiet_hours(actor).quiet_until(now())
         states = [ChannelState(DASHBOARD, "sent")]
         for spot in spots:
@@ -123,11 +124,11 @@ def _spots(actor: Actor, channel: str) -> list[Spot]:
     return found
 
 
-def _tell(actor: Actor, task: Task, text: str, urgency: Urgency, sent: int) -> Event:
+def _tell(user_id: uuid.UUID, task: Task, text: str, urgency: Urgency, sent: int) -> Event:
     if sent >= MAX_OF_A_TASK:
         raise RateLimited(f"A task may notify its user {MAX_OF_A_TASK} times.", limit=MAX_OF_A_TASK)
-    return record_event(
-        f"user:{actor.user_id}",
+    return tell_person(
+        user_id,
         NotificationCreated(message=text, urgency=urgency, task_id=str(task.id)),
         task_id=task.id,
         turn=task.turn,

@@ -128,6 +128,8 @@ class Environment(BaseSettings):
     mcp_hold_wait_s: float = Field(default=50.0, ge=0, le=50)
 
     upstream_internal_hosts: str = ""
+    push_contact: str = Field(default="", pattern=r"^(?:|mailto:\S+|https://\S+)$")
+    """Whom push services may turn to about this installation; empty is its public address."""
 
     def internal_hosts(self) -> frozenset[str]:
         """Return the hosts of the operator's own network that registered MCP servers may be at, by http too."""

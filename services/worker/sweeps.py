@@ -15,13 +15,21 @@ from services.domain.approvals.actions import (
 )
 from services.domain.approvals.held import all_tenants_forget_held_calls, all_tenants_lose_held_calls
 from services.domain.calls.records import all_tenants_forget_calls
+from services.domain.chats.health import all_tenants_claim_due_checks
 from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
 from services.domain.llm.logs import all_tenants_forget_call_logs
 from services.domain.llm.spending import all_tenants_settle_abandoned
 from services.domain.metering.actions import all_tenants_forget_meters
 from services.domain.oauth.sweeping import all_tenants_sweep_oauth
-from services.domain.outbox.jobs import DispatchTask, FillPool, SendDelivery, StopSandbox, enqueue
+from services.domain.outbox.jobs import (
+    CheckLink,
+    DispatchTask,
+    FillPool,
+    SendDelivery,
+    StopSandbox,
+    enqueue,
+)
 from services.domain.plane.actions import enqueue_on_host
 from services.domain.plane.queries import find_sandbox
 from services.domain.playbooks.actions import all_tenants_claim_due_playbooks
@@ -104,6 +112,14 @@ def sweep_deliveries() -> None:
             enqueue(SendDelivery(org_id=org_id, batch=batch), using="operator")
 
 
+def sweep_links() -> None:
+    """Have the links checked that are due."""
+    due = all_tenants_claim_due_checks()
+    with transaction.atomic(using="operator"):
+        for org_id, link_id in due:
+            enqueue(CheckLink(org_id=org_id, link_id=link_id), using="operator")
+
+
 def sweep_playbooks() -> None:
     """Claim the playbooks that are due."""
     all_tenants_claim_due_playbooks()
@@ -179,6 +195,7 @@ SWEEPS = [
     Sweep("sweep.disks", 300.0, _guarded(sweep_disks), is_hosts_own=True),
     Sweep("sweep.commands", 5.0, _guarded(sweep_commands)),
     Sweep("sweep.deliveries", 4.0, _guarded(sweep_deliveries)),
+    Sweep("sweep.links", 15.0, _guarded(sweep_links)),
     Sweep("sweep.playbooks", 5.0, _guarded(sweep_playbooks)),
     Sweep("sweep.records", 30.0, _guarded(sweep_records)),
 ]

@@ -39,6 +39,8 @@ from services.domain.memory.actions import write_memory
 from services.domain.oauth.clients import create_client
 from services.domain.playbooks.actions import PlaybookFields, create_playbook
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
+from services.domain.push.keys import ensure_push_key
+from services.domain.push.subscriptions import add_subscription
 from services.domain.questions.models import Question as AskedQuestion
 from services.domain.rooms.actions import open_room
 from services.domain.tasks.finish import Outcome, finish_locked_task
@@ -51,6 +53,7 @@ from services.domain.vault.fields import NewSecret
 from services.kit.clock import now
 from services.kit.environment import environment
 from tests.api.client import Api
+from tests.dashboard.samples import BROWSER
 from tests.fakes.oauth_client import connect
 
 BOT_TOKEN = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw"
@@ -90,6 +93,7 @@ def mallory(globex: Tenant) -> Api:
 @pytest.fixture
 def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
     """Furnish acme with one of each thing."""
+    ensure_push_key()
     owner = acme.owner
     task = submit_task(owner, TaskOrder(agent_id=acme.agent.id, prompt="echo acme-only"), source="api")
     playbook, hook_secret = create_playbook(
@@ -159,6 +163,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "destination_id": create_destination(owner, DestinationFields(name="team", chat_id=chat.id)).id,
         "question_id": _wonder(task).id,
         "account_id": _link_account(owner, chat).id,
+        "subscription_id": add_subscription(owner, BROWSER).id,
         "sender_id": _remember_sender(owner, chat).id,
         "command_id": start_command(owner, task.workspace_id, "true", timeout_s=60).id,
         "memory_id": write_memory(owner, acme.agent.id, "likes", "Tea.").id,

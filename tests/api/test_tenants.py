@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import urlsafe_b64encode as b64encode
 from typing import Any
 
 import pytest
@@ -52,6 +53,10 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", "destinations/<uuid:destination_id>"): {"name": "stolen"},
     ("post", "questions/<uuid:question_id>/answer"): {"text": "x"},
     ("put", "me/notifications"): {"time_zone": "Europe/Berlin"},
+    ("post", "me/push"): {
+        "endpoint": "https://push.example/hers",
+        "keys": {"p256dh": b64encode(b"\x04" + b"k" * 64).decode(), "auth": b64encode(b"a" * 16).decode()},
+    },
     ("post", "tokens"): {"name": "n"},
     ("post", "oauth_clients"): {"name": "n", "redirect_uris": ["https://mallory.example/cb"]},
     ("post", "mcp_servers"): {"name": "hers", "url": "http://127.0.0.1:9/mcp"},
@@ -72,7 +77,7 @@ OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
     ("patch", "llm/policy"), ("post", "llm/keys"), ("post", "rooms"),
 }  # fmt: skip
-OF_HER_OWN |= {("put", "me/notifications"), ("patch", "me")}
+OF_HER_OWN |= {("put", "me/notifications"), ("patch", "me"), ("post", "me/push")}
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
 
 
@@ -109,9 +114,11 @@ def snapshot(acme) -> dict[str, Any]:
                 "images",
                 "llm",
                 "integrations",
+                "media",
                 "metering",
                 "oauth",
                 "playbooks",
+                "push",
                 "questions",
                 "tasks",
                 "upstreams",
@@ -151,6 +158,7 @@ def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world
         ("post", "tasks/<uuid:task_id>/messages"): "task_finished",
         ("post", "workspaces/<uuid:workspace_id>/pause"): "workspace_not_running",
         ("post", "questions/<uuid:question_id>/answer"): "question_closed",
+        ("post", "links/<uuid:link_id>/check"): "conflict",
         ("post", "wirings"): "name_taken",
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -37,6 +38,8 @@ from services.domain.llm.models import Budget, BudgetLevel, BudgetPeriod, KeySta
 from services.domain.oauth.models import ConnectedApp
 from services.domain.playbooks.actions import PlaybookFields, create_playbook, run_playbook
 from services.domain.playbooks.models import Playbook
+from services.domain.push.models import PushSubscription
+from services.domain.push.subscriptions import NewSubscription, add_subscription
 from services.domain.questions.models import Question
 from services.domain.rooms.actions import open_room
 from services.domain.tasks.finish import Outcome, finish_locked_task
@@ -77,6 +80,19 @@ class Everything:
     destination: Destination
     chat_account: PlatformAccount
     room: Chat
+    browser: PushSubscription
+
+
+BROWSER = NewSubscription.model_validate(
+    {
+        "endpoint": "https://push.example/1",
+        "keys": {
+            "p256dh": urlsafe_b64encode(b"\x04" + b"k" * 64).decode(),
+            "auth": urlsafe_b64encode(b"a" * 16).decode(),
+        },
+        "label": "Firefox on Linux",
+    }
+)
 
 
 def submit(tenant: Tenant, prompt: str = "echo hello", **fields: object) -> Task:
@@ -162,7 +178,7 @@ def make_everything(tenant: Tenant) -> Everything:
     return Everything(
         task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
         connect(actor), make_model_key(tenant), make_budget(tenant), ask(task), hear(link, chat),
-        destination, chat_account, open_room(actor, "Plans"),
+        destination, chat_account, open_room(actor, "Plans"), add_subscription(actor, BROWSER),
     )  # fmt: skip
 
 

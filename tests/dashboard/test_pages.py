@@ -60,7 +60,7 @@ def buttons_of(made: Everything) -> list[str]:
         *(f"{link}/senders/{made.sender.id}/{name}" for name in ("allow", "deny", "forget")),
         f"{link}/unknown-senders", f"{playbook}/delete", f"{link}/pair", f"/agents/{made.task.agent_id}/people",
         f"/agents/{made.task.agent_id}/people/{uuid.uuid4()}/remove",
-        f"{link}/connect", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
+        f"{link}/connect", f"{link}/check", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
         f"/settings/connected-apps/{made.app.id}/disconnect",
         *(f"/settings/models/keys/{made.model_key.id}/{name}" for name in ("check", "switch", "delete")),
@@ -74,6 +74,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/destinations/{made.destination.id}/delete",
         *(f"/rooms/{made.room.id}/{name}" for name in ("agents", "press", "delete")),
         f"/settings/notifications/accounts/{made.chat_account.id}/unlink",
+        f"/settings/notifications/push/{made.browser.id}/remove",
     ]  # fmt: skip
 
 
@@ -171,7 +172,7 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
     walked = {
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
         "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback",
-        "/integrations/accounts/callback", "/settings/notifications/code",
+        "/integrations/accounts/callback", "/settings/notifications/code", "/settings/notifications/push",
         f"/settings/members/{acme.users['bob'].pk}/remove", f"/settings/members/{acme.users['bob'].pk}/role",
         "/settings/notifications/person",
     }  # fmt: skip

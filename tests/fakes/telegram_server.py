@@ -59,6 +59,7 @@ class FakeTelegram:
         self.calls = Journal()
         self.faults = Faults()
         self.webhooks: dict[str, JSON] = {}
+        self.hook_errors: dict[str, JSON] = {}
         self._messages: dict[tuple[int, int], JSON] = {}
         self._message_ids = itertools.count(1)
         self.update_ids = itertools.count(100_000_001)
@@ -111,6 +112,7 @@ class FakeTelegram:
         return Starlette(
             routes=[
                 Route("/bot{token}/{method}", self._answer, methods=["GET", "POST"]),
+                Route("/file/bot{token}/{path:path}", self._download, methods=["GET"]),
                 Route("/__control/{what}", self._control, methods=["GET", "POST"]),
             ]
         )
@@ -131,6 +133,16 @@ class FakeTelegram:
         if fault is not None:
             return BrokenConnection()
         return JSONResponse({"ok": True, "result": result})
+
+    async def _download(self, request: Request) -> Response:
+        """Give the bytes of a file that `getFile` told of, to its own bot."""
+        fault = self.faults.take("download")
+        if fault is not None:
+            return Response("upstream failure", status_code=500)
+        data = self.extras.uploads.get(request.path_params["path"])
+        if data is None or request.path_params["token"] not in self.extras.told:
+            return JSONResponse({"ok": False, "error_code": 404, "description": "Not Found"}, status_code=404)
+        return Response(data, media_type="application/octet-stream")
 
     def _method(self, name: str) -> Callable[[JSON, JSON], Any]:
         methods: dict[str, Callable[[JSON, JSON], Any]] = {
@@ -187,7 +199,16 @@ class FakeTelegram:
     def _webhook_info(self, bot: JSON, params: JSON) -> JSON:
         hook = self.webhooks.get(bot["token"], {"url": ""})
         shown = {key: value for key, value in hook.items() if key != "secret_token" and value != []}
-        return shown | {"has_custom_certificate": False, "pending_update_count": 0}
+        info = shown | {"has_custom_certificate": False, "pending_update_count": 0}
+        return info | self.hook_errors.get(bot["token"], {})
+
+    def break_hook(self, token: str, message: str) -> None:
+        """Let it look as if the bot's webhook had just failed, with an update that waits."""
+        self.hook_errors[token] = {
+            "pending_update_count": 1,
+            "last_error_date": int(time.time()),
+            "last_error_message": message,
+        }
 
     def _send_message(self, bot: JSON, params: JSON) -> JSON:
         chat = self.known_chat(params)

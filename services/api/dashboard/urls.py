@@ -74,6 +74,7 @@ urlpatterns = [
     path("links/<uuid:link_id>", chats.link, name="link"),
     path("links/<uuid:link_id>/connect", chats.connect, name="link-connect"),
     path("links/<uuid:link_id>/pair", chats.pair, name="link-pair"),
+    path("links/<uuid:link_id>/check", chats.check, name="link-check"),
     path("links/<uuid:link_id>/delete", chats.delete, name="link-delete"),
     path("links/<uuid:link_id>/unknown-senders", senders.change_policy, name="link-senders"),
     path("links/<uuid:link_id>/senders/<uuid:sender_id>/allow", senders.allow, name="sender-allow"),
@@ -124,6 +125,12 @@ urlpatterns = [
     path("settings/models/budgets/<uuid:budget_id>/delete", models.remove_budget, name="budget-delete"),
     path("settings/notifications", notifications.notifications, name="notifications"),
     path("settings/notifications/person", notifications.describe, name="notifications-person"),
+    path("settings/notifications/push", notifications.add_browser, name="notifications-push"),
+    path(
+        "settings/notifications/push/<uuid:subscription_id>/remove",
+        notifications.remove_browser,
+        name="notifications-push-remove",
+    ),
     path("settings/notifications/code", notifications.make_code, name="notifications-code"),
     path(
         "settings/notifications/accounts/<uuid:account_id>/unlink",

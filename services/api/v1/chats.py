@@ -14,9 +14,10 @@ from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.api.linking import (
     add_link,
     change_link,
+    check_link,
     connect_link,
-    hook_url,
     remove_link,
+    setup_steps,
 )
 from services.domain.chats.actions import (
     WiringFields,
@@ -25,6 +26,7 @@ from services.domain.chats.actions import (
     retry_delivery,
     update_wiring,
 )
+from services.domain.chats.health import hook_url
 from services.domain.chats.models import (
     Chat,
     Delivery,
@@ -89,7 +91,11 @@ class LinkChanges(Changes):
 
 
 class LinkShape(Shape):
-    """A bot account without its configuration. `hook_url` is where its platform sends updates."""
+    """A bot account without its configuration. `hook_url` is where its platform sends updates.
+
+    `status` is `pending` until it was connected, then `connected` or `failed`, as the last check found it, with the
+    reason in `last_error`. `setup` says what a person does on the platform.
+    """
 
     id: uuid.UUID
     kind: str
@@ -100,14 +106,16 @@ class LinkShape(Shape):
     unknown_senders: UnknownSenders
     last_error: str
     unknown_updates: int
+    checked_at: Moment | None
     hook_url: str
+    setup: list[str]
     created_at: Moment
 
     @classmethod
     def of(cls, link: Link) -> Self:
         """Show a row."""
-        same = {name: getattr(link, name) for name in cls.model_fields if name != "hook_url"}
-        return cls(**same, hook_url=hook_url(link))
+        made = {"hook_url": hook_url(link), "setup": setup_steps(link)}
+        return cls(**{name: getattr(link, name) for name in cls.model_fields if name not in made}, **made)
 
 
 class ChatShape(Shape):
@@ -277,6 +285,17 @@ class LinkConnect(Endpoint):
     def post(self, call: Call, link_id: uuid.UUID) -> LinkShape:
         """Have the platform check the credentials and send its updates here."""
         return LinkShape.of(connect_link(call.actor, link_id))
+
+
+class LinkCheck(Endpoint):
+    """Checking one link."""
+
+    tag = "chats"
+
+    @operation(errors=(LinkMissing, Conflict))
+    def post(self, call: Call, link_id: uuid.UUID) -> LinkShape:
+        """Ask the platform now whether the link works; every link is asked about by itself, too."""
+        return LinkShape.of(check_link(call.actor, link_id))
 
 
 class Chats(Endpoint):

@@ -74,6 +74,7 @@ def create_link(
             key_id=sealed.key_id,
             default_agent_id=default_agent_id,
             unknown_senders=unknown_senders,
+            created_by_id=actor.user_id,
         )
 
 
@@ -103,26 +104,6 @@ def update_link(
         if unknown_senders is not None and unknown_senders != link.unknown_senders:
             _refuse_opening(actor, unknown_senders)
             link.unknown_senders = unknown_senders
-        link.save()
-        return link
-
-
-def note_link_connected(actor: Actor, link_id: uuid.UUID, *, identity: str) -> Link:
-    """Record that the platform accepted the credentials. Raises: LinkMissing."""
-    require(actor, "chats:write")
-    with tenant_transaction(actor.org_id):
-        link = _lock_link(link_id)
-        link.status, link.platform_identity, link.last_error = "connected", identity[:120], ""
-        link.save()
-        return link
-
-
-def note_link_failed(actor: Actor, link_id: uuid.UUID, *, error: str) -> Link:
-    """Record why the platform refused. Raises: LinkMissing."""
-    require(actor, "chats:write")
-    with tenant_transaction(actor.org_id):
-        link = _lock_link(link_id)
-        link.status, link.last_error = "failed", error[:300]
         link.save()
         return link
 

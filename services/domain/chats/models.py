@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db import models
 from django.db.models import Q
+from django.db.models.functions import Now
 
 from services.domain.agents.models import Agent
 from services.domain.identity.models import User
@@ -41,6 +42,12 @@ class Link(TenantModel):
     platform_identity = models.CharField(max_length=120, blank=True)
     status = models.CharField(max_length=12, default="pending")
     last_error = models.CharField(max_length=300, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    checked_at = models.DateTimeField(null=True)
+    next_check_at = models.DateTimeField(default=now, db_default=Now())
+    silent_checks = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="How many times in a row the platform did not answer."
+    )
     unknown_updates = models.PositiveIntegerField(default=0)
     unknown_senders = models.CharField(
         max_length=16,
@@ -51,6 +58,13 @@ class Link(TenantModel):
 
     class Meta:
         db_table = "link"
+        indexes = [
+            models.Index(
+                fields=["next_check_at"],
+                name="link_check_due",
+                condition=Q(status__in=["connected", "failed"]),
+            )
+        ]
 
 
 class Chat(TenantModel):

@@ -291,6 +291,17 @@ class IntegrationChanged(EventData):
     is_enabled: bool = True
 
 
+class LinkChanged(EventData):
+    """A link to a platform works, or does not; `reason` says why not."""
+
+    type: ClassVar[str] = "link.changed"
+    link_id: str
+    kind: str
+    name: str
+    status: str
+    reason: str = ""
+
+
 class NotificationCreated(EventData):
     type: ClassVar[str] = "notification.created"
     message: str

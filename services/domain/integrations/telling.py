@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.domain.events.log import record_event
 from services.domain.events.types import IntegrationChanged, NotificationCreated
 from services.domain.integrations.models import Integration, IntegrationStatus
+from services.domain.push.telling import tell_person
 
 
 def how_to_connect(name: str) -> str:
@@ -46,4 +47,4 @@ def notify_person(integration: Integration, message: str) -> None:
     """Notify the account's person, or whoever connected the organisation's. Emits: NotificationCreated."""
     person = integration.owner_id or integration.created_by_id
     if person is not None:
-        record_event(f"user:{person}", NotificationCreated(message=message, urgency="high"))
+        tell_person(person, NotificationCreated(message=message, urgency="high"))

@@ -17,6 +17,7 @@ from services.domain.events.types import LlmKeyChanged, NotificationCreated
 from services.domain.identity.models import Membership
 from services.domain.llm.actions import touch_policy
 from services.domain.llm.models import KeyStatus, LlmKey, LlmVendor
+from services.domain.push.telling import tell_person
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.urls import MAX_URL_CHARS, check_url
 from services.domain.vault.accesses import Used, list_accesses
@@ -179,7 +180,7 @@ def record_check(actor: Actor, key_id: uuid.UUID, status: KeyStatus, error: str 
             message = f"The model key {key.name} was refused by its vendor and is not used any more."
             people = Membership.objects.filter(role__in=("owner", "admin")).values_list("user_id", flat=True)
             for person in sorted(people):
-                record_event(f"user:{person}", NotificationCreated(message=message, urgency="high"))
+                tell_person(person, NotificationCreated(message=message, urgency="high"))
         return key
 
 

@@ -9,6 +9,7 @@ from services.domain.events.log import record_event
 from services.domain.events.types import BudgetReached, NotificationCreated
 from services.domain.identity.models import Membership
 from services.domain.llm.models import BudgetLevel, BudgetSpent
+from services.domain.push.telling import tell_person
 from services.domain.tenancy.transaction import tenant_transaction
 
 SHARES = (100, 80, 50)
@@ -62,7 +63,7 @@ def _tell_once(period: BudgetSpent, share: int) -> None:
     if budget.level == BudgetLevel.PERSON and budget.subject_id is not None:
         people.add(budget.subject_id)
     for person in sorted(people):
-        record_event(
-            f"user:{person}",
+        tell_person(
+            person,
             NotificationCreated(message=text, urgency="high" if share == SHARES[0] else "normal"),
         )

@@ -224,6 +224,28 @@ class ReportDeadDelivery(Job):
     delivery_id: uuid.UUID
 
 
+class SendPush(Job):
+    """Show one notification of a person, by its number on their stream, in one of their browsers."""
+
+    type: ClassVar[str] = "push.send"
+    max_attempts: ClassVar[int] = 8
+
+    org_id: uuid.UUID
+    subscription_id: uuid.UUID
+    user_id: uuid.UUID
+    seq: int
+
+
+class CheckLink(Job):
+    """Ask a platform whether a link works."""
+
+    type: ClassVar[str] = "link.check"
+    max_attempts: ClassVar[int] = 1
+
+    org_id: uuid.UUID
+    link_id: uuid.UUID
+
+
 class ShowQuestion(Job):
     """Show a question in its chat, or what became of it."""
 
@@ -284,6 +306,8 @@ JOBS: dict[str, type[Job]] = {
         SendDelivery,
         WriteReply,
         ReportDeadDelivery,
+        SendPush,
+        CheckLink,
         ShowQuestion,
         ShowApproval,
         HandlePress,

@@ -38,6 +38,8 @@ class Manifest:
     per_group_per_s: float | None = None
     chat_burst: int = 1
     rate_source: str = ""
+    setup: tuple[str, ...] = ()
+    """What a person does on the platform, a sentence for each step; `{hook_url}` stands for the link's address."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -269,6 +269,14 @@ class Inbox(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What a platform says of a link: all is well, or a sentence on what is wrong. `is_silent`: it did not answer."""
+
+    problem: str = ""
+    is_silent: bool = False
+
+
 @runtime_checkable
 class ChecksHealth(Protocol):
     """Whether a link works can be asked without changing anything."""

@@ -7,6 +7,7 @@ import uuid
 from services.domain.approvals.models import Approval, ApprovalStatus
 from services.domain.events.log import record_event
 from services.domain.events.types import ApprovalDecided, McpServerChanged, NotificationCreated
+from services.domain.push.telling import tell_person
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
 from services.kit.clock import now
 
@@ -29,7 +30,7 @@ def tell_state(server: UpstreamServer) -> None:
     person = server.owner_id or server.created_by_id
     if server.status in _NEEDS_A_PERSON and person is not None:
         message = f"MCP server {server.name}: {server.last_error}"
-        record_event(f"user:{person}", NotificationCreated(message=message, urgency="high"))
+        tell_person(person, NotificationCreated(message=message, urgency="high"))
 
 
 def close_questions(server: UpstreamServer, status: ApprovalStatus, user_id: uuid.UUID | None = None) -> None:

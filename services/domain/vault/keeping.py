@@ -8,9 +8,9 @@ from datetime import timedelta
 from django.db.models import F, Q
 
 from services.domain.agents.queries import ADMINS
-from services.domain.events.log import record_event
 from services.domain.events.types import NotificationCreated
 from services.domain.identity.models import Membership
+from services.domain.push.telling import tell_person
 from services.domain.tasks.models import ACTIVE
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.actions import VERSIONS_KEPT
@@ -61,8 +61,8 @@ def _notice(org_id: uuid.UUID, secret_id: uuid.UUID, due: Q) -> int:
         is_over = secret.expires_at <= secret.noticed_at
         state = "has expired" if is_over else f"expires on {rfc3339(secret.expires_at)}"
         for user_id in _people_of(secret):
-            record_event(
-                f"user:{user_id}",
+            tell_person(
+                user_id,
                 NotificationCreated(
                     message=f"The secret {secret.name} {state}. Agents get it no more after that.",
                     urgency="high" if is_over else "normal",

@@ -9,6 +9,7 @@ from services.domain.chats.models import Link
 from services.domain.integrations.models import Integration, IntegrationAuthorization
 from services.domain.llm.models import CallLog, LlmKey
 from services.domain.playbooks.models import Playbook
+from services.domain.push.models import PushKey, PushSubscription
 from services.domain.upstreams.models import UpstreamAuthorization, UpstreamServer
 from services.domain.vault.keyring import keyring
 from services.domain.vault.models import SecretVersion
@@ -25,6 +26,8 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (Integration, "sealed", "key_id"),
     (IntegrationAuthorization, "sealed", "key_id"),
     (HeldCall, "sealed_arguments", "key_id"),
+    (PushSubscription, "sealed", "key_id"),
+    (PushKey, "sealed", "key_id"),
 )
 """Every sealed column: its model, its name, and the column that names its key."""
 

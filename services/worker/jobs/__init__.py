@@ -9,7 +9,18 @@ from services.domain.contacts.between_agents import return_answer
 from services.domain.outbox import jobs
 from services.domain.playbooks.actions import fire_due_playbook
 from services.domain.tasks.messages import submit_left_messages
-from services.worker.jobs import archiving, cards, chats, dispatching, hooks, images, pool, sandboxes
+from services.worker.jobs import (
+    archiving,
+    cards,
+    chats,
+    dispatching,
+    hooks,
+    images,
+    links,
+    pool,
+    pushing,
+    sandboxes,
+)
 
 
 def _submit_follow_ups(job: jobs.SubmitFollowUps) -> None:
@@ -37,6 +48,8 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.SendDelivery: chats.send_batch,
     jobs.WriteReply: chats.reply,
     jobs.ReportDeadDelivery: chats.report_dead,
+    jobs.CheckLink: links.check_link,
+    jobs.SendPush: pushing.send_push,
     jobs.ShowQuestion: cards.show_question,
     jobs.ShowApproval: cards.show_approval,
     jobs.HandlePress: cards.handle_press,

@@ -142,5 +142,9 @@ class SlackAdapter:
         """Leave the true text in a stream's place; the same again is no error."""
         return streaming.close_stream(self._base_url, config, place, stream_ref, part, key)
 
+    def check_health(self, config: SlackConfig, hook_url: str) -> str | None:
+        """Say what is wrong with the token; where events go, Slack tells nobody."""
+        return linking.check_health(self._base_url, config)
+
 
 ADAPTER = SlackAdapter

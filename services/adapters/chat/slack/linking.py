@@ -11,3 +11,11 @@ def connect(base_url: str, config: SlackConfig) -> LinkIdentity:
     """Check the token, and learn who the bot is."""
     answer = call(base_url, config, lambda client: client.auth_test())
     return LinkIdentity(platform_id=str(answer.get("user_id", "")), display_name=str(answer.get("user", "")))
+
+
+def check_health(base_url: str, config: SlackConfig) -> str | None:
+    """Ask whether the token is good, and still the same bot's. Raises: what a bad token means."""
+    answer = call(base_url, config, lambda client: client.auth_test())
+    if config.bot_id and answer.get("user_id") != config.bot_id:
+        return "The token belongs to another bot now. Connect the link again."
+    return None

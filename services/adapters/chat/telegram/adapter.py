@@ -146,5 +146,9 @@ class TelegramAdapter:
         """Send the message that takes the draft's place."""
         return streaming.keep_draft(self._base_url, config, place, stream_ref, part)
 
+    def check_health(self, config: TelegramConfig, hook_url: str) -> str | None:
+        """Say what is wrong with the bot's webhook."""
+        return linking.check_health(self._base_url, config, hook_url)
+
 
 ADAPTER = TelegramAdapter

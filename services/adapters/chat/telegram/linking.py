@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from telegram import Bot, BotCommand, User
 
@@ -11,9 +12,12 @@ from services.adapters.chat.telegram.config import TelegramConfig
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import LinkIdentity
 from services.domain.ports.chat_abilities import CommandHint
+from services.kit.clock import now
 
 # Source: https://core.telegram.org/bots/api#botcommand
 MAX_DESCRIPTION = 256
+# An older error is over: Telegram tries again within minutes as long as something waits.
+RECENT = timedelta(minutes=30)
 ALLOWED_UPDATES = (
     "message",
     "edited_message",
@@ -56,3 +60,19 @@ def link_to_chat(config: TelegramConfig, code: str) -> str:
     Source: https://core.telegram.org/api/links#bot-links (1 to 64 characters A-Z, a-z, 0-9, _ and -).
     """
     return f"https://t.me/{config.bot_name}?start={code}"
+
+
+def check_health(base_url: str, config: TelegramConfig, hook_url: str) -> str | None:
+    """Ask where Telegram sends the bot's updates, and whether it gets rid of them.
+
+    Source: https://core.telegram.org/bots/api#webhookinfo
+    """
+    info = call(base_url, config.bot_token.get_secret_value(), lambda bot: bot.get_webhook_info())
+    if not info.url:
+        return "Telegram has no address to send this bot's messages to. Connect the link again."
+    if info.url != hook_url:
+        return "Telegram sends this bot's messages to another address. Connect the link again."
+    failed_at = info.last_error_date
+    if failed_at is not None and info.pending_update_count and now() - failed_at < RECENT:
+        return f"Telegram does not reach this address: {info.last_error_message}"
+    return None

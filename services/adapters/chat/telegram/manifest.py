@@ -17,4 +17,9 @@ MANIFEST = Manifest(
     per_group_per_s=20 / 60,
     chat_burst=3,
     rate_source="https://core.telegram.org/bots/faq#my-bot-is-hitting-limits-how-do-i-avoid-this",
+    setup=(
+        "Talk to @BotFather, send /newbot, and link the bot with the token that it gives you.",
+        "There is nothing to paste: linking has Telegram send the bot's messages to {hook_url}.",
+        "To let the bot hear everything in a group, send /setprivacy to @BotFather and add the bot to the group again.",
+    ),
 )

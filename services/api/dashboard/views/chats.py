@@ -14,7 +14,15 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from services.adapters.chat.registry import find_adapter, list_adapters
 from services.api.dashboard.forms.chats import LinkForm, UnknownSendersForm, WiringForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
-from services.api.linking import add_link, connect_link, hook_url, list_chat_addresses, remove_link
+from services.api.linking import (
+    add_link,
+    check_link,
+    connect_link,
+    list_chat_addresses,
+    remove_link,
+    setup_before,
+    setup_steps,
+)
 from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
 from services.domain.chats.actions import (
@@ -24,6 +32,7 @@ from services.domain.chats.actions import (
     retry_delivery,
     update_wiring,
 )
+from services.domain.chats.health import hook_url
 from services.domain.chats.models import Delivery, DeliveryStatus, Link
 from services.domain.chats.queries import (
     get_chat,
@@ -78,7 +87,7 @@ def new_link(request: PageRequest, kind: str) -> HttpResponse:
     return show(
         request,
         "dashboard/links/new.html",
-        lambda: {"form": form, "platform": adapter.manifest},
+        lambda: {"form": form, "platform": adapter.manifest, "setup": setup_before(kind)},
         status=form.status,
     )
 
@@ -113,6 +122,14 @@ def pair(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
         "dashboard/links/link.html",
         lambda: _link_context(request, link_id) | {"issued": issued, "addresses": addresses},
     )
+
+
+@page
+@require_POST
+def check(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
+    """Ask the platform now whether a link works; its page shows what came of it."""
+    attempt(request, lambda: check_link(request.actor, link_id), "The platform was asked.")
+    return redirect("dashboard:link", link_id=link_id)
 
 
 @page
@@ -206,6 +223,7 @@ def _link_context(request: PageRequest, link_id: uuid.UUID) -> dict[str, Any]:
         "link": found,
         "platform": adapter.manifest if adapter is not None else None,
         "hook_url": hook_url(found),
+        "setup": setup_steps(found),
         "chats": list_chats_of_link(request.actor, link_id),
         "is_paired": list_accounts(request.actor).filter(link_id=link_id).exists(),
         "senders": list_last_senders(request.actor, link_id),

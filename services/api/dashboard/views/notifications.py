@@ -8,6 +8,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST
+from pydantic import ValidationError
 
 from services.api.dashboard.forms.notifications import PersonForm, QuietHoursForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
@@ -17,6 +18,13 @@ from services.domain.contacts.accounts import IssuedCode, issue_account_code, li
 from services.domain.contacts.quiet import QuietHours, get_quiet_hours, set_quiet_hours
 from services.domain.errors import SlipwayError
 from services.domain.identity.people import PersonFields, update_person
+from services.domain.push.keys import get_public_key
+from services.domain.push.subscriptions import (
+    NewSubscription,
+    add_subscription,
+    list_subscriptions,
+    remove_subscription,
+)
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
@@ -65,6 +73,34 @@ def unlink(request: PageRequest, account_id: uuid.UUID) -> HttpResponse:
     return redirect("dashboard:notifications")
 
 
+@page
+@require_POST
+def add_browser(request: PageRequest) -> HttpResponse:
+    """Keep the browser that posts, as its own script describes it."""
+    try:
+        new = NewSubscription.model_validate_json(request.POST.get("subscription", ""))
+        add_subscription(request.actor, new)
+    except ValidationError:
+        messages.error(request, "This browser gave no usable subscription.")
+    except SlipwayError as error:
+        messages.error(request, error.message)
+    else:
+        messages.success(request, "Notifications come to this browser from now on.")
+    return redirect("dashboard:notifications")
+
+
+@page
+@require_POST
+def remove_browser(request: PageRequest, subscription_id: uuid.UUID) -> HttpResponse:
+    """Tell a browser nothing any more."""
+    attempt(
+        request,
+        lambda: remove_subscription(request.actor, subscription_id),
+        "This browser is told nothing any more.",
+    )
+    return redirect("dashboard:notifications")
+
+
 def _show(
     request: PageRequest,
     form: QuietHoursForm,
@@ -81,6 +117,8 @@ def _show(
             "issued": issued,
             "addresses": addresses,
             "accounts": list(list_accounts(request.actor).order_by("-id")),
+            "browsers": list(list_subscriptions(request.actor).order_by("-id")),
+            "push_key": get_public_key(),
             "bots": sorted(list_links(request.actor), key=lambda row: row.name),
             "hours": (hours := get_quiet_hours(request.actor)),
             "quiet_until": hours.quiet_until(now()),

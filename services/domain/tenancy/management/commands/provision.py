@@ -12,6 +12,7 @@ from psycopg import sql
 from pydantic import SecretStr
 
 from services.domain.django_base import _database
+from services.domain.push.keys import ensure_push_key
 from services.kit.environment import environment, postgres_parts
 
 # The policies name these roles, so their names are fixed.
@@ -50,6 +51,7 @@ class Command(BaseCommand):
             call_command("migrate", database=alias, interactive=False, verbosity=options["verbosity"])
             connections[alias].close()
             connections[alias].close_pool()  # type: ignore[attr-defined]  # PostgreSQL's wrapper has it
+        ensure_push_key()
 
 
 def _make_roles_and_databases(admin: SecretStr, owner: SecretStr, plane_owner: SecretStr) -> None:

@@ -1,0 +1,1 @@
+"""Any system that speaks HTTP, by signed webhooks both ways."""
