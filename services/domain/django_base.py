@@ -44,6 +44,7 @@ DOMAIN_APPS = [
     "services.domain.integrations",
     "services.domain.contacts",
     "services.domain.chat_commands",
+    "services.domain.media",
     "services.domain.push",
     "services.domain.questions",
     "services.domain.oauth",

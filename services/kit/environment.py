@@ -63,6 +63,7 @@ class Environment(BaseSettings):
     gateway_allowed_origins: str = ""
     image_build_timeout_s: float = Field(default=600.0, ge=1, le=7200)
     max_upload_bytes: int = Field(default=512 * 1024**2, ge=0)
+    max_inbound_file_bytes: int = Field(default=20 * 1024**2, ge=1, le=100 * 1024**2)
     max_attachment_bytes: int = Field(default=10 * 1024**2, ge=1, le=25 * 1024**2)
     host_beat_s: float = Field(default=5.0, gt=0, le=60)
     host_stale_s: float = Field(default=30.0, gt=0, le=3600)

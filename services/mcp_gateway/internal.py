@@ -8,7 +8,7 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncIterable, Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect, Request
@@ -22,8 +22,10 @@ from services.domain.plane.queries import find_sandbox
 from services.kit.tickets import Ticket, TicketInvalid, open_ticket
 from services.mcp_gateway.callers import bearer_token
 from services.mcp_gateway.channels import Channels
-from services.mcp_gateway.link import Link
 from services.mcp_gateway.threads import run_in_thread
+
+if TYPE_CHECKING:  # which itself puts files into sandboxes
+    from services.mcp_gateway.link import Link
 
 log = logging.getLogger(__name__)
 

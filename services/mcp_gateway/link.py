@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from services.domain.errors import SlipwayError
+from services.domain.errors import SlipwayError, Temporary
 from services.domain.events.log import all_tenants_heads
 from services.domain.events.types import LIVE_FROM_RUNNER
 from services.domain.plane.actions import change_state
@@ -28,6 +28,7 @@ from services.kit.clock import now, rfc3339
 from services.kit.redisbus import publish_envelopes
 from services.mcp_gateway.caller_cache import CALLERS
 from services.mcp_gateway.egress.authority import add_authority
+from services.mcp_gateway.inbox import fill_inbox
 from services.mcp_gateway.sandbox_calls import SandboxCalls
 from services.mcp_gateway.threads import run_in_thread
 
@@ -143,10 +144,15 @@ class Link:
             await self._cancel(work.task_id, "expired")
 
     async def _send_turn(self, work: LinkWork) -> None:
+        missing = await self._fill_inbox(work)
+        if missing is None:
+            return
         frame = await run_in_thread(issue_turn, work.org_id, work.task_id, self.sandbox_id)
         if frame is None:
             return
         self.task_id = work.task_id
+        if missing:
+            frame["prompt"] = "\n".join([frame["prompt"], *missing])
         await add_authority(frame)
         await self.send(frame)
         if self._is_new:
@@ -162,11 +168,22 @@ class Link:
         self._extended = (work.task_id, work.extended_s)
         await self.send({"op": "extend", "turn": str(work.task_id), "timeout_s": work.extended_s})
 
+    async def _fill_inbox(self, work: LinkWork) -> list[str] | None:
+        """Put what people sent into the workspace; returns what of it cannot be there, None when to try again first."""
+        try:
+            return await fill_inbox(work.org_id, work.task_id, self.sandbox_id) if work.has_inbox else []
+        except Temporary as error:
+            log.info("the files for task %s are not in its workspace yet: %s", work.task_id, error)
+            return None
+
     async def _send_messages(self, work: LinkWork) -> None:
         """Send the follow-ups that this connection has not carried yet: the runner knows a repeat by its id."""
-        for message_id, text in work.messages:
-            if message_id not in self._said:
+        news = [(message_id, text) for message_id, text in work.messages if message_id not in self._said]
+        missing = await self._fill_inbox(work) if news else None
+        if missing is not None:
+            for message_id, text in news:
                 self._said.add(message_id)
+                text, missing = "\n".join([text, *missing]), []
                 message = {"op": "message", "turn": str(work.task_id), "id": str(message_id), "text": text}
                 await self.send(message)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -14,7 +14,9 @@ from services.domain.errors import FileTooLarge, SandboxUnreachable
 from services.domain.plane.file_refusals import refusal_of
 from services.mcp_gateway.channels import Channels
 from services.mcp_gateway.internal import next_chunk, read_answer, upload
-from services.mcp_gateway.link import Link
+
+if TYPE_CHECKING:  # which itself puts files into sandboxes
+    from services.mcp_gateway.link import Link
 
 WORKSPACE = "/workspace/"
 WRITE_S = 120.0

@@ -20,11 +20,13 @@ from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
 from services.domain.llm.logs import all_tenants_forget_call_logs
 from services.domain.llm.spending import all_tenants_settle_abandoned
+from services.domain.media.fetching import all_tenants_due_files
 from services.domain.metering.actions import all_tenants_forget_meters
 from services.domain.oauth.sweeping import all_tenants_sweep_oauth
 from services.domain.outbox.jobs import (
     CheckLink,
     DispatchTask,
+    FetchFile,
     FillPool,
     SendDelivery,
     StopSandbox,
@@ -55,6 +57,7 @@ from services.worker.jobs.archiving import sweep_volumes
 from services.worker.jobs.commands import sweep_commands
 from services.worker.jobs.hosts import beat_host, sweep_hosts
 from services.worker.jobs.images import sweep_images
+from services.worker.jobs.inbound_files import forget_old_files
 from services.worker.jobs.metering import sweep_disks, sweep_usage
 from services.worker.jobs.pool import fill_pool
 from services.worker.jobs.sandboxes import IN_HAND, destroy, driver
@@ -118,6 +121,13 @@ def sweep_links() -> None:
     with transaction.atomic(using="operator"):
         for org_id, link_id in due:
             enqueue(CheckLink(org_id=org_id, link_id=link_id), using="operator")
+
+
+def sweep_files() -> None:
+    """Wake the fetchers of files whose job was lost, or whose time is up."""
+    with transaction.atomic(using="operator"):
+        for org_id, file_id in all_tenants_due_files():
+            enqueue(FetchFile(org_id=org_id, file_id=file_id), using="operator")
 
 
 def sweep_playbooks() -> None:
@@ -196,6 +206,8 @@ SWEEPS = [
     Sweep("sweep.commands", 5.0, _guarded(sweep_commands)),
     Sweep("sweep.deliveries", 4.0, _guarded(sweep_deliveries)),
     Sweep("sweep.links", 15.0, _guarded(sweep_links)),
+    Sweep("sweep.files", 5.0, _guarded(sweep_files)),
+    Sweep("sweep.old_files", 3_600.0, _guarded(forget_old_files)),
     Sweep("sweep.playbooks", 5.0, _guarded(sweep_playbooks)),
     Sweep("sweep.records", 30.0, _guarded(sweep_records)),
 ]

@@ -27,6 +27,7 @@ class SlackExtras:
         self._server = server
         self._refused = refused
         self._uploads: dict[str, JSON] = {}
+        self.shared: dict[str, JSON] = {}
         self.files, self.reactions, self.deleted, self.ephemeral = Journal(), Journal(), Journal(), Journal()
 
     def methods(self) -> dict[str, Callable[[JSON], JSON]]:
@@ -38,9 +39,43 @@ class SlackExtras:
             "files.getUploadURLExternal": self._upload_url,
             "files.completeUploadExternal": self._complete_upload,
             "files.delete": self._delete_file,
+            "files.info": self._file_info,
             "conversations.history": self._history,
             "conversations.replies": self._history,
         }
+
+    def share(self, name: str, data: bytes, mimetype: str, **fields: Any) -> JSON:
+        """Keep a file that somebody shares; returns it as events show it."""
+        file_id = f"F{self._server.next_number():08d}"
+        url = f"{self._server.url}/files-pri/{file_id}/{name}"
+        shown = {
+            "id": file_id,
+            "name": name,
+            "mimetype": mimetype,
+            "size": len(data),
+            "url_private": url,
+        } | fields
+        self.shared[file_id] = shown | {"data": data}
+        return shown
+
+    async def download(self, request: Request) -> Response:
+        """Give a file's bytes to who shows the app's token; whoever does not is led to a page to sign in."""
+        file = self.shared.get(request.path_params["file_id"])
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        tokens = self._server.tokens
+        if scheme.lower() != "bearer" or not token or (tokens is not None and token not in tokens):
+            return Response("<html>Sign in to Slack</html>", media_type="text/html")
+        if self._server.faults.take("download") is not None:
+            return Response("upstream failure", status_code=503)
+        if file is None:
+            return Response("not found", status_code=404)
+        return Response(file["data"], media_type=file["mimetype"])
+
+    def _file_info(self, params: JSON) -> JSON:
+        file = self.shared.get(str(params.get("file", "")))
+        if file is None:
+            raise self._refused("file_not_found")
+        return {"file": {name: value for name, value in file.items() if name != "data"}}
 
     def press(self, message: JSON, channel: str, label: str, person_id: str) -> tuple[bytes, str]:
         """Make the form of somebody who presses the button with this label below a message of the app's."""

@@ -146,6 +146,7 @@ class FakeSlack:
             routes=[
                 Route("/api/{method}", self._answer, methods=["GET", "POST"]),
                 Route("/upload/{file_id}", self.extras.upload, methods=["POST"]),
+                Route("/files-pri/{file_id}/{name}", self.extras.download, methods=["GET"]),
                 Route("/__control/{what}", self._control, methods=["GET", "POST"]),
             ]
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 JSON = dict[str, Any]
 MAX_UPLOAD = 50_000_000
+MAX_DOWNLOAD = 20_000_000
 
 
 class TelegramExtras:
@@ -29,6 +30,9 @@ class TelegramExtras:
         self._query_ids = itertools.count(4_000_000_001)
         self.open_queries: set[str] = set()
         self.commands: dict[str, list[JSON]] = {}
+        self.uploads: dict[str, bytes] = {}
+        self.told: set[str] = set()
+        """The bots that asked where a file is."""
         self.files, self.reactions, self.deleted, self.answers = Journal(), Journal(), Journal(), Journal()
 
     def methods(self) -> dict[str, Callable[[JSON, JSON], Any]]:
@@ -39,7 +43,25 @@ class TelegramExtras:
             "senddocument": self._send_document,
             "answercallbackquery": self._answer_query,
             "setmycommands": self._set_commands,
+            "getfile": self._get_file,
         }
+
+    def upload(self, data: bytes, suffix: str = "bin") -> str:
+        """Keep a file that somebody sends; returns its id."""
+        file_id = f"file_{len(self.uploads) + 1}"
+        self.uploads[f"documents/{file_id}.{suffix}"] = data
+        return file_id
+
+    def _get_file(self, bot: JSON, params: JSON) -> JSON:
+        file_id = str(params.get("file_id", ""))
+        path = next((path for path in self.uploads if path.startswith(f"documents/{file_id}.")), None)
+        if path is None:
+            raise self._bad("wrong file_id or the file is temporarily unavailable")
+        size = len(self.uploads[path])
+        if size > MAX_DOWNLOAD:
+            raise self._bad("file is too big")
+        self.told.add(bot["token"])
+        return {"file_id": file_id, "file_unique_id": "u", "file_size": size, "file_path": path}
 
     def press(self, message: JSON, label: str, person: JSON | None = None) -> JSON:
         """Make the update of somebody who presses the button with this label below a message of the bot."""

@@ -49,6 +49,7 @@ class PolicyShape(Shape):
     default_anthropic: str | None
     default_openai: str | None
     default_effort: str | None
+    transcriber: str | None
     retries: int
     fallbacks: list[Fallback]
     logs_calls: bool
@@ -62,7 +63,7 @@ class PolicyShape(Shape):
     def of(cls, policy: LlmPolicy) -> Self:
         """Show a row."""
         values = {name: getattr(policy, name) for name in cls.model_fields}
-        for name in ("default_anthropic", "default_openai", "default_effort"):
+        for name in ("default_anthropic", "default_openai", "default_effort", "transcriber"):
             values[name] = values[name] or None
         return cls.model_validate(values)
 

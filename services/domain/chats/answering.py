@@ -15,13 +15,15 @@ from services.domain.chat_commands.choosing import find_chosen_model
 from services.domain.chats.changes import apply_early_changes
 from services.domain.chats.inbound import lock_chat
 from services.domain.chats.models import Chat, Conversation, InboundMessage, SessionMode, Wiring
-from services.domain.chats.prompting import prompt_of
+from services.domain.chats.prompting import prompt_of, said_before
 from services.domain.chats.routing import Rule, Verdict, conversation_scope, judge
 from services.domain.contacts.accounts import find_person
 from services.domain.contacts.claiming import take_message
 from services.domain.contacts.holding import stop_stranger
 from services.domain.contacts.saying import say
 from services.domain.errors import AgentMissing, NotPermitted, SlipwayError, Temporary
+from services.domain.media.inbox import put_in_inbox
+from services.domain.media.offering import AWAITING, ask_for_files
 from services.domain.ports.chat import ChatKind
 from services.domain.tasks.models import TaskMode
 from services.domain.tasks.submit import TaskOrder, submit_task
@@ -48,10 +50,13 @@ def route_message(org_id: uuid.UUID, message_id: uuid.UUID) -> list[Verdict]:
         chat_id = InboundMessage.objects.filter(id=message_id).values_list("chat_id", flat=True).first()
     if chat_id is None:
         return []
-    while (next_id := _find_next(org_id, chat_id, message_id)) is not None:
+    last_id: uuid.UUID | None = None
+    while (next_id := _find_next(org_id, chat_id, message_id)) is not None and next_id != last_id:
         verdicts = _route_patiently(org_id, chat_id, next_id)
         if next_id == message_id:
             return verdicts
+        # One that waits for its files comes back with them, and those behind it as well.
+        last_id = next_id
     return []
 
 
@@ -109,7 +114,7 @@ def _route_one(org_id: uuid.UUID, chat_id: uuid.UUID, message_id: uuid.UUID) -> 
         if outcome is None:
             verdicts = judge(_rules(message.chat), text=message.text, is_mention=message.is_mention)
             outcome = _answer(message, verdicts)
-        message.routed_at, message.outcome = now(), outcome[:200]
+        message.routed_at, message.outcome = None if outcome == AWAITING else now(), outcome[:200]
         message.save(update_fields=["routed_at", "outcome"])
         return verdicts
 
@@ -125,6 +130,8 @@ def _answer(message: InboundMessage, verdicts: Sequence[Verdict]) -> str:
     if not engaged:
         reasons = {"bot"} if message.is_bot else {verdict.reason for verdict in verdicts}
         return f"context: {', '.join(sorted(reasons))}"
+    if ask_for_files([*said_before(message), message]):
+        return AWAITING
     person = find_person(message.link_id, message.sender_id)
     return "; ".join(_engage(message, rule, person) for rule in engaged)
 
@@ -175,6 +182,7 @@ def _engage(message: InboundMessage, rule: Rule, person: Actor | None) -> str:
         return f"refused: {error.code}"
     except SlipwayError as error:
         return f"refused: {error.code}"
+    put_in_inbox(task, [*said_before(message), message])
     _remember(message, rule.agent_id, scope, task.workspace)
     return f"task: {task.id}"
 

@@ -21,6 +21,9 @@ from services.domain.contacts.saying import say
 from services.domain.errors import Missing, NotPermitted, SlipwayError
 from services.domain.events.log import record_event
 from services.domain.events.types import WorkspaceClaimed
+from services.domain.media.inbox import put_in_inbox
+from services.domain.media.offering import AWAITING, ask_for_files
+from services.domain.media.telling import with_files
 from services.domain.ports.chat import ChatKind
 from services.domain.tasks.models import TaskMode
 from services.domain.tasks.submit import TaskOrder, submit_task
@@ -161,12 +164,14 @@ def _submit(message: InboundMessage, claim: ThreadClaim, person: Actor) -> str:
         raise NotPermitted("This thread goes on in somebody else's work, which only they go on with.")
     require(person, "tasks:write")
     get_usable_agent(person, workspace.agent_id)
+    if ask_for_files([message]):
+        return AWAITING
     nobody = Actor(org_id=message.org_id, kind="system", role="member")
     task = submit_task(
         person if workspace.user_id is not None else nobody,
         TaskOrder(
             workspace_id=workspace.id,
-            prompt=message.text,
+            prompt=with_files([message])[0],
             mode=TaskMode.SESSION,
             deliver_to={
                 "chat_id": str(message.chat_id),
@@ -177,4 +182,5 @@ def _submit(message: InboundMessage, claim: ThreadClaim, person: Actor) -> str:
         source=message.link.kind,
         idempotency_key=f"inbound:{message.id}:claim",
     )
+    put_in_inbox(task, [message])
     return f"{CLAIMED} task: {task.id}"

@@ -11,6 +11,7 @@ from django.db.models import F
 
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.models import Chat, InboundMessage, Link, SessionMode, Wiring
+from services.domain.media.offering import keep_files
 from services.domain.outbox.jobs import RouteMessage, enqueue
 from services.domain.ports.chat import ChatKind
 from services.domain.ports.chat import InboundMessage as Incoming
@@ -63,6 +64,7 @@ def store_inbound(handle: LinkHandle, messages: Sequence[Incoming]) -> int:
                 },
             )
             if is_new:
+                keep_files(row, message.files)
                 enqueue(RouteMessage(org_id=handle.org_id, message_id=row.id))
                 stored += 1
     return stored

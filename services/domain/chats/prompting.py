@@ -12,6 +12,7 @@ from services.domain.chat_commands.taking import BEGUN
 from services.domain.chats.models import InboundEvent, InboundEventKind, InboundMessage
 from services.domain.contacts.claiming import TAKEN
 from services.domain.contacts.holding import HELD, REFUSED
+from services.domain.media.telling import with_files
 
 CONTEXT_MESSAGES = 20
 QUOTED_CHARS = 300
@@ -19,14 +20,18 @@ QUOTED_CHARS = 300
 
 def prompt_of(message: InboundMessage) -> str:
     """Put what was said since the last answer before the message itself, so that the agent knows the talk."""
-    lines = sorted([*_said_before(message), *_changed_before(message)])[-CONTEXT_MESSAGES:]
+    rows = said_before(message)
+    *texts, last = with_files([*rows, message])
+    said = [(row.created_at, f"{_name(row)}: {text}") for row, text in zip(rows, texts, strict=True)]
+    lines = sorted([*said, *_changed_before(message)])[-CONTEXT_MESSAGES:]
     if not lines:
-        return message.text
+        return last
     context = "\n".join(line for _, line in lines)
-    return f"Earlier in this chat:\n{context}\n\n{message.sender_name or 'Message'}: {message.text}"
+    return f"Earlier in this chat:\n{context}\n\n{message.sender_name or 'Message'}: {last}"
 
 
-def _said_before(message: InboundMessage) -> list[tuple[datetime, str]]:
+def said_before(message: InboundMessage) -> list[InboundMessage]:
+    """List what was said since the last answer and given to no agent, the oldest first."""
     said = (
         InboundMessage.objects.filter(_before(message), routed_at__isnull=False)
         .exclude(outcome__startswith="task:")
@@ -36,7 +41,7 @@ def _said_before(message: InboundMessage) -> list[tuple[datetime, str]]:
         .exclude(text="")
         .order_by("-id")
     )
-    return [(row.created_at, f"{_name(row)}: {row.text}") for row in said[:CONTEXT_MESSAGES]]
+    return list(reversed(said[:CONTEXT_MESSAGES]))
 
 
 def _changed_before(message: InboundMessage) -> list[tuple[datetime, str]]:

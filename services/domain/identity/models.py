@@ -26,6 +26,11 @@ class Organisation(models.Model):
     max_running_tasks = models.PositiveIntegerField(default=100)
     max_idle_stop_s = models.PositiveIntegerField(default=86_400)
     max_archive_after_s = models.PositiveIntegerField(default=7_776_000)
+    max_inbound_file_bytes = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="How large a file from a chat may be; empty is the installation's limit.",
+    )
     last_dispatched_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

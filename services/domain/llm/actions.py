@@ -38,6 +38,7 @@ class PolicyFields(BaseModel):
     default_anthropic: ModelName | None = None
     default_openai: ModelName | None = None
     default_effort: Effort | None = None
+    transcriber: ModelName | None = None
     retries: int = Field(default=0, ge=0, le=5)
     fallbacks: list[Fallback] = Field(default_factory=list, max_length=MAX_FALLBACKS)
     logs_calls: bool = False
@@ -48,6 +49,7 @@ class PolicyFields(BaseModel):
     def checked(self, platform: PlatformModels) -> dict[str, Any]:
         """Return the row's values. Raises: ModelNotAllowed, Invalid."""
         named = [("default_anthropic", self.default_anthropic), ("default_openai", self.default_openai)]
+        named += [("transcriber", self.transcriber)]
         named += [("fallbacks", fallback.use) for fallback in self.fallbacks]
         for field, model in named:
             if model and not is_allowed(model, platform.allowed, self.allowed):
@@ -62,9 +64,7 @@ class PolicyFields(BaseModel):
                 f"Logs are kept for at most {most} days.", fields={"log_keep_days": f"at most {most}"}
             )
         values = self.model_dump(mode="json")
-        return values | {
-            name: values[name] or "" for name in ("default_anthropic", "default_openai", "default_effort")
-        }
+        return values | {name: values[name] or "" for name in _NAMES}
 
 
 def update_policy(actor: Actor, changes: dict[str, Any]) -> LlmPolicy:
@@ -104,7 +104,7 @@ def fields_of(policy: LlmPolicy) -> dict[str, Any]:
     }
 
 
-_NAMES = ("default_anthropic", "default_openai", "default_effort")
+_NAMES = ("default_anthropic", "default_openai", "default_effort", "transcriber")
 
 
 def lock_policy(actor: Actor) -> LlmPolicy:

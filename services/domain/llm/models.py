@@ -56,6 +56,7 @@ class LlmPolicy(TenantModel):
     default_anthropic = models.CharField(max_length=MAX_MODEL_CHARS, blank=True)
     default_openai = models.CharField(max_length=MAX_MODEL_CHARS, blank=True)
     default_effort = models.CharField(max_length=6, choices=Effort.choices, blank=True)
+    transcriber = models.CharField(max_length=MAX_MODEL_CHARS, blank=True, default="", db_default="")
     retries = models.PositiveSmallIntegerField(default=0)
     fallbacks = models.JSONField(default=list, blank=True)
     logs_calls = models.BooleanField(default=False)

@@ -178,6 +178,15 @@ class HandleInboundEvent(Job):
     event_id: uuid.UUID
 
 
+class FetchFile(Job):
+    """Fetch a file that came with a message, and read it."""
+
+    type: ClassVar[str] = "file.fetch"
+
+    org_id: uuid.UUID
+    file_id: uuid.UUID
+
+
 class DeliverAnswer(Job):
     """Turn a finished task's answer into deliveries."""
 
@@ -301,6 +310,7 @@ JOBS: dict[str, type[Job]] = {
         CompleteHook,
         RouteMessage,
         HandleInboundEvent,
+        FetchFile,
         DeliverAnswer,
         ReturnAnswer,
         SendDelivery,

@@ -58,7 +58,11 @@ _WAITING_MESSAGES = """
 SELECT id, task_id, text FROM task_message WHERE task_id = ANY(%s) AND state = %s ORDER BY id
 """
 _LINK_WORK = """
-SELECT id, org_id, sandbox_id, status, cancel_requested_at, started_at, deadline_at, timeout_s, waited_ms
+SELECT id, org_id, sandbox_id, status, cancel_requested_at, started_at, deadline_at, timeout_s, waited_ms,
+  EXISTS (
+    SELECT 1 FROM inbox_file f
+    WHERE f.workspace_id = task.workspace_id AND (f.placed_at IS NULL OR f.task_id = task.id)
+  ) AS has_inbox
 FROM task WHERE id = ANY(%s)
 """
 # On the way of every turn: written out, as the ORM takes longer to make them than the server to run them.
@@ -358,6 +362,8 @@ class LinkWork:
     """How long the turn may take in all, where that is more than it was told at first: it waited for people."""
     messages: tuple[tuple[uuid.UUID, str], ...] = ()
     """What was said since the turn was asked for and its provider does not have yet, the oldest first."""
+    has_inbox: bool = False
+    """Files that people sent are to be in the workspace before it hears of them."""
 
 
 def _extended_s(task: Task) -> float | None:
@@ -383,6 +389,7 @@ def all_tenants_link_work(task_ids: Sequence[uuid.UUID]) -> dict[uuid.UUID, Link
             is_cancelled=row.cancel_requested_at is not None,
             extended_s=_extended_s(row),
             messages=tuple(messages.get(row.id, ())),
+            has_inbox=vars(row)["has_inbox"],
         )
         for row in Task.objects.using("operator").raw(_LINK_WORK, [wanted])
         if row.sandbox_id is not None

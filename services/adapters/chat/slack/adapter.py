@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from services.adapters.chat.slack import abilities, inbound, linking, outbound, render, streaming
+from services.adapters.chat.slack import abilities, files, inbound, linking, outbound, render, streaming
 from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.manifest import MANIFEST
 from services.domain.ports.chat import ChatKind, HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
@@ -145,6 +145,10 @@ class SlackAdapter:
     def check_health(self, config: SlackConfig, hook_url: str) -> str | None:
         """Say what is wrong with the token; where events go, Slack tells nobody."""
         return linking.check_health(self._base_url, config)
+
+    def fetch_file(self, config: SlackConfig, ref: str, max_bytes: int) -> bytes:
+        """Return a file's bytes. Raises also: FileTooLarge."""
+        return files.fetch_file(self._base_url, config, ref, max_bytes)
 
 
 ADAPTER = SlackAdapter

@@ -20,6 +20,7 @@ from services.domain.ports.chat import (
     HookReply,
     HookRequest,
     InboundChange,
+    InboundFile,
     InboundMessage,
     InboundStop,
     Parsed,
@@ -45,8 +46,12 @@ class _Lenient(BaseModel):
 
 
 class _File(_Lenient):
+    id: str | None = None
     name: str | None = None
     title: str | None = None
+    mimetype: str | None = None
+    size: int | None = None
+    subtype: str | None = None
 
 
 class _Profile(_Lenient):
@@ -178,9 +183,21 @@ def _read_message(config: SlackConfig, call: _Call, event: _Event, raw: dict[str
                 is_mention=kind is ChatKind.DIRECT or is_named or event.type == "app_mention",
                 message_id=event.ts,
                 sent_at=_sent_at(event.ts),
+                files=tuple(_file(file) for file in event.files or () if file.id),
                 raw=raw,
             ),
         )
+    )
+
+
+def _file(file: _File) -> InboundFile:
+    """Read a file of a message. Its address is asked for by its id: events of shared channels have none."""
+    return InboundFile(
+        ref=file.id or "",
+        name=file.name or file.title or "file",
+        content_type=file.mimetype or "application/octet-stream",
+        size=file.size,
+        is_voice=file.subtype == "slack_audio",
     )
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from services.adapters.chat.telegram import abilities, inbound, linking, outbound, render, streaming
+from services.adapters.chat.telegram import abilities, files, inbound, linking, outbound, render, streaming
 from services.adapters.chat.telegram.config import TelegramConfig
 from services.adapters.chat.telegram.manifest import MANIFEST
 from services.domain.ports.chat import ChatKind, HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
@@ -149,6 +149,10 @@ class TelegramAdapter:
     def check_health(self, config: TelegramConfig, hook_url: str) -> str | None:
         """Say what is wrong with the bot's webhook."""
         return linking.check_health(self._base_url, config, hook_url)
+
+    def fetch_file(self, config: TelegramConfig, ref: str, max_bytes: int) -> bytes:
+        """Return a file's bytes. Raises also: FileTooLarge."""
+        return files.fetch_file(self._base_url, config, ref, max_bytes)
 
 
 ADAPTER = TelegramAdapter

@@ -112,6 +112,7 @@ def call(base_url: str, token: str, make: Callable[[Bot], Coroutine[Any, Any, T]
     bot = Bot(
         token,
         base_url=f"{base_url.rstrip('/')}/bot",
+        base_file_url=f"{base_url.rstrip('/')}/file/bot",
         request=runtime.request,
         get_updates_request=runtime.request,
     )

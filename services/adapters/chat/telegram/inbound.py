@@ -11,6 +11,7 @@ from typing import Any
 from telegram import CallbackQuery, Chat, Message, MessageEntity, Update, User
 
 from services.adapters.chat.telegram.config import TelegramConfig
+from services.adapters.chat.telegram.files import files_of
 from services.adapters.chat.wire import read_object
 from services.domain.errors import HookUnverified, MalformedBody
 from services.domain.ports.chat import (
@@ -106,6 +107,7 @@ def _read_message(config: TelegramConfig, update_id: int, message: Message, raw:
                 message_id=str(message_id),
                 sent_at=_time(message.date),
                 reply_to=_answered_id(message),
+                files=files_of(message),
                 raw=raw,
             ),
         )

@@ -47,6 +47,12 @@ class PolicyForm(DomainForm):
         required=False,
         help_text="How hard a model thinks where its agent does not say.",
     )
+    transcriber = forms.CharField(
+        label="Transcriber of voice messages",
+        max_length=100,
+        required=False,
+        help_text="A model of an OpenAI-compatible server, such as whisper-1. Empty: agents get the recording alone.",
+    )
     retries = forms.IntegerField(
         label="Further tries",
         min_value=0,
@@ -89,7 +95,7 @@ class PolicyForm(DomainForm):
         """Return what `update_policy` wants."""
         values = super().values()
         values["allowed"] = lines_of(values["allowed"])
-        for name in ("default_anthropic", "default_openai", "default_effort"):
+        for name in ("default_anthropic", "default_openai", "default_effort", "transcriber"):
             values[name] = values[name] or None
         return values
 

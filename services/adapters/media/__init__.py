@@ -1,0 +1,1 @@
+"""Reading files that strangers sent: what they are, the text in them, pictures made smaller, speech as text."""
