@@ -29,7 +29,7 @@ class RoomAgentForm(DomainForm):
     agent_id = forms.TypedChoiceField(label="Agent", coerce=uuid.UUID)
     answers = forms.ChoiceField(
         label="Answers",
-        choices=(("named", "what writes its name: @Name"), ("all", "every message")),
+        choices=(("named", "when called by @name"), ("all", "every message")),
     )
 
     def __init__(self, *args: Any, agents: Sequence[Agent], **kwargs: Any) -> None:
