@@ -16,7 +16,14 @@ from services.domain.chats.shows import SHOW_LEASE, Segment, Show, note_segments
 from services.domain.contacts.destinations import HERE
 from services.domain.errors import SlipwayError, Temporary
 from services.domain.ports.chat import ChatAdapter
-from services.domain.ports.chat_abilities import Deletes, Edits, FindsSent, StreamLimits, Streams
+from services.domain.ports.chat_abilities import (
+    Acknowledges,
+    Deletes,
+    Edits,
+    FindsSent,
+    StreamLimits,
+    Streams,
+)
 from services.worker import buckets
 from services.worker.live_answer import LiveAnswer
 
@@ -124,7 +131,7 @@ class Showing:
             self._idle_until = time.monotonic() + (limits.keep_alive_s or limits.max_age_s)
             self._show_stream(self._adapter, text, limits)
             return limits.min_interval_s
-        if isinstance(self._adapter, Edits):
+        if isinstance(self._adapter, Edits) and self._adapter.edit_interval_s is not None:
             self._idle_until = float("inf")
             self._show_edited(self._adapter, text)
             return self._adapter.edit_interval_s
@@ -146,6 +153,8 @@ class Showing:
         self._typing_at = self._idle_until = time.monotonic() + ttl_s * _TYPING_SHARE
         try:
             self._adapter.show_typing(self._config, self.show.place)
+            if isinstance(self._adapter, Acknowledges) and self.show.reply_to:
+                self._adapter.acknowledge(self._config, self.show.place, self.show.reply_to)
         except SlipwayError as error:
             log.info("typing not shown: %s", error)
 

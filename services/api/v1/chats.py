@@ -183,6 +183,8 @@ class DeliveryShape(Shape):
     error: str
     created_at: Moment
     sent_at: Moment | None
+    reached: str
+    reached_at: Moment | None
     expires_at: Moment | None
 
     @classmethod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.domain.chats.changes import store_changes, store_stops
 from services.domain.chats.inbound import LinkHandle, count_unknown_update, store_inbound
+from services.domain.chats.reports import store_reports
 from services.domain.outbox.jobs import CompleteHook, enqueue
 from services.domain.ports.chat import HookRequest, Parsed
 from services.domain.questions.presses import store_presses
@@ -23,6 +24,7 @@ def take_in(handle: LinkHandle, parsed: Parsed) -> int:
     # After the messages: an update may bring a message together with its change.
     stored += store_changes(handle, parsed.changes)
     stored += store_stops(handle, parsed.stops)
+    stored += store_reports(handle, parsed.reports)
     if parsed.ignored in _SURPRISES:
         count_unknown_update(handle)
     return stored
@@ -47,4 +49,10 @@ def keep_incomplete(handle: LinkHandle, request: HookRequest) -> None:
 
 def count_of(parsed: Parsed) -> int:
     """Return how many things an update brings, new or repeated. Pure."""
-    return len(parsed.messages) + len(parsed.presses) + len(parsed.changes) + len(parsed.stops)
+    return (
+        len(parsed.messages)
+        + len(parsed.presses)
+        + len(parsed.changes)
+        + len(parsed.stops)
+        + len(parsed.reports)
+    )

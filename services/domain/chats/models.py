@@ -255,7 +255,8 @@ class Delivery(TenantModel):
     `batch` groups the parts that must go out in order; `part` counts within it. A part is leased while it is sent.
     `target` is the earlier delivery that an edit, a deletion or a reaction is about; `payload` has what its kind needs:
     a card's buttons, a file's place in object storage, a reaction's emoji and message. What has not gone out by
-    `expires_at` fails. `reported_at` is when people were told that it failed for good.
+    `expires_at` fails. `reported_at` is when people were told that it failed for good. `reached` is how far it has come
+    since it was sent, where the platform says so: sent, delivered or read.
     """
 
     link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="deliveries")
@@ -282,6 +283,8 @@ class Delivery(TenantModel):
     # Empty only in rows of before there was an expiry.
     expires_at = models.DateTimeField(null=True, default=delivery_expiry)
     reported_at = models.DateTimeField(null=True)
+    reached = models.CharField(max_length=9, blank=True, default="", db_default="")
+    reached_at = models.DateTimeField(null=True)
 
     class Meta:
         db_table = "delivery"

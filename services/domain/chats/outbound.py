@@ -82,7 +82,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
         lost = DeliveryAttempt.objects.filter(delivery=row, outcome="")
         lost.update(outcome=AttemptOutcome.UNKNOWN, finished_at=moment, note="Whoever sent it has died.")
         if (row.expires_at or row.created_at + DELIVERY_LIFE) <= moment:
-            _fail(row, f"Not delivered in time. {row.error}".strip())
+            fail_row(row, f"Not delivered in time. {row.error}".strip())
             return None
         if row.target is not None and not _may_change(row, row.target):
             return None
@@ -164,7 +164,7 @@ def note_part_failed(org_id: uuid.UUID, part: PartDue, *, error: str) -> None:
         if row is None:
             return
         _close_attempt(row, AttemptOutcome.REFUSED, error)
-        _fail(row, error)
+        fail_row(row, error)
 
 
 def put_back_part(org_id: uuid.UUID, part: PartDue, wait_s: float) -> None:
@@ -204,7 +204,7 @@ def emit_changed(row: Delivery) -> None:
 def _may_change(row: Delivery, target: Delivery) -> bool:
     """Say whether a change can go out now. It waits for what it changes and for changes before it, or fails with it."""
     if target.status == DeliveryStatus.FAILED:
-        _fail(row, "What this changes was never sent.")
+        fail_row(row, "What this changes was never sent.")
         return False
     is_behind = target.changes.filter(id__lt=row.id, status__in=_WAITING).exclude(id=row.id).exists()
     if target.status == DeliveryStatus.SENT and not is_behind:
@@ -252,8 +252,11 @@ def _close_attempt(row: Delivery, outcome: AttemptOutcome, note: str) -> None:
     open_ones.update(outcome=outcome, finished_at=now(), note=note[:300])
 
 
-def _fail(row: Delivery, error: str) -> None:
-    """End a delivery, and with it the parts after it, which would make no sense alone."""
+def fail_row(row: Delivery, error: str) -> None:
+    """End a delivery that is locked, and with it the parts after it, which would make no sense alone.
+
+    Emits: DeliveryChanged. Queues: ReportDeadDelivery.
+    """
     row.status, row.error = DeliveryStatus.FAILED, error[:300]
     row.lease_token = row.lease_until = None
     row.save()

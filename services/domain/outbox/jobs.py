@@ -224,6 +224,18 @@ class WriteReply(Job):
     text: str
 
 
+class NoteFailure(Job):
+    """Note that a message failed which the platform had taken, if it is on record by now."""
+
+    type: ClassVar[str] = "delivery.note_failure"
+
+    org_id: uuid.UUID
+    link_id: uuid.UUID
+    message_id: str
+    reason: str
+    may_open: bool
+
+
 class ReportDeadDelivery(Job):
     """Tell whoever is concerned that a delivery has failed for good."""
 
@@ -315,6 +327,7 @@ JOBS: dict[str, type[Job]] = {
         ReturnAnswer,
         SendDelivery,
         WriteReply,
+        NoteFailure,
         ReportDeadDelivery,
         SendPush,
         CheckLink,

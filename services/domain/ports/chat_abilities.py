@@ -74,8 +74,8 @@ class StreamLimits:
 class Edits(Protocol):
     """Messages of the bot can be changed."""
 
-    edit_interval_s: float
-    """How long to wait between two changes of one message that is shown while it is written."""
+    edit_interval_s: float | None
+    """How long to wait between two changes of one message that is shown while it is written; None: it never is."""
 
     def edit(self, config: Any, place: Place, message_id: str, part: str) -> None:
         """Replace a message's text by a rendered part. The same text again is no error. Buttons go away."""
@@ -169,10 +169,10 @@ class FindsSentCards(FindsSent, Protocol):
 
 @runtime_checkable
 class Acknowledges(Protocol):
-    """The platform can show on a message that it was taken up, sooner than there is an answer."""
+    """The platform can show on a message that it was taken up, before there is an answer."""
 
     def acknowledge(self, config: Any, place: Place, message_id: str) -> None:
-        """Show that somebody's message was taken up. The same again is no error."""
+        """Show that somebody's message was taken up, again while work goes on. The same again is no error."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from services.domain.chats.reports import note_failure
 from services.domain.contacts.between_agents import return_answer
 from services.domain.outbox import jobs
 from services.domain.playbooks.actions import fire_due_playbook
@@ -49,6 +50,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.ReturnAnswer: lambda job: return_answer(job.org_id, job.task_id),
     jobs.SendDelivery: chats.send_batch,
     jobs.WriteReply: chats.reply,
+    jobs.NoteFailure: note_failure,
     jobs.ReportDeadDelivery: chats.report_dead,
     jobs.CheckLink: links.check_link,
     jobs.SendPush: pushing.send_push,

@@ -8,6 +8,7 @@ from typing import Any
 from services.adapters.chat.emoji import bare
 from services.domain.chats.models import SENDS, DeliveryKind
 from services.domain.chats.outbound import PartDue
+from services.domain.chats.reports import OPENS_CHAT
 from services.domain.chats.shows import Segment
 from services.domain.errors import ObjectMissing, PlatformRefused
 from services.domain.ports.chat import ChatAdapter
@@ -19,6 +20,7 @@ from services.domain.ports.chat_abilities import (
     FindsSentCards,
     HasButtons,
     OutgoingFile,
+    ReachesClosedChats,
     Reacts,
     SendsFiles,
     Streams,
@@ -90,6 +92,8 @@ def _send_again(adapter: ChatAdapter, config: Any, part: PartDue) -> Done:
 
 
 def _send_or_change(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
+    if OPENS_CHAT in part.payload and isinstance(adapter, ReachesClosedChats):
+        return adapter.send_opening(config, part.place, part.text).message_id
     match part.what:
         case DeliveryKind.TEXT:
             return _send_text(adapter, config, part)

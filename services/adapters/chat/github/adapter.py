@@ -20,7 +20,8 @@ class GithubAdapter:
     config_model: type[BaseModel] = GithubConfig
     base_setting: ClassVar[str] = "GITHUB_API_BASE"
     default_base: ClassVar[str] = "https://api.github.com"
-    edit_interval_s: float = outbound.EDIT_INTERVAL_S
+    # Whoever follows an issue gets the first words of a comment by mail: these must not be half an answer.
+    edit_interval_s: float | None = None
 
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url.rstrip("/")

@@ -13,4 +13,7 @@ MANIFEST = Manifest(
     has_threads=True,
     typing_ttl_s=None,
     source="https://docs.github.com/en/rest/issues/comments#create-an-issue-comment",
+    # 80 comments a minute; of the 500 an hour GitHub tells when they are used up.
+    per_link_per_s=80 / 60,
+    rate_source="https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api",
 )

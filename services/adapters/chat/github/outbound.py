@@ -15,9 +15,6 @@ from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.kit.clock import now
 
-# Each change of a comment is a call that counts five of 900 points a minute, and tells all who follow the issue.
-# Source: https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
-EDIT_INTERVAL_S = 10.0
 SEEN = "eyes"
 # Source: https://docs.github.com/en/rest/reactions/reactions#about-reactions
 _REACTIONS = {

@@ -22,7 +22,8 @@ class LinearAdapter:
     config_model: type[BaseModel] = LinearConfig
     base_setting: ClassVar[str] = "LINEAR_API_BASE"
     default_base: ClassVar[str] = "https://api.linear.app"
-    edit_interval_s: float = outbound.EDIT_INTERVAL_S
+    # A session's response ends its work, and cannot be changed.
+    edit_interval_s: float | None = None
     button_limits: ButtonLimits = outbound.BUTTON_LIMITS
 
     def __init__(self, base_url: str) -> None:

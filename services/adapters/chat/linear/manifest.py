@@ -13,4 +13,6 @@ MANIFEST = Manifest(
     has_threads=True,
     typing_ttl_s=1_200.0,
     source="https://linear.app/developers/agent-interaction",
+    per_link_per_s=5_000 / 3600,
+    rate_source="https://linear.app/developers/rate-limiting",
 )

@@ -21,7 +21,6 @@ from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits
 
-EDIT_INTERVAL_S = 5.0
 # No limits are told of the options that a session offers.
 BUTTON_LIMITS = ButtonLimits(
     buttons=20, label_chars=100, value_bytes=500, source="https://linear.app/developers/agent-signals"

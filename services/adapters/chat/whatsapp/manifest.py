@@ -12,4 +12,8 @@ MANIFEST = Manifest(
     has_threads=False,
     typing_ttl_s=25.0,
     source="https://developers.facebook.com/docs/whatsapp/cloud-api/messages/text-messages",
+    per_link_per_s=80.0,
+    per_chat_per_s=1 / 6,
+    chat_burst=45,
+    rate_source="https://developers.facebook.com/docs/whatsapp/cloud-api/overview#throughput",
 )
