@@ -5,7 +5,7 @@ class Migration(migrations.Migration):
     """How far a platform says that a delivery has come. Empty until it says so."""
 
     dependencies = [
-        ('chats', '0009_shown_answers'),
+        ('chats', '0010_link_health'),
     ]
 
     operations = [
