@@ -1,4 +1,7 @@
-"""Finds the chat platforms: each folder here with an `adapter.py` that exposes `ADAPTER`."""
+"""Finds the chat platforms: each folder here with an `adapter.py` that exposes `ADAPTER`.
+
+"Here" is the package's path, to which an installation may add a place of its own.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +74,11 @@ def _make(adapter: AdapterClass | HasOtherBases, settings: Mapping[str, str]) ->
 
 @cache
 def _found() -> dict[str, AdapterClass]:
-    here = Path(__file__).parent
-    return {folder.name: _load(folder.name) for folder in sorted(here.iterdir()) if _is_adapter(folder)}
+    package = importlib.import_module(str(__package__))
+    folders = {
+        folder.name for place in package.__path__ for folder in Path(place).iterdir() if _is_adapter(folder)
+    }
+    return {kind: _load(kind) for kind in sorted(folders)}
 
 
 def _is_adapter(folder: Path) -> bool:
