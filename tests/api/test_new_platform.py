@@ -1,4 +1,4 @@
-"""A platform that nobody here has heard of is added by one folder: linked, written to, answered; nothing else changes."""
+"""A platform that nobody has heard of is added by one folder: linked, written to, answered; nothing else changes."""
 
 from __future__ import annotations
 
