@@ -364,3 +364,9 @@ def test_a_viewer_schedules_nothing(talk, acme):
     Membership.objects.using("operator").filter(user=acme.users["bob"]).update(role="viewer")
     assert talk.says("/schedule daily 9:00 x", who="2") == "command: schedule refused: scope_missing"
     assert talk.says("/schedule whenever x", who="2") == "command: schedule refused: schedule_invalid"
+
+
+def test_where_an_agent_hears_all_that_is_said_a_command_is_said_to_it(talk):
+    talk.says("hello", **GROUP)
+    Wiring.objects.using("operator").update(engage="always")
+    assert talk.says("/status", mention=False, **GROUP) == "command: status"

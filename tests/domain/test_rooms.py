@@ -187,3 +187,13 @@ def test_text_is_bounded_and_storable(acme, room):
             write_message(acme.owner, room.id, text, key="1")
     write_message(acme.owner, room.id, "a\x00b\r\nc", key="2")
     assert [entry.text for entry in entries(acme, room)] == ["a\ufffdb\nc"]
+
+
+def test_commands_are_understood_in_a_room(acme, room):
+    write_message(acme.owner, room.id, "/agent", key="1")
+    bring_agent(acme.owner, room.id, acme.agent.id, answers_all=False)
+    write_message(acme.owner, room.id, "/status", key="2")
+    drain()
+    assert outcomes(acme) == ["command: agent", "command: status"]
+    assert "no conversation here yet" in entries(acme, room)[-1].text
+    assert tasks(acme) == []

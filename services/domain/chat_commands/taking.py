@@ -9,7 +9,7 @@ from services.domain.chat_commands.catalogue import find_command
 from services.domain.chat_commands.conversation import New
 from services.domain.chat_commands.parsing import Spoken, read_command
 from services.domain.chat_commands.place import is_talking
-from services.domain.chats.models import InboundMessage, Wiring
+from services.domain.chats.models import Engage, InboundMessage, Wiring
 from services.domain.contacts.accounts import find_person
 from services.domain.contacts.gate import Standing
 from services.domain.contacts.holding import find_standing, may_be_answer
@@ -72,8 +72,11 @@ def _is_spoken_to(message: InboundMessage) -> bool:
     """Say whether a message is a person's to this bot: other bots have commands, too."""
     if message.is_bot:
         return False
-    is_direct = message.chat.kind == ChatKind.DIRECT
-    return is_direct or message.is_mention or is_talking(message.chat, message.thread_id)
+    if message.chat.kind == ChatKind.DIRECT or message.is_mention:
+        return True
+    # Where an agent answers whatever is said, or is talking already, it is said to it.
+    hears_all = Wiring.objects.filter(chat=message.chat_id, is_enabled=True, engage=Engage.ALWAYS)
+    return hears_all.exists() or is_talking(message.chat, message.thread_id)
 
 
 def _is_heard(message: InboundMessage, command: Command) -> bool:

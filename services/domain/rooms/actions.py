@@ -9,6 +9,7 @@ from django.db import connection
 
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
+from services.domain.chat_commands.parsing import read_command
 from services.domain.chats.actions import WiringFields, create_link, create_wiring
 from services.domain.chats.inbound import LinkHandle
 from services.domain.chats.intake import take_in
@@ -111,7 +112,8 @@ def write_message(actor: Actor, room_id: uuid.UUID, text: str, *, key: str) -> N
             chat_title=room.title,
             sender=sender,
             text=text,
-            is_mention=_names_an_agent(room, text),
+            # Nobody else is in a room to whom a command could be said.
+            is_mention=_names_an_agent(room, text) or read_command(text) is not None,
             message_id=uuid.uuid5(room.id, f"{user_id}/{key}").hex,
             sent_at=now(),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator
 
-from django.db import connection
+from django.db import connection, transaction
 
 from services.domain.actors import Actor, require
 from services.domain.errors import (
@@ -70,9 +70,11 @@ def send_message(
         )
         created = MessageCreated(role="user", text=text, id=str(message.id))
         record_events(f"workspace:{task.workspace_id}", [NewEvent(created, task.id, task.turn)])
-    if task.sandbox_id is not None:
-        nudge("gateway", str(task.sandbox_id))
-    return message
+        if task.sandbox_id is not None:
+            sandbox = str(task.sandbox_id)
+            # The commit may be a caller's: whoever is woken before it sees no message.
+            transaction.on_commit(lambda: nudge("gateway", sandbox), robust=True)
+        return message
 
 
 def submit_left_messages(org_id: uuid.UUID, task_id: uuid.UUID) -> list[Task]:

@@ -142,8 +142,10 @@ def cancel_task(actor: Actor, task_id: uuid.UUID) -> Task:
         if task.cancel_requested_at is None:
             task.cancel_requested_at = now()
             task.save(update_fields=["cancel_requested_at"])
-    nudge("gateway", str(task.sandbox_id))
-    return task
+        sandbox = str(task.sandbox_id)
+        # Whoever is woken before the commit, which may be a caller's, sees no wish to stop.
+        transaction.on_commit(lambda: nudge("gateway", sandbox), robust=True)
+        return task
 
 
 def lock_task(task_id: uuid.UUID) -> Task:
