@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from services.domain.chats.blocks import read_blocks
 from services.domain.chats.models import Delivery, DeliveryKind, DeliveryStatus
 from services.domain.chats.sending import SAID_BY_AGENT, Piece, Spot, find_batch, write_message
 from services.domain.chats.shows import Segment, ShownElsewhere, close_shown
+from services.domain.contacts.between_agents import say_to_agent
 from services.domain.contacts.dead_letters import notify_concerned
-from services.domain.contacts.destinations import HERE, find_origin, resolve_destination
-from services.domain.errors import DestinationMissing
+from services.domain.contacts.destinations import HERE, find_agent_of, find_origin, resolve_destination
+from services.domain.errors import DestinationMissing, QueueFull, SlipwayError, Temporary
 from services.domain.events.models import Event
 from services.domain.events.types import NotificationCreated
 from services.domain.outbox.jobs import DeliverAnswer, enqueue
 from services.domain.tasks.models import Task, TaskStatus
+from services.domain.tasks.queries import agent_actor
 from services.domain.tasks.submit import lock_task
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -42,11 +44,22 @@ class NotSent:
 
 
 @dataclass(frozen=True, slots=True)
+class ForAgent:
+    """A block for another agent, which becomes its work."""
+
+    agent_id: uuid.UUID
+    to: str
+    text: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerPlan:
     """What becomes of a task's answer."""
 
     messages: list[Outgoing]
     not_sent: list[NotSent]
+    for_agents: list[ForAgent] = field(default_factory=list)
 
 
 def plan_answer(org_id: uuid.UUID, task_id: uuid.UUID) -> AnswerPlan:
@@ -67,7 +80,8 @@ def queue_answer(
     What was shown while it was written is replaced by it. What the agent has sent to the same place with its tools
     already is not sent again. A block that goes nowhere is told to whom the work is for. While somebody still shows the
     answer nothing happens, and the job comes again. Locks: the task.
-    Queues: SendDelivery, DeliverAnswer. Emits: DeliveryChanged, NotificationCreated.
+    Queues: SendDelivery, DeliverAnswer, and what `say_to_agent` does. Emits: DeliveryChanged, NotificationCreated.
+    Raises: Temporary when the queue has no room for a block's agent.
     """
     with tenant_transaction(org_id):
         task = lock_task(task_id)
@@ -86,7 +100,10 @@ def queue_answer(
                 continue
             said.add(content)
             write_message(message.spot, _replacing(parts, replaced), batch=message.batch, task=task)
-        for block in plan.not_sent:
+        refused = [
+            block for block in (_tell_agent(task, one) for one in plan.for_agents) if block is not None
+        ]
+        for block in [*plan.not_sent, *refused]:
             _notify_once(task, f"A message to “{block.to}” was not sent: {block.reason}\n\n{block.text}")
 
 
@@ -95,10 +112,15 @@ def _plan(task: Task) -> AnswerPlan:
     own: list[str] = []
     messages: list[Outgoing] = []
     not_sent: list[NotSent] = []
+    for_agents: list[ForAgent] = []
     pieces = read_blocks(task.result_text) if task.status == TaskStatus.SUCCEEDED else []
     for number, piece in enumerate(pieces):
         if piece.to.lower() in ("", HERE):
             own.append(piece.text)
+            continue
+        agent_id = find_agent_of(task, piece.to)
+        if agent_id is not None:
+            for_agents.append(ForAgent(agent_id, piece.to, piece.text, f"task:{task.id}:to:{number}"))
             continue
         try:
             spot = resolve_destination(task, piece.to)
@@ -109,12 +131,25 @@ def _plan(task: Task) -> AnswerPlan:
             Outgoing(spot.chat.link.kind, piece.text, f"task:{task.id}:to:{number}", spot, piece.to)
         )
     if origin is not None:
-        text = _own_text(task, own, messages, not_sent)
+        names = [*(one.to for one in messages), *(one.to for one in for_agents)]
+        text = _own_text(task, own, names, not_sent)
         messages.insert(0, Outgoing(origin.chat.link.kind, text, f"task:{task.id}", origin))
-    return AnswerPlan(messages, not_sent)
+    return AnswerPlan(messages, not_sent, for_agents)
 
 
-def _own_text(task: Task, own: Sequence[str], others: Sequence[Outgoing], not_sent: Sequence[NotSent]) -> str:
+def _tell_agent(task: Task, block: ForAgent) -> NotSent | None:
+    """Say a block to its agent, once; returns it when that is refused."""
+    try:
+        with tenant_transaction(task.org_id):
+            say_to_agent(agent_actor(task), block.agent_id, block.text, key=block.key)
+    except QueueFull as error:
+        raise Temporary(error.message, retry_after_s=error.retry_after_s or 1.0) from error
+    except SlipwayError as error:
+        return NotSent(block.to, block.text, error.message)
+    return None
+
+
+def _own_text(task: Task, own: Sequence[str], others: Sequence[str], not_sent: Sequence[NotSent]) -> str:
     """Word what the chat that asked gets, so that nobody is met with silence, whatever became of the task."""
     if task.status != TaskStatus.SUCCEEDED:
         return _failure_text(task)
@@ -122,8 +157,7 @@ def _own_text(task: Task, own: Sequence[str], others: Sequence[Outgoing], not_se
     text = "\n\n".join([*own, *told_back]).strip()
     if text or not others:
         return text or "Done. There was no text to show."
-    names = list(dict.fromkeys(message.to for message in others))
-    return f"Sent to {', '.join(names)}."
+    return f"Sent to {', '.join(dict.fromkeys(others))}."
 
 
 def _replacing(parts: Sequence[str], shown: Sequence[Segment]) -> list[Piece]:

@@ -13,7 +13,9 @@ from django.db.models import Q
 
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
+from services.domain.chats.blocks import read_blocks
 from services.domain.chats.models import Conversation
+from services.domain.contacts.destinations import HERE
 from services.domain.errors import LoopStopped, QueueFull, SlipwayError, Temporary
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import AnswerReturned
@@ -155,7 +157,9 @@ def _name(task: Task) -> str:
 
 def _word_answer(task: Task) -> str:
     """Word what an agent answered, and that it is an agent's answer and no person's words."""
-    text = task.result_text.strip()[:MAX_ANSWER_CHARS]
+    # Blocks for others are on their way there.
+    own = [piece.text for piece in read_blocks(task.result_text) if piece.to.lower() in ("", HERE)]
+    text = "\n\n".join(own).strip()[:MAX_ANSWER_CHARS]
     if task.status == TaskStatus.SUCCEEDED:
         return f"{_name(task)} answers what you asked it:\n\n{text or '(It said nothing.)'}"
     reason = task.error_message or task.status
