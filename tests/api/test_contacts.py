@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 
-from services.domain.chats.actions import note_link_connected, read_link_config, update_link
+from services.domain.chats.actions import read_link_config, update_link
+from services.domain.chats.health import note_connected
 from services.domain.chats.models import Link
 from services.domain.contacts.models import AccountCode, Destination, PlatformAccount
 from services.domain.tenancy.transaction import tenant_transaction
@@ -119,7 +120,7 @@ def test_a_code_comes_with_the_addresses_that_send_it(alice, world, acme):
         link = Link.objects.get(id=world["link_id"])
     config = read_link_config(link) | {"bot_name": "acme_bot", "bot_id": "1"}
     update_link(acme.owner, link.id, config=config)
-    note_link_connected(acme.owner, link.id, identity="acme_bot")
+    note_connected(acme.owner, link.id, identity="acme_bot")
     given = alice.post(f"/v1/links/{link.id}/pairing", {})
     assert given.status == 201
     (address,) = given.body["addresses"]

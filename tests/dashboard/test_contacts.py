@@ -11,7 +11,8 @@ import pytest
 from conftest import Tenant
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.chat_commands.taking import take_command
-from services.domain.chats.actions import create_link, note_link_connected
+from services.domain.chats.actions import create_link
+from services.domain.chats.health import note_connected
 from services.domain.chats.models import Chat, InboundMessage
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import Destination, PlatformAccount
@@ -248,7 +249,7 @@ def test_another_tenants_chats_and_people_are_not_offered(mallory, acme, globex,
 
 
 def test_who_made_a_link_is_paired_with_its_bot_by_a_code_for_it_alone(alice, acme, chat):
-    note_link_connected(acme.owner, chat.link_id, identity="helpdesk_bot")
+    note_connected(acme.owner, chat.link_id, identity="helpdesk_bot")
     page = f"/links/{chat.link_id}"
     assert "Pair with me" in alice.get(page).content.decode()
     answer = alice.post(f"{page}/pair").content.decode()

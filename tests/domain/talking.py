@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass, field
 
 from conftest import Tenant
-from services.domain.chats.actions import create_link, note_link_connected
+from services.domain.chats.actions import create_link
+from services.domain.chats.health import note_connected
 from services.domain.chats.inbound import LinkHandle, all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery, DeliveryStatus, InboundMessage, Wiring
 from services.domain.contacts.models import PlatformAccount
@@ -113,7 +114,7 @@ def open_talk(tenant: Tenant, *, unknown_senders: str = "public", kind: str = "t
         default_agent_id=tenant.agent.id,
         unknown_senders=unknown_senders,
     )
-    note_link_connected(tenant.owner, row.id, identity="our_bot")
+    note_connected(tenant.owner, row.id, identity="our_bot")
     handle = all_tenants_find_link(row.id, kind)
     assert handle is not None
     return Talk(tenant, handle)

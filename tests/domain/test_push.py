@@ -26,7 +26,6 @@ from services.adapters.push.client import MAX_PAYLOAD_BYTES, fit
 from services.domain.contacts.quiet import QuietHours, set_quiet_hours
 from services.domain.errors import Invalid, Missing, NotPermitted, PlatformAway, QueueFull
 from services.domain.events.types import NotificationCreated
-from services.domain.outbox.jobs import SendPush, parse_job
 from services.domain.outbox.models import OutboxJob
 from services.domain.push.keys import ensure_push_key, get_public_key, get_vapid_key
 from services.domain.push.models import PushKey, PushSubscription
@@ -42,6 +41,7 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.worker.jobs.pushing import send_push
+from tests.domain.pushes import due_pushes
 from tests.fakes.serving import Journal, LocalServer
 
 
@@ -126,12 +126,8 @@ def tell(tenant, message: str, urgency: Any = "high") -> None:
 
 def run_due() -> int:
     """Run the pushes that are due; returns how many."""
-    rows = OutboxJob.objects.using("operator").filter(type="push.send", not_before__lte=now())
-    found = list(rows.order_by("id"))
-    for row in found:
-        row.delete(using="operator")
-        job = parse_job(row.type, row.payload)
-        assert isinstance(job, SendPush)
+    found = due_pushes()
+    for job in found:
         send_push(job)
     return len(found)
 
