@@ -1,4 +1,4 @@
-"""The six processes of Slipway itself: how each is run, and when it is ready."""
+"""The seven processes of Slipway itself: how each is run, and when it is ready."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ SERVICES = (
     Service("worker", "services.worker.serve", heartbeat="worker.beat"),
     Service("relay", "services.worker.relay", heartbeat="relay.beat"),
     Service("beat", "services.worker.beat"),
+    Service("listen", "services.worker.listen", heartbeat="listen.beat"),
 )
 
 

@@ -35,6 +35,7 @@ class Environment(BaseSettings):
     api_port: int = 8000
     realtime_port: int = 8001
     gateway_port: int = 8002
+    listen_port: int | None = None
     bind_host: str = "127.0.0.1"
     public_url: str
     realtime_public_url: str

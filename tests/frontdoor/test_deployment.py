@@ -16,7 +16,7 @@ from deploy.local.services import PROVISIONING_ONLY, SERVICES
 from deploy.local.settings_env import ROLES
 
 COMPOSE: dict[str, Any] = yaml.safe_load((REPOSITORY / "docker-compose.yml").read_text())
-OURS = {"api", "realtime", "gateway", "worker", "relay", "beat"}
+OURS = {"api", "realtime", "gateway", "worker", "relay", "beat", "listen"}
 
 
 def _modules(service: str) -> list[str]:

@@ -34,6 +34,7 @@ from services.domain.chats.models import (
     DeliveryStatus,
     Engage,
     Link,
+    ListenerStatus,
     LiveAnswers,
     SessionMode,
     UnknownSenders,
@@ -90,6 +91,20 @@ class LinkChanges(Changes):
     unknown_senders: UnknownSenders = UnknownSenders.REQUEST_APPROVAL
 
 
+class ListenerShape(Shape):
+    """How it goes where messages come over a connection of ours. `last_seen_at` is its last sign of life."""
+
+    status: ListenerStatus
+    last_seen_at: Moment | None
+    last_error: str
+
+    @classmethod
+    def of(cls, link: Link) -> Self | None:
+        """Show who listens to a link, if anybody ever did."""
+        listener = getattr(link, "listener", None)
+        return None if listener is None else cls.model_validate(listener)
+
+
 class LinkShape(Shape):
     """A bot account without its configuration. `hook_url` is where its platform sends updates.
 
@@ -109,12 +124,17 @@ class LinkShape(Shape):
     checked_at: Moment | None
     hook_url: str
     setup: list[str]
+    listener: ListenerShape | None
     created_at: Moment
 
     @classmethod
     def of(cls, link: Link) -> Self:
         """Show a row."""
-        made = {"hook_url": hook_url(link), "setup": setup_steps(link)}
+        made = {
+            "hook_url": hook_url(link),
+            "setup": setup_steps(link),
+            "listener": ListenerShape.of(link),
+        }
         return cls(**{name: getattr(link, name) for name in cls.model_fields if name not in made}, **made)
 
 

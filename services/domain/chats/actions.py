@@ -16,6 +16,8 @@ from services.domain.chats.models import (
     DeliveryStatus,
     Engage,
     Link,
+    LinkListener,
+    ListenerStatus,
     LiveAnswers,
     SessionMode,
     UnknownSenders,
@@ -28,6 +30,9 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.keyring import open_json, seal_json
 from services.kit.clock import now
 from services.kit.ids import uuid7
+
+# What connecting learns of the bot, and no person sets.
+_LEARNED = ("bot_id", "bot_name")
 
 
 class WiringFields(BaseModel):
@@ -95,6 +100,7 @@ def update_link(
         if name is not None:
             link.name = name
         if config is not None:
+            _revoke_listener(link, config)
             sealed = seal_json(config, link.id)
             link.sealed_config, link.key_id, link.status = sealed.blob, sealed.key_id, "pending"
         if changes_agent:
@@ -180,6 +186,26 @@ def retry_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
         delivery.refresh_from_db()
         enqueue(SendDelivery(org_id=actor.org_id, batch=delivery.batch))
         return delivery
+
+
+def _revoke_listener(link: Link, config: dict[str, Any]) -> None:
+    """End the lease of whoever listens with the old configuration: it is fenced out, and another takes over.
+
+    With other credentials it may be another account, whose messages the old place to resume would pass over.
+    """
+    same_account = _given_by_people(read_link_config(link)) == _given_by_people(config)
+    LinkListener.objects.filter(link=link).update(
+        token=None,
+        holder="",
+        lease_until=None,
+        status=ListenerStatus.STARTING,
+        last_error="",
+        **({} if same_account else {"state": {}}),
+    )
+
+
+def _given_by_people(config: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name not in _LEARNED}
 
 
 def _refuse_opening(actor: Actor, unknown_senders: UnknownSenders) -> None:

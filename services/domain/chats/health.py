@@ -9,7 +9,7 @@ from typing import Any
 
 from services.domain.actors import Actor, require
 from services.domain.chats.actions import read_link_config
-from services.domain.chats.models import Link
+from services.domain.chats.models import Link, LinkListener, ListenerStatus
 from services.domain.errors import LinkMissing
 from services.domain.events.log import record_event
 from services.domain.events.types import LinkChanged, NotificationCreated
@@ -76,6 +76,7 @@ def note_health(org_id: uuid.UUID, link_id: uuid.UUID, health: Health) -> Link:
     with tenant_transaction(org_id):
         link = _lock(link_id)
         was = link.status
+        health = _with_listener(link, health)
         link.silent_checks = link.silent_checks + 1 if health.is_silent else 0
         _settle(link, health, is_certain=not health.is_silent or link.silent_checks >= SILENT_LIMIT)
         if was != link.status and "pending" not in (was, link.status):
@@ -92,6 +93,14 @@ def all_tenants_claim_due_checks(*, limit: int = 100) -> list[tuple[uuid.UUID, u
         if due.filter(id=link_id).update(next_check_at=moment + CHECK_EVERY):
             claimed.append((org_id, link_id))
     return claimed
+
+
+def _with_listener(link: Link, health: Health) -> Health:
+    """Return what is wrong all in all: a platform may be content with a link whose messages nobody can hear."""
+    if health.problem:
+        return health
+    failed = LinkListener.objects.filter(link=link, status=ListenerStatus.FAILED).first()
+    return health if failed is None else Health(failed.last_error)
 
 
 def _settle(link: Link, health: Health, *, is_certain: bool) -> None:

@@ -67,6 +67,34 @@ class Link(TenantModel):
         ]
 
 
+class ListenerStatus(models.TextChoices):
+    """How the listening to a link goes: it begins, works, is tried again soon, or needs a person."""
+
+    STARTING = "starting"
+    LISTENING = "listening"
+    RETRYING = "retrying"
+    FAILED = "failed"
+
+
+class LinkListener(TenantModel):
+    """Which process listens to a link, and where it resumes. `token` changes with each holder and fences the last one.
+
+    Without a token nobody listens. `state` is the adapter's own; `last_seen_at` is the last sign of life.
+    """
+
+    link = models.OneToOneField(Link, on_delete=models.CASCADE, related_name="listener")
+    token = models.UUIDField(null=True)
+    holder = models.CharField(max_length=80, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    state = models.JSONField(default=dict)
+    status = models.CharField(max_length=10, choices=ListenerStatus.choices, default=ListenerStatus.STARTING)
+    last_seen_at = models.DateTimeField(null=True)
+    last_error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "link_listener"
+
+
 class Chat(TenantModel):
     """A place on a platform: a direct message, a group, a channel."""
 

@@ -14,7 +14,7 @@ from services.domain.errors import ChatMissing, DeliveryMissing, LinkMissing, Mi
 def list_links(actor: Actor) -> QuerySet[Link]:
     """Return the links without their sealed configuration; to be read in the tenant's transaction."""
     require(actor, "chats:read")
-    return Link.objects.defer("sealed_config")
+    return Link.objects.select_related("listener").defer("sealed_config", "listener__state")
 
 
 def get_link(actor: Actor, link_id: uuid.UUID) -> Link:
