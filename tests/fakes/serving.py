@@ -24,6 +24,7 @@ class LocalServer:
         port: int = 0,
         *,
         lifespan: Literal["on", "off"] = "off",
+        has_sockets: bool = False,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._socket = socket.create_server(("127.0.0.1", port))
@@ -33,7 +34,7 @@ class LocalServer:
         config = uvicorn.Config(
             app,
             http="h11",
-            ws="none",
+            ws="websockets-sansio" if has_sockets else "none",
             loop="asyncio",
             lifespan=lifespan,
             log_level="critical",

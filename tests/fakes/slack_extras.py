@@ -79,6 +79,11 @@ class SlackExtras:
 
     def press(self, message: JSON, channel: str, label: str, person_id: str) -> tuple[bytes, str]:
         """Make the form of somebody who presses the button with this label below a message of the app's."""
+        payload = self.press_payload(message, channel, label, person_id)
+        return urlencode({"payload": json.dumps(payload)}).encode(), "application/x-www-form-urlencoded"
+
+    def press_payload(self, message: JSON, channel: str, label: str, person_id: str) -> JSON:
+        """Make what such a press brings, without its form."""
         buttons = [
             element
             for block in message["blocks"]
@@ -86,7 +91,7 @@ class SlackExtras:
             for element in block["elements"]
         ]
         (button,) = [button for button in buttons if button["text"]["text"] == label]
-        payload = {
+        return {
             "type": "block_actions",
             "user": {"id": person_id, "username": "bob", "name": "bob", "team_id": "T0001ACME"},
             "api_app_id": "A0001SLIP",
@@ -114,7 +119,6 @@ class SlackExtras:
                 }
             ],
         }
-        return urlencode({"payload": json.dumps(payload)}).encode(), "application/x-www-form-urlencoded"
 
     def deliver_press(self, message: JSON, channel: str, label: str, person_id: str) -> httpx.Response:
         """Post a press, signed, to the subscribed address."""

@@ -22,10 +22,11 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
 
 from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
 from tests.fakes.slack_extras import SlackExtras
+from tests.fakes.slack_sockets import SlackSockets
 from tests.fakes.slack_streams import SlackStreams
 
 TEAM_ID = "T0001ACME"
@@ -56,9 +57,15 @@ class FakeSlack:
     """The server, its state, and what tests ask of it. `sent` has the messages, `calls` every API call."""
 
     def __init__(
-        self, tokens: Collection[str] | None = None, channels: Collection[str] | None = None, port: int = 0
+        self,
+        tokens: Collection[str] | None = None,
+        channels: Collection[str] | None = None,
+        port: int = 0,
+        *,
+        app_tokens: Collection[str] | None = None,
     ) -> None:
         self.tokens = tokens
+        self.app_tokens = app_tokens
         self.channels = channels
         self.sent = Journal()
         self.calls = Journal()
@@ -68,7 +75,8 @@ class FakeSlack:
         self._numbers = itertools.count(1)
         self.extras = SlackExtras(self, _Refused)
         self.streams = SlackStreams(self, _Refused)
-        self._server = LocalServer(self._app(), port)
+        self.sockets = SlackSockets(self, _Refused)
+        self._server = LocalServer(self._app(), port, has_sockets=True)
         self.url = self._server.url
         self.api_base = f"{self.url}/api/"
 
@@ -147,6 +155,7 @@ class FakeSlack:
                 Route("/api/{method}", self._answer, methods=["GET", "POST"]),
                 Route("/upload/{file_id}", self.extras.upload, methods=["POST"]),
                 Route("/files-pri/{file_id}/{name}", self.extras.download, methods=["GET"]),
+                WebSocketRoute("/link/", self.sockets.serve),
                 Route("/__control/{what}", self._control, methods=["GET", "POST"]),
             ]
         )
@@ -160,8 +169,11 @@ class FakeSlack:
             fault = self.faults.take(method)
             if fault is not None and fault.how != "drop":
                 return _failure(fault)
-            self._check_token(token)
-            result = self._method(method)(params)
+            if method == "apps.connections.open":
+                result = self.sockets.open_connection(params, token)
+            else:
+                self._check_token(token)
+                result = self._method(method)(params)
         except _Refused as refused:
             return JSONResponse({"ok": False, "error": str(refused)})
         return BrokenConnection() if fault is not None else JSONResponse({"ok": True} | result)
@@ -314,10 +326,17 @@ class FakeSlack:
         return JSONResponse({"error": "unknown control"}, status_code=404)
 
     async def _control_deliver(self, body: JSON) -> Response:
-        """Deliver `envelope`, or a message made of `channel`, `text` and `fields`, `repeat` times."""
+        """Deliver `envelope`, or a message made of `channel`, `text` and `fields`, `repeat` times.
+
+        Where no address is subscribed it goes over Socket Mode.
+        """
         envelope = body.get("envelope") or self.message(
             str(body["channel"]), str(body["text"]), **body.get("fields", {})
         )
+        if self.subscription is None:
+            for _ in range(int(body.get("repeat", 1))):
+                await run_in_threadpool(self.sockets.deliver, "events_api", envelope)
+            return JSONResponse({"envelope": envelope, "statuses": []})
         statuses = []
         for attempt in range(int(body.get("repeat", 1))):
             answer = await run_in_threadpool(self.deliver, envelope, attempt)

@@ -7,11 +7,20 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from services.adapters.chat.slack import abilities, files, inbound, linking, outbound, render, streaming
+from services.adapters.chat.slack import (
+    abilities,
+    files,
+    inbound,
+    linking,
+    outbound,
+    render,
+    socket_mode,
+    streaming,
+)
 from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.manifest import MANIFEST
 from services.domain.ports.chat import ChatKind, HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile, StreamLimits
+from services.domain.ports.chat_abilities import Button, ButtonLimits, Inbox, OutgoingFile, StreamLimits
 
 
 class SlackAdapter:
@@ -37,12 +46,20 @@ class SlackAdapter:
         """Read one event. Raises: MalformedBody."""
         return inbound.parse(config, request)
 
+    def wants_listener(self, config: SlackConfig) -> bool:
+        """Listen to apps in Socket Mode."""
+        return config.app_token is not None
+
+    def listen(self, config: SlackConfig, inbox: Inbox) -> None:
+        """Hear an app's events over a connection of ours."""
+        socket_mode.listen(self._base_url, config, inbox)
+
     def render(self, text: str) -> list[str]:
         """Turn Markdown into parts of mrkdwn."""
         return render.render(text)
 
     def connect(self, config: SlackConfig, hook_url: str) -> LinkIdentity:
-        """Check the token; the app's settings name `hook_url`, which no call can do."""
+        """Check the tokens; the app's settings name `hook_url`, which no call can do."""
         return linking.connect(self._base_url, config)
 
     def disconnect(self, config: SlackConfig) -> None:

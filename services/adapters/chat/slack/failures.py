@@ -41,6 +41,7 @@ _REFUSED = {
     "token_expired": "The app's token has expired.",
     "invalid_auth": "Slack does not accept the app's token.",
     "not_authed": "Slack does not accept the app's token.",
+    "not_allowed_token_type": "Slack does not accept this kind of token here.",
     "missing_scope": "The app lacks a permission.",
     "restricted_action": "A rule of the workspace does not let the app write there.",
     "no_text": "Slack refuses an empty message.",

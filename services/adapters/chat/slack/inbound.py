@@ -114,6 +114,8 @@ class _ReceivedAt(Clock):
 
 def verify(config: SlackConfig, request: HookRequest) -> None:
     """Check the signature over the raw body, and that it is at most 300 s old. Raises: HookUnverified."""
+    if config.signing_secret is None:
+        raise HookUnverified("The link has no signing secret: its app is in Socket Mode.")
     verifier = SignatureVerifier(config.signing_secret.get_secret_value(), _ReceivedAt(request.received_at))
     try:
         is_valid = verifier.is_valid(
@@ -133,7 +135,11 @@ def parse(config: SlackConfig, request: HookRequest) -> Parsed:
     # Buttons come as forms with one field, slash commands as forms without it.
     if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
         return presses.parse(request.body)
-    raw = read_object(request.body)
+    return parse_call(config, read_object(request.body))
+
+
+def parse_call(config: SlackConfig, raw: dict[str, Any]) -> Parsed:
+    """Read the JSON of one call of the Events API. Raises: MalformedBody."""
     try:
         call = _Call.model_validate(raw)
         if call.type == "url_verification":

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from services.adapters.chat.slack.client import call
 from services.adapters.chat.slack.config import SlackConfig
+from services.adapters.chat.slack.socket_mode import open_address
 from services.domain.ports.chat import LinkIdentity
 
 
 def connect(base_url: str, config: SlackConfig) -> LinkIdentity:
-    """Check the token, and learn who the bot is."""
+    """Check the tokens, and learn who the bot is."""
+    if config.app_token is not None:
+        open_address(base_url, config)
     answer = call(base_url, config, lambda client: client.auth_test())
     return LinkIdentity(platform_id=str(answer.get("user_id", "")), display_name=str(answer.get("user", "")))
 

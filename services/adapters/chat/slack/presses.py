@@ -5,6 +5,7 @@ Source: https://docs.slack.dev/reference/interaction-payloads/block_actions-payl
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -56,8 +57,13 @@ def parse(body: bytes) -> Parsed:
     given = fields.get(_FIELD)
     if given is None:
         return Parsed(ignored="unknown_type")
+    return parse_payload(read_object(given[0].encode("utf-8", "replace")))
+
+
+def parse_payload(raw: dict[str, Any]) -> Parsed:
+    """Read the JSON of what somebody did with a message. Raises: MalformedBody."""
     try:
-        return _read(_Payload.model_validate(read_object(given[0].encode("utf-8", "replace"))))
+        return _read(_Payload.model_validate(raw))
     except ValidationError as error:
         raise MalformedBody("The payload is not one of Slack's.") from error
 

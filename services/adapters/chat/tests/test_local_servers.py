@@ -48,6 +48,7 @@ def test_an_update_that_telegram_delivers_is_verified_and_read(hook: Hook) -> No
 
 def test_an_event_that_slack_delivers_is_verified_and_read(hook: Hook) -> None:
     with FakeSlack() as server:
+        assert SLACK.signing_secret is not None
         secret = SLACK.signing_secret.get_secret_value()
         httpx.post(f"{server.url}/__control/subscribe", json={"url": hook.url, "signing_secret": secret})
         body = {"channel": "C0123ABCD", "text": "hello", "repeat": 2}
