@@ -144,6 +144,24 @@ class HasButtons(Protocol):
 
 
 @runtime_checkable
+class SendsOnce(Protocol):
+    """The platform takes a key of ours with a message, and makes no second one under it for some minutes."""
+
+    def send_once(
+        self,
+        config: Any,
+        place: Place,
+        part: str,
+        key: str,
+        buttons: Sequence[Button] = (),
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Send one rendered part under a key, with buttons if there are any; a repeat gives the first receipt."""
+        ...
+
+
+@runtime_checkable
 class FindsSent(Protocol):
     """The platform keeps a key of ours with a message, so that a repeat after a crash can be told from a first."""
 

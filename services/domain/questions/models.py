@@ -76,7 +76,7 @@ class ButtonPress(TenantModel):
     sender_id = models.CharField(max_length=120)
     sender_name = models.CharField(max_length=200, blank=True)
     value = models.CharField(max_length=200)
-    press_ref = models.CharField(max_length=200, blank=True)
+    press_ref = models.CharField(max_length=400, blank=True)
     outcome = models.CharField(max_length=40, blank=True)
     handled_at = models.DateTimeField(null=True)
 

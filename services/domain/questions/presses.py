@@ -69,7 +69,7 @@ def store_presses(handle: LinkHandle, presses: Sequence[InboundPress]) -> int:
                     "sender_id": press.sender.platform_id[:120],
                     "sender_name": press.sender.display_name[:200],
                     "value": press.value[:200],
-                    "press_ref": press.press_ref[:200],
+                    "press_ref": press.press_ref[:400],
                 },
             )
             if is_new:

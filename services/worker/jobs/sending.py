@@ -23,6 +23,7 @@ from services.domain.ports.chat_abilities import (
     ReachesClosedChats,
     Reacts,
     SendsFiles,
+    SendsOnce,
     Streams,
 )
 from services.worker.jobs.volumes import storage
@@ -43,6 +44,7 @@ class Done:
 REPLACED = "Took the place of what was shown while it was written."
 LOST = "What was shown while it was written could not be replaced."
 LOOKED = "Looked first: the attempt before had sent nothing."
+SAME_KEY = "Sent under the key of the attempt before: the platform makes one message of both."
 NOT_ASKED = (
     "This platform cannot be asked whether an attempt before this one arrived, so it may be there twice."
 )
@@ -82,6 +84,8 @@ def _replace(adapter: ChatAdapter, config: Any, part: PartDue, shown: Segment) -
 
 def _send_again(adapter: ChatAdapter, config: Any, part: PartDue) -> Done:
     """Send what an attempt before this one may have sent without living to record it: look first where one can."""
+    if isinstance(adapter, SendsOnce) and part.what != DeliveryKind.FILE:
+        return Done(_send_or_change(adapter, config, part), note=SAME_KEY)
     keeps_key = FindsSentCards if part.what == DeliveryKind.CARD else FindsSent
     if not isinstance(adapter, keeps_key) or part.what == DeliveryKind.FILE:
         return Done(_send_or_change(adapter, config, part), note=NOT_ASKED)
@@ -114,6 +118,9 @@ def _send_or_change(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
 
 
 def _send_text(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
+    if isinstance(adapter, SendsOnce):
+        receipt = adapter.send_once(config, part.place, part.text, part.key, reply_to=part.reply_to)
+        return receipt.message_id
     if isinstance(adapter, FindsSent):
         return adapter.send_with_key(config, part.place, part.text, part.key).message_id
     return adapter.send(config, part.place, part.text, reply_to=part.reply_to).message_id
@@ -123,6 +130,10 @@ def _send_card(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
     if not isinstance(adapter, HasButtons):
         return _send_text(adapter, config, part)
     buttons = [Button(**button) for button in part.payload.get("buttons", [])]
+    if isinstance(adapter, SendsOnce):
+        return adapter.send_once(
+            config, part.place, part.text, part.key, buttons, reply_to=part.reply_to
+        ).message_id
     if isinstance(adapter, FindsSentCards):
         return adapter.send_card_with_key(config, part.place, part.text, buttons, part.key).message_id
     return adapter.send_card(config, part.place, part.text, buttons, reply_to=part.reply_to).message_id

@@ -26,6 +26,7 @@ from services.domain.ports.chat_abilities import (
     OutgoingFile,
     Reacts,
     SendsFiles,
+    SendsOnce,
     Streams,
 )
 
@@ -156,6 +157,16 @@ def test_a_press_that_is_too_old_to_be_answered_is_no_error(linked: ChatAdapter,
     adapter = having(linked, HasButtons)
     for is_refusal in (True, False):
         adapter.answer_press(case.config, case.place, "1", "U0002BOB", "x" * 500, is_refusal=is_refusal)
+
+
+def test_a_platform_that_takes_our_key_makes_one_message_under_it(
+    linked: ChatAdapter, case: AdapterCase, platform: Any
+) -> None:
+    adapter = having(linked, SendsOnce)
+    first = adapter.send_once(case.config, case.place, "hello", "key " * 30)
+    assert adapter.send_once(case.config, case.place, "hello", "key " * 30) == first
+    assert adapter.send_once(case.config, case.place, "hello", "other", [Button("a", "b")]) != first
+    assert platform.sent_texts() == ["hello", "hello"]
 
 
 def test_a_platform_that_keeps_our_key_finds_what_was_sent_and_nothing_else(

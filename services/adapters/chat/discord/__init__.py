@@ -1,0 +1,1 @@
+"""Discord bots, by the gateway, interactions and the REST API."""
