@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import re
+import select
 import socketserver
 import ssl
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.fakes.certificates import Authority
+from tests.fakes.serving import Fault, Faults
 
 USER, PASSWORD, ADDRESS = "alice", "an app-password ä", "alice@mail.example"
 _TOKEN = re.compile(rb'"((?:[^"\\\r\n]|\\["\\])*)"|([^\s"]+)')
@@ -29,9 +32,12 @@ class Stored:
 
 
 class MailServer:
-    """One mailbox. `commands` is what the IMAP side was told, `sent` what the SMTP side took: (from, to, bytes)."""
+    """One mailbox. `commands` is what the IMAP side was told, `sent` what the SMTP side took: (from, to, bytes).
 
-    def __init__(self, folder: Path) -> None:
+    `faults` are of the methods `imap`, met when signing in, and `smtp`, met when a mail is begun.
+    """
+
+    def __init__(self, folder: Path, imap_port: int = 0, smtp_port: int = 0) -> None:
         self.authority = Authority(folder, "authority of mail")
         self.tls = self.authority.server()
         self.folders: dict[str, tuple[str, list[Stored]]] = {
@@ -43,16 +49,29 @@ class MailServer:
         self.commands: list[str] = []
         self.sent: list[tuple[str, list[str], bytes]] = []
         self.answers: dict[str, str] = {}
+        self.faults = Faults()
+        self.validity, self.has_idle = 7, True
         self._uids = iter(range(11, 10_000, 3))
-        self._imap = _Server(self, _Imap)
-        self._smtp = _Server(self, _Smtp)
+        self._imap = _Server(self, _Imap, imap_port)
+        self._smtp = _Server(self, _Smtp, smtp_port)
         self.imap_port, self.smtp_port = self._imap.port, self._smtp.port
 
     def receive(self, mime: EmailMessage, folder: str = "INBOX", *flags: str) -> int:
         """Put a mail into a folder, and return its uid."""
-        stored = Stored(next(self._uids), mime.as_bytes(), set(flags))
+        return self.receive_bytes(mime.as_bytes(), folder, *flags)
+
+    def receive_bytes(self, content: bytes, folder: str = "INBOX", *flags: str) -> int:
+        """Put a mail into a folder as it came over the wire, and return its uid."""
+        stored = Stored(next(self._uids), content, set(flags))
         self.folders[folder][1].append(stored)
         return stored.uid
+
+    def make_anew(self) -> None:
+        """Number all mails of the inbox anew, as a server does that lost its index."""
+        self.validity += 1
+        for number, mail in enumerate(self.folders["INBOX"][1], start=1):
+            mail.uid = number
+        self._uids = iter(range(1_000, 10_000))
 
     def receive_text(self, sender: str, subject: str, text: str) -> int:
         """Let a plain mail arrive."""
@@ -80,8 +99,8 @@ class _Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self, mailbox: MailServer, handler: Any) -> None:
-        super().__init__(("127.0.0.1", 0), handler)
+    def __init__(self, mailbox: MailServer, handler: Any, port: int) -> None:
+        super().__init__(("127.0.0.1", port), handler)
         self.mailbox = mailbox
         self.port = int(self.server_address[1])
 
@@ -138,11 +157,12 @@ def _tokens(line: bytes) -> list[str]:
 
 
 class _Imap(_Conversation):
-    greeting = "* OK [CAPABILITY IMAP4rev1 AUTH=PLAIN UIDPLUS SPECIAL-USE] ready"
+    greeting = "* OK ready"
 
     def setup(self) -> None:
         super().setup()
         self.is_in, self.selected, self.is_readonly = False, "", True
+        self.told = 0
 
     def take(self, line: bytes) -> bool:
         literals: list[bytes] = []
@@ -162,23 +182,44 @@ class _Imap(_Conversation):
             self.say(f"{tag.decode()} NO sign in first")
             return True
         answer = getattr(self, f"_{name.lower().replace(' ', '_')}")(arguments, literals)
+        self._tell()
         self.say(f"{tag.decode()} {answer}")
         return name != "LOGOUT"
 
     def _capability(self, arguments: list[str], literals: list[bytes]) -> str:
-        self.say("* CAPABILITY IMAP4rev1 AUTH=PLAIN UIDPLUS SPECIAL-USE")
+        idle = " IDLE" if self.mailbox.has_idle else ""
+        self.say(f"* CAPABILITY IMAP4rev1 AUTH=PLAIN UIDPLUS SPECIAL-USE{idle}")
         return "OK done"
+
+    def _idle(self, arguments: list[str], literals: list[bytes]) -> str:
+        assert self.selected
+        self.say("+ idling")
+        while True:
+            self._tell()
+            if self.request.pending() or select.select([self.request], [], [], 0.02)[0]:
+                line = self.rfile.readline(20_000)
+                assert line in (b"DONE\r\n", b""), line
+                return "OK idled"
 
     def _authenticate(self, arguments: list[str], literals: list[bytes]) -> str:
         assert arguments == ["PLAIN"]
         self.say("+ ")
         given = base64.b64decode(self.rfile.readline(2_000)).decode().split("\0")
+        fault = self.mailbox.faults.take("imap")
+        if fault is not None:
+            return _imap_failure(fault)
         self.is_in = given[1:] == [USER, PASSWORD]
         return "OK in" if self.is_in else "NO [AUTHENTICATIONFAILED] wrong"
 
     def _logout(self, arguments: list[str], literals: list[bytes]) -> str:
         self.say("* BYE see you")
         return "OK out"
+
+    def _tell(self) -> None:
+        """Tell how many mails there are where that has changed, once."""
+        if self.selected and len(self._mails) != self.told:
+            self.told = len(self._mails)
+            self.say(f"* {self.told} EXISTS")
 
     def _list(self, arguments: list[str], literals: list[bytes]) -> str:
         for name, (use, _) in self.mailbox.folders.items():
@@ -195,8 +236,9 @@ class _Imap(_Conversation):
         if name not in self.mailbox.folders or "Noselect" in self.mailbox.folders[name][0]:
             return "NO no such folder"
         self.selected, self.is_readonly = name, is_readonly
-        self.say(f"* {len(self._mails)} EXISTS")
-        self.say("* OK [UIDVALIDITY 7] valid")
+        self.told = len(self._mails)
+        self.say(f"* {self.told} EXISTS")
+        self.say(f"* OK [UIDVALIDITY {self.mailbox.validity}] valid")
         return "OK open"
 
     @property
@@ -212,15 +254,34 @@ class _Imap(_Conversation):
             [literals.pop(0).decode() if word == "literal" and literals else word for word in arguments]
         )
         for word in words:
-            if word == "UNSEEN":
-                found = [mail for mail in found if "\\Seen" not in mail.flags]
-            elif word in ("FROM", "SUBJECT", "TEXT", "SINCE"):
-                needle = next(words)
-                found = [mail for mail in found if _matches(mail, word, needle)]
-            else:
-                assert word == "ALL", word
+            wanted = self._criterion(word, words)
+            found = [mail for mail in found if wanted(mail)]
         self.say(f"* SEARCH {' '.join(str(mail.uid) for mail in found)}".rstrip())
         return "OK searched"
+
+    def _criterion(self, word: str, words: Iterator[str]) -> Callable[[Stored], bool]:
+        """Return what a search key asks of a mail; its values are taken from the words behind it."""
+        if word == "ALL":
+            return lambda mail: True
+        if word == "UNSEEN":
+            return lambda mail: "\\Seen" not in mail.flags
+        if word == "OR":
+            first = self._criterion(next(words), words)
+            second = self._criterion(next(words), words)
+            return lambda mail: first(mail) or second(mail)
+        if word == "UID":
+            begin, _, end = next(words).partition(":")
+            assert end == "*"
+            newest = max((mail.uid for mail in self._mails), default=0)
+            return lambda mail: mail.uid >= min(int(begin), newest)
+        if word == "HEADER":
+            name, needle = next(words), next(words)
+            return lambda mail: (
+                needle.lower() in str(message_from_bytes(mail.content).get(name, "\0")).lower()
+            )
+        assert word in ("FROM", "SUBJECT", "TEXT", "SINCE"), word
+        needle = next(words)
+        return lambda mail: _matches(mail, word, needle)
 
     def _uid_fetch(self, arguments: list[str], literals: list[bytes]) -> str:
         wanted = {int(uid) for uid in arguments[0].split(",")}
@@ -261,6 +322,30 @@ class _Imap(_Conversation):
         return f"OK [APPENDUID 7 {stored.uid}] kept"
 
 
+def _imap_failure(fault: Fault) -> str:
+    match fault.how:
+        case "throttle":
+            return "NO [LIMIT] too many connections"
+        case "error":
+            return "NO [UNAVAILABLE] try later"
+        case "forbid":
+            return "NO [AUTHENTICATIONFAILED] wrong"
+        case "drop":
+            raise ConnectionResetError
+    raise LookupError(fault.how)
+
+
+def _smtp_failure(fault: Fault) -> str:
+    match fault.how:
+        case "throttle":
+            return f"450 4.7.1 Too much mail, come back in {fault.retry_after_s} seconds"
+        case "error":
+            return "421 4.3.2 Closing"
+        case "forbid":
+            return "550 5.7.1 Not from here"
+    raise LookupError(fault.how)
+
+
 def _matches(mail: Stored, key: str, needle: str) -> bool:
     message = message_from_bytes(mail.content)
     if key == "SINCE":
@@ -280,6 +365,7 @@ class _Smtp(_Conversation):
     def setup(self) -> None:
         super().setup()
         self.is_in, self.sender, self.recipients = False, "", []  # type: ignore[var-annotated]
+        self.breaks_off = False
 
     def take(self, line: bytes) -> bool:
         text = line.decode()
@@ -294,14 +380,17 @@ class _Smtp(_Conversation):
             self.is_in = given[1:] == [USER, PASSWORD]
             self.say("235 in" if self.is_in else "535 wrong")
         elif name == "MAIL" and self.is_in:
-            self.sender = _path(text)
-            self.say("250 ok")
+            self.sender, fault = _path(text), self.mailbox.faults.take("smtp")
+            self.breaks_off = fault is not None and fault.how == "drop"
+            self.say("250 ok" if fault is None or self.breaks_off else _smtp_failure(fault))
         elif name == "RCPT" and self.is_in:
             self.recipients.append(_path(text))
             self.say("250 ok")
         elif name == "DATA" and self.recipients:
             self.say("354 go on")
             self.mailbox.sent.append((self.sender, list(self.recipients), self._data()))
+            if self.breaks_off:
+                return False
             self.say("250 taken")
         elif name in ("QUIT", "RSET"):
             self.say("221 bye" if name == "QUIT" else "250 ok")

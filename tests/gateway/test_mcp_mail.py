@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conftest import recorded
-from services.adapters.accounts.mail.names import decode_folder, encode_folder, read_listed
+from services.adapters.mailbox.names import decode_folder, encode_folder, read_listed
 from services.domain.integrations.models import Integration
 from services.kit.environment import environment
 from tests.fakes.mail_server import ADDRESS, MailServer

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from conftest import Tenant
-from services.adapters.accounts.mail import imap
+from services.adapters.mailbox import imap
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.approvals.actions import decide_approval
 from services.domain.approvals.models import HeldCall

@@ -44,10 +44,12 @@ class Network:
     resolve: Resolve = resolve_by_system
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
 
-    def client(self, *, read_s: float, auth: httpx2.Auth | None = None) -> httpx2.AsyncClient:
+    def client(
+        self, *, read_s: float, auth: httpx2.Auth | None = None, most_bytes: int = MAX_ANSWER_BYTES
+    ) -> httpx2.AsyncClient:
         """Return a client, to be entered. It follows no redirects and reads no settings of the process."""
         return httpx2.AsyncClient(
-            transport=_Guarded(self),
+            transport=_Guarded(self, most_bytes),
             auth=auth,
             timeout=httpx2.Timeout(CONNECT_S, read=read_s),
             # What comes compressed may be a thousand times as large as it looks.
@@ -108,8 +110,9 @@ class _Dialler(httpcore2.AsyncNetworkBackend):
 class _Guarded(httpx2.AsyncHTTPTransport):
     """The transport: checks each request's scheme and bounds each answer."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, most_bytes: int) -> None:
         super().__init__(verify=network.tls, trust_env=False)
+        self._most_bytes = most_bytes
         self._internal_hosts = network.internal_hosts
         self._pool = httpcore2.AsyncConnectionPool(
             ssl_context=network.tls,
@@ -132,23 +135,23 @@ class _Guarded(httpx2.AsyncHTTPTransport):
             raise UpstreamRefused("The server's answer is compressed, though it was asked not to.")
         stream = answer.stream
         if isinstance(stream, httpx2.AsyncByteStream):
-            answer.stream = _Bounded(stream)
+            answer.stream = _Bounded(stream, self._most_bytes)
         return answer
 
 
 class _Bounded(httpx2.AsyncByteStream):
     """An answer's bytes, up to a limit."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
-        self._stream = stream
+    def __init__(self, stream: httpx2.AsyncByteStream, most_bytes: int) -> None:
+        self._stream, self._most_bytes = stream, most_bytes
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = MAX_ANSWER_BYTES
+        left = self._most_bytes
         try:
             async for part in self._stream:
                 left -= len(part)
                 if left < 0:
-                    raise UpstreamRefused(f"The server's answer has more than {MAX_ANSWER_BYTES} bytes.")
+                    raise UpstreamRefused(f"The server's answer has more than {self._most_bytes} bytes.")
                 yield part
         except httpx2.TransportError as error:
             raise UpstreamAway("The server broke off, or was silent for too long.") from error

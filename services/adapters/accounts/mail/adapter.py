@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 from pydantic import Field, JsonValue, SecretStr, model_validator
 
 from services.adapters.accounts.kind import AccountKind
-from services.adapters.accounts.mail.client import MailClient, Security, Server, SignIn
+from services.adapters.accounts.mail.client import MailClient
+from services.adapters.mailbox.servers import HOST_PATTERN, Security, Server, SignIn
 from services.domain.errors import AccountUnauthorised
 from services.domain.ports.accounts import (
     AccountAccess,
@@ -20,7 +21,6 @@ from services.domain.ports.accounts import (
 )
 from services.kit.letters import is_address
 
-_HOST = r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$"
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 _BINDS: dict[str, JsonValue] = {"binds": True}
 
@@ -28,12 +28,12 @@ _BINDS: dict[str, JsonValue] = {"binds": True}
 class MailSettings(AccountSettings):
     """Where the mailbox is, whose it is, and what agents may do. Both servers are reached over TLS only."""
 
-    imap_host: str = Field(pattern=_HOST, title="IMAP server", json_schema_extra=_BINDS)
+    imap_host: str = Field(pattern=HOST_PATTERN, title="IMAP server", json_schema_extra=_BINDS)
     imap_port: int = Field(default=993, ge=1, le=65_535, title="Its port", json_schema_extra=_BINDS)
     imap_security: Security = Field(default="tls", title="Its security", json_schema_extra=_BINDS)
     smtp_host: str = Field(
         default="",
-        pattern=rf"{_HOST}|^$",
+        pattern=rf"{HOST_PATTERN}|^$",
         title="SMTP server",
         description="Empty: agents draft, and nothing is sent.",
         json_schema_extra=_BINDS,

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from services.adapters.accounts.mail.messages import Mail
+from services.adapters.mailbox.messages import Mail
 from services.mcp_gateway.mcp_servers.attachments import AttachmentNumber, SavePath
 from services.mcp_gateway.mcp_servers.letters import (
     AttachmentOutput,

@@ -1,0 +1,1 @@
+"""Mailboxes by IMAP and SMTP, as accounts and chats need them."""
