@@ -23,6 +23,7 @@ class Manifest:
     chat's), in messages and changes per second over a longer while; None where no limit is known. `chat_burst` is how
     many a chat takes at once after a pause.
     `is_own` says that it is Slipway's: nobody links it.
+    Without a webhook, whatever comes is taken by `chat_abilities.Listens`, and `verify` refuses every call.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Manifest:
     per_group_per_s: float | None = None
     chat_burst: int = 1
     rate_source: str = ""
+    has_webhook: bool = True
     setup: tuple[str, ...] = ()
     """What a person does on the platform, a sentence for each step; `{hook_url}` stands for the link's address."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+import random
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -27,6 +29,40 @@ class Platform(Protocol):
         ...
 
 
+class Incoming(enum.StrEnum):
+    """What comes in on a platform without a webhook, each time anew."""
+
+    DIRECT = "direct"  # "What is the weather?" from a person to the bot alone
+    OWN = "own"  # what the bot wrote itself
+    UNKNOWN = "unknown"  # something that is no message
+    UNSTORABLE = "unstorable"  # the same question with characters in it that no database text can hold
+
+
+@runtime_checkable
+class ShowsFiles(Protocol):
+    """A platform whose server does not keep a journal of files in its `extras`."""
+
+    def sent_files(self) -> list[tuple[str, bytes]]:
+        """List the files that were sent, by name."""
+        ...
+
+
+class ListeningPlatform(Platform, Protocol):
+    """A local server of a platform to which we connect to hear what comes."""
+
+    def receive(self, what: Incoming) -> None:
+        """Let something come in."""
+        ...
+
+    def receive_garbage(self, dice: random.Random) -> None:
+        """Let a message come in that is broken somewhere."""
+        ...
+
+    def fail_listening(self, how: str) -> None:
+        """Let the next question for what is new fail: `throttle`, `error`, `forbid` or `drop`."""
+        ...
+
+
 class AdapterCase(Protocol):
     """One platform's way to pose the questions that the suite asks of all.
 
@@ -36,17 +72,6 @@ class AdapterCase(Protocol):
     config: ChatConfig
     wrong_config: ChatConfig
     place: Place
-    direct_body: bytes
-    own_body: bytes
-    unknown_body: bytes
-
-    def hook(self, body: bytes, received_at: datetime) -> HookRequest:
-        """Make a call that verifies."""
-        ...
-
-    def forgeries(self, received_at: datetime) -> Sequence[tuple[str, HookRequest]]:
-        """Make calls that must not verify, each with what is wrong with it."""
-        ...
 
     def measure(self, part: str) -> int:
         """Measure a part in the manifest's unit."""
@@ -58,6 +83,22 @@ class AdapterCase(Protocol):
 
     def running(self) -> AbstractContextManager[Platform]:
         """Run the platform, on which only `config` has a valid account."""
+        ...
+
+
+class HookCase(AdapterCase, Protocol):
+    """A platform that calls our webhook."""
+
+    direct_body: bytes
+    own_body: bytes
+    unknown_body: bytes
+
+    def hook(self, body: bytes, received_at: datetime) -> HookRequest:
+        """Make a call that verifies."""
+        ...
+
+    def forgeries(self, received_at: datetime) -> Sequence[tuple[str, HookRequest]]:
+        """Make calls that must not verify, each with what is wrong with it."""
         ...
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import importlib
 import json
 import random
@@ -10,13 +9,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from services.adapters.chat.registry import build_adapters, find_adapter, list_adapters
-from services.adapters.chat.tests.case import AdapterCase, Platform, settings_of
+from services.adapters.chat.tests.case import AdapterCase, HookCase, Platform, settings_of
+from services.adapters.chat.tests.spoiling import spoil
 from services.adapters.chat.tests.texts import HOSTILE, random_markdown
 from services.domain.errors import (
     HookUnverified,
@@ -25,7 +24,8 @@ from services.domain.errors import (
     PlatformRefused,
     PlatformThrottled,
 )
-from services.domain.ports.chat import ChatAdapter, ChatKind, Parsed, Place
+from services.domain.ports.chat import ChatAdapter, ChatKind, HookRequest, Parsed, Place
+from services.domain.ports.chat_abilities import Listens
 
 NOW = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 KINDS = [adapter.manifest.kind for adapter in list_adapters() if not adapter.manifest.is_own]
@@ -66,7 +66,15 @@ def _pointed_at(kind: str, case: AdapterCase, base_url: str) -> ChatAdapter:
     return build_adapters(settings_of(case, **{found.base_setting: base_url}))[kind]
 
 
-def _parse(adapter: ChatAdapter, case: AdapterCase, body: bytes) -> Parsed:
+@pytest.fixture
+def hooked(adapter: ChatAdapter) -> ChatAdapter:
+    """The adapter of a platform with a webhook. Of the others the same is asked in `test_listening.py`."""
+    if not adapter.manifest.has_webhook:
+        pytest.skip(f"{adapter.manifest.label} has no webhook")
+    return adapter
+
+
+def _parse(adapter: ChatAdapter, case: HookCase, body: bytes) -> Parsed:
     request = case.hook(body, NOW)
     adapter.verify(case.config, request)
     return adapter.parse(case.config, request)
@@ -102,24 +110,33 @@ def _secrets(case: AdapterCase) -> list[str]:
 # --- What comes in ---------------------------------------------------------------------------------------
 
 
-def test_a_true_call_is_verified(adapter: ChatAdapter, case: AdapterCase) -> None:
-    adapter.verify(case.config, case.hook(case.direct_body, NOW))
+def test_without_a_webhook_every_call_is_refused(adapter: ChatAdapter, case: AdapterCase) -> None:
+    if adapter.manifest.has_webhook:
+        pytest.skip(f"{adapter.manifest.label} has a webhook")
+    assert isinstance(adapter, Listens)
+    assert adapter.wants_listener(case.config)
+    with pytest.raises(HookUnverified):
+        adapter.verify(case.config, HookRequest("POST", {}, {}, b"{}", NOW))
 
 
-def test_a_forged_call_is_refused(adapter: ChatAdapter, case: AdapterCase) -> None:
+def test_a_true_call_is_verified(hooked: ChatAdapter, case: HookCase) -> None:
+    hooked.verify(case.config, case.hook(case.direct_body, NOW))
+
+
+def test_a_forged_call_is_refused(hooked: ChatAdapter, case: HookCase) -> None:
     for reason, request in case.forgeries(NOW):
         with pytest.raises(HookUnverified):
-            adapter.verify(case.config, request)
+            hooked.verify(case.config, request)
             pytest.fail(f"accepted: {reason}")
 
 
-def test_a_call_for_another_link_is_refused(adapter: ChatAdapter, case: AdapterCase) -> None:
+def test_a_call_for_another_link_is_refused(hooked: ChatAdapter, case: HookCase) -> None:
     with pytest.raises(HookUnverified):
-        adapter.verify(case.wrong_config, case.hook(case.direct_body, NOW))
+        hooked.verify(case.wrong_config, case.hook(case.direct_body, NOW))
 
 
-def test_a_direct_message_addresses_the_bot(adapter: ChatAdapter, case: AdapterCase) -> None:
-    (message,) = _parse(adapter, case, case.direct_body).messages
+def test_a_direct_message_addresses_the_bot(hooked: ChatAdapter, case: HookCase) -> None:
+    (message,) = _parse(hooked, case, case.direct_body).messages
     # Where nothing is said in private, what addresses the bot is a mention.
     assert message.chat_kind is getattr(case, "addressed_kind", ChatKind.DIRECT)
     assert message.is_mention
@@ -131,17 +148,17 @@ def test_a_direct_message_addresses_the_bot(adapter: ChatAdapter, case: AdapterC
     json.dumps(message.raw)
 
 
-def test_a_repeated_call_has_the_same_key(adapter: ChatAdapter, case: AdapterCase) -> None:
-    keys = {_parse(adapter, case, case.direct_body).messages[0].dedupe_key for _ in range(3)}
+def test_a_repeated_call_has_the_same_key(hooked: ChatAdapter, case: HookCase) -> None:
+    keys = {_parse(hooked, case, case.direct_body).messages[0].dedupe_key for _ in range(3)}
     assert len(keys) == 1
     assert keys.pop()
 
 
 def test_its_own_messages_and_unknown_ones_are_ignored_with_a_reason(
-    adapter: ChatAdapter, case: AdapterCase
+    hooked: ChatAdapter, case: HookCase
 ) -> None:
-    assert _parse(adapter, case, case.own_body) == Parsed(ignored="own_message")
-    assert _parse(adapter, case, case.unknown_body) == Parsed(ignored="unknown_type")
+    assert _parse(hooked, case, case.own_body) == Parsed(ignored="own_message")
+    assert _parse(hooked, case, case.unknown_body) == Parsed(ignored="unknown_type")
 
 
 @pytest.mark.parametrize(
@@ -152,20 +169,20 @@ def test_its_own_messages_and_unknown_ones_are_ignored_with_a_reason(
     ],
     ids=lambda body: repr(body[:12]),
 )
-def test_what_is_not_a_json_object_is_malformed(adapter: ChatAdapter, case: AdapterCase, body: bytes) -> None:
+def test_what_is_not_a_json_object_is_malformed(hooked: ChatAdapter, case: HookCase, body: bytes) -> None:
     with pytest.raises(MalformedBody):
-        adapter.parse(case.config, replace(case.hook(b"{}", NOW), body=body))
+        hooked.parse(case.config, replace(case.hook(b"{}", NOW), body=body))
 
 
-def test_garbage_is_malformed_or_ignored_and_never_an_error(adapter: ChatAdapter, case: AdapterCase) -> None:
+def test_garbage_is_malformed_or_ignored_and_never_an_error(hooked: ChatAdapter, case: HookCase) -> None:
     dice = random.Random(7)
     for _ in range(1500):
         payload = json.loads(case.direct_body)
         for _ in range(dice.randint(1, 3)):
-            _spoil(payload, dice)
+            spoil(payload, dice)
         request = case.hook(json.dumps(payload).encode(), NOW)
         try:
-            parsed = adapter.parse(case.config, request)
+            parsed = hooked.parse(case.config, request)
         except MalformedBody:
             continue
         for message in parsed.messages:
@@ -175,47 +192,11 @@ def test_garbage_is_malformed_or_ignored_and_never_an_error(adapter: ChatAdapter
             f"{message.text}{message.chat_title}{message.sender.display_name}{message.dedupe_key}".encode()
 
 
-def test_texts_that_a_database_cannot_hold_are_mended(adapter: ChatAdapter, case: AdapterCase) -> None:
+def test_texts_that_a_database_cannot_hold_are_mended(hooked: ChatAdapter, case: HookCase) -> None:
     body = case.direct_body.replace(b"What is", b"What\\u0000\\ud800 is")
-    (message,) = _parse(adapter, case, body).messages
+    (message,) = _parse(hooked, case, body).messages
     assert message.text == "What\ufffd\ufffd is the weather?"
     assert "\\u0000" not in json.dumps(message.raw)
-
-
-_JUNK: tuple[Any, ...] = (
-    None,
-    True,
-    -1,
-    10**30,
-    1.5,
-    "",
-    "x",
-    "\x00\ud800",
-    [],
-    [1],
-    {},
-    {"id": []},
-    [[]],
-    "9" * 50,
-)
-
-
-def _spoil(payload: dict[str, Any], dice: random.Random) -> None:
-    """Replace, remove or add one value somewhere."""
-    place: Any = payload
-    while True:
-        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-        if not keys:
-            return
-        key = dice.choice(keys)
-        if isinstance(place[key], dict | list) and dice.random() < 0.8:
-            place = place[key]
-            continue
-        if isinstance(place, dict) and dice.random() < 0.2:
-            del place[key]
-        else:
-            place[key] = copy.deepcopy(dice.choice(_JUNK))
-        return
 
 
 # --- What goes out ---------------------------------------------------------------------------------------
