@@ -143,8 +143,12 @@ class Environment(BaseSettings):
         return tuple(filter(None, (origin.strip() for origin in self.gateway_allowed_origins.split(","))))
 
     def platform_endpoints(self) -> dict[str, str]:
-        """Return the base URLs that are set, by their settings' names (`SLACK_API_BASE`): platforms know theirs."""
-        return {name: value for name, value in os.environ.items() if name.endswith("_API_BASE") and value}
+        """Return the base URLs that are set, by their settings' names (`SLACK_API_BASE`): platforms know theirs.
+
+        Beside them stand the operator's own hosts, for platforms whose servers tenants name.
+        """
+        bases = {name: value for name, value in os.environ.items() if name.endswith("_API_BASE") and value}
+        return bases | {"UPSTREAM_INTERNAL_HOSTS": self.upstream_internal_hosts}
 
     def account_endpoints(self) -> dict[str, str]:
         """Return the base URL of each provider of accounts, by the name of its setting."""

@@ -1,0 +1,1 @@
+"""Mailboxes as chats: IMAP in, SMTP out."""
