@@ -164,6 +164,10 @@ class DestinationMissing(Missing):
     code = "destination_not_found"
 
 
+class ChatMessageMissing(Missing):
+    code = "message_not_found"
+
+
 class DeliveryMissing(Missing):
     code = "delivery_not_found"
 

@@ -21,9 +21,10 @@ from services.domain.approvals.rule_actions import create_rule
 from services.domain.approvals.rules import RuleFields
 from services.domain.calls.models import CallKind
 from services.domain.calls.records import CallRecord, all_tenants_store_calls, batch_of
-from services.domain.chats.actions import WiringFields, create_link, create_wiring
+from services.domain.chats.actions import create_link
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery, DeliveryAttempt
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.commands.actions import start_command
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import LinkSender, PlatformAccount
@@ -157,6 +158,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "secret_id": create_secret(owner, NewSecret(name="API_KEY", value=SecretStr("hush"))).id,
         "link_id": link.id,
         "chat_id": chat.id,
+        "message_id": _message_of(chat),
         "wiring_id": wiring.id,
         "delivery_id": delivery.id,
         "room_id": open_room(owner, "Plans").id,
@@ -177,6 +179,12 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "user_id": acme.users["bob"].pk,
     }
     return World(ids, hook_secret)
+
+
+def _message_of(chat: Chat) -> uuid.UUID:
+    with tenant_transaction(chat.org_id):
+        message_id: uuid.UUID = chat.inbound_messages.values_list("id", flat=True).get()
+        return message_id
 
 
 def _log(owner: Actor, task: Task) -> uuid.UUID:

@@ -13,6 +13,7 @@ from services.api import linking
 from services.domain.chat_commands.catalogue import list_hints
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
+from services.domain.chats.models import InboundMessage as Heard
 from services.domain.chats.models import Link
 from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
 from services.domain.tenancy.transaction import tenant_transaction
@@ -121,11 +122,100 @@ def test_a_wiring_is_made_changed_and_removed(alice, world):
     assert alice.delete(route).code == "not_found"
 
 
-@pytest.mark.parametrize("pattern", ["(", "", "*"])
-def test_a_wiring_with_a_broken_pattern_is_refused(alice, world, pattern):
+@pytest.mark.parametrize(
+    ("changes", "code", "field"),
+    [
+        ({"engage": "pattern", "pattern": "("}, "pattern_invalid", "pattern"),
+        ({"engage": "pattern", "pattern": ""}, "pattern_invalid", "pattern"),
+        ({"engage": "pattern", "pattern": "((a{100}){100}){100}"}, "pattern_too_costly", "pattern"),
+        ({"engage": "command"}, "config_invalid", "command"),
+        ({"command": "Not A Word"}, "invalid", "command"),
+        ({"sender_scope": "people", "people": [NOBODY]}, "config_invalid", "people"),
+        ({"time_zone": "Mars/Olympus"}, "invalid", "time_zone"),
+        ({"bot_turns": 99}, "invalid", "bot_turns"),
+    ],
+)
+def test_a_wiring_that_would_not_work_is_refused(alice, world, changes, code, field):
+    refused = alice.patch(f"/v1/wirings/{world['wiring_id']}", changes)
+    assert (refused.status, refused.code, set(refused.fields)) == (400, code, {field})
+
+
+def test_a_wiring_has_all_its_rules(alice, acme, world):
+    rules = {
+        "engage": "command",
+        "command": "deploy",
+        "sender_scope": "people",
+        "people": [str(acme.owner.user_id)],
+        "unanswered": "drop",
+        "priority": 7,
+        "is_exclusive": True,
+        "bot_turns": 3,
+        "time_zone": "Europe/Berlin",
+        "quiet_from": "22:00:00",
+        "quiet_to": "07:00:00",
+    }
     route = f"/v1/wirings/{world['wiring_id']}"
-    refused = alice.patch(route, {"engage": "pattern", "pattern": pattern})
-    assert (refused.status, refused.code) == (400, "config_invalid")
+    changed = alice.patch(route, rules).body
+    assert {name: changed[name] for name in rules} == rules
+    assert alice.get(route).body == changed
+
+
+def heard(acme, world, text: str, key: str, *, is_mention: bool = True) -> str:
+    """Take a message in and route it; returns its id."""
+    handle = all_tenants_find_link(uuid.UUID(world["link_id"]), "telegram")
+    message = InboundMessage(
+        key, Place("501"), ChatKind.DIRECT, "Bob", Sender("900", "Eve"), text, is_mention, key, now()
+    )
+    store_inbound(handle, [message])
+    drain("message.route")
+    return str(Heard.objects.using("operator").get(dedupe_key=key).id)
+
+
+def test_why_a_message_was_answered_or_not_is_read_back(alice, acme, world):
+    alice.patch(f"/v1/links/{world['link_id']}", {"unknown_senders": "public"})
+    alice.patch(f"/v1/wirings/{world['wiring_id']}", {"engage": "mention"})
+    quiet = heard(acme, world, "among us", "k1", is_mention=False)
+    asked = heard(acme, world, "what is it?", "k2")
+    route = f"/v1/chats/{world['chat_id']}/decisions"
+    first, second = alice.get(f"{route}?limit=2").body["items"]
+    assert (first["id"], second["id"]) == (asked, quiet)
+    assert first["writer"] == {
+        "standing": "unknown",
+        "becomes": "heard",
+        "reason": "public",
+        "why": "this bot answers anybody",
+    }
+    (verdict,) = second["wirings"]
+    assert (verdict["agent_id"], verdict["reason"], verdict["becomes"], verdict["why"]) == (
+        world["agent_id"], "not_mentioned", "context", "it was not spoken to",
+    )  # fmt: skip
+    assert second["outcome"] == "context: not_mentioned"
+    assert first["wirings"][0]["task_id"] == first["outcome"].removeprefix("task: ")
+    assert [row["id"] for row in alice.get(f"{route}?became=context").body["items"]] == [quiet]
+    assert [row["id"] for row in alice.get(f"{route}?platform_message_id=k2").body["items"]] == [asked]
+    assert alice.get(f"{route}?became=pending").body["items"] == []
+    judged = alice.get(f"{route}?agent_id={world['agent_id']}&sender_id=900").body["items"]
+    assert [row["id"] for row in judged] == [asked, quiet]
+    assert alice.get(f"{route}?agent_id={NOBODY}").body["items"] == []
+    assert alice.get(f"/v1/decisions/{asked}").body == first
+    assert alice.get(f"/v1/decisions/{NOBODY}").code == "message_not_found"
+    assert alice.get(f"/v1/chats/{NOBODY}/decisions").code == "chat_not_found"
+
+
+def test_an_admin_chooses_which_agent_answers_in_a_new_chat(alice, acme, world):
+    alice.patch(f"/v1/links/{world['link_id']}", {"unknown_senders": "public"})
+    alice.delete(f"/v1/wirings/{world['wiring_id']}")
+    message_id = heard(acme, world, "is anybody there?", "k1")
+    assert alice.get(f"/v1/decisions/{message_id}").body["outcome"].startswith("held: unknown_chat ")
+    (approval,) = alice.get("/v1/approvals?kind=new_chat").body["items"]
+    assert {"value": world["agent_id"], "label": acme.agent.name} in approval["choices"]
+    route = f"/v1/approvals/{approval['id']}/decide"
+    assert alice.post(route, {"decision": "allow"}).code == "invalid"
+    assert alice.post(route, {"decision": "allow", "choice": NOBODY}).code == "agent_not_found"
+    decided = alice.post(route, {"decision": "allow", "choice": world["agent_id"]}).body
+    assert (decided["status"], decided["choice"]) == ("allowed", world["agent_id"])
+    drain("message.route")
+    assert alice.get(f"/v1/decisions/{message_id}").body["outcome"].startswith("task: ")
 
 
 def test_a_failed_delivery_is_sent_again_once_asked(alice, world):

@@ -12,8 +12,9 @@ from conftest import Tenant
 from services.domain.approvals.models import Approval, ApprovalRule
 from services.domain.approvals.rule_actions import create_rule
 from services.domain.approvals.rules import RuleFields
-from services.domain.chats.actions import WiringFields, create_link, create_wiring
+from services.domain.chats.actions import create_link
 from services.domain.chats.models import Chat, Delivery, Link, Wiring
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import Destination, LinkSender, PlatformAccount
 from services.domain.egress.policy import Policy

@@ -87,6 +87,7 @@ def test_a_question_that_was_decided_says_so_on_the_next_page(alice, acme):
 def test_an_agents_list_is_typed_one_host_a_line(alice, acme):
     fields = {
         "name": "Reader", "provider": "shell", "timeout_s": "600", "memory_mb": "512", "cpus": "1", "idle_stop_s": "60",
+        "when_busy": "steer",
         "egress": "API.github.com\n*.Python.org:443\nexample.com:80 get,head\n",
     }  # fmt: skip
     answer = alice.post("/agents/new", fields)

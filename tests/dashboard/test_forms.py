@@ -9,22 +9,28 @@ import pytest
 
 from services.api.dashboard.schedules import words_for
 from services.domain.agents.models import Agent
+from services.domain.approvals.models import Approval
+from services.domain.chats.actions import update_link
+from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.models import Chat, Delivery, Link, Wiring
 from services.domain.contacts.models import LinkSender
 from services.domain.identity.models import ApiToken, Membership
 from services.domain.identity.queries import all_tenants_authenticate
 from services.domain.playbooks.models import Playbook
+from services.domain.ports.chat import ChatKind, Place, Sender
+from services.domain.ports.chat import InboundMessage as Incoming
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.domain.vault.models import Secret
 from services.kit.clock import now
 from tests.dashboard.samples import make_everything
 from tests.domain.cast import granted
+from tests.fakes.chat_places import drain
 
 AGENT = {
     "name": "Reporter", "provider": "claude", "model": "", "instructions": "Be brief.", "mcp_servers": ["memory"],
     "tools": "Bash\nRead", "timeout_s": "600", "max_budget_usd": "1.5", "memory_mb": "512", "cpus": "0.5",
-    "idle_stop_s": "60",
+    "idle_stop_s": "60", "when_busy": "queue",
 }  # fmt: skip
 
 
@@ -37,6 +43,7 @@ def only(tenant, model):
 def test_an_agent_is_made_with_what_was_typed(alice, acme):
     assert alice.post("/agents/new", AGENT).headers["Location"] == "/agents"
     agent = only(acme, Agent)
+    assert agent.when_busy == "queue"
     assert (agent.name, agent.provider, agent.mcp_servers, agent.tools) == (
         "Reporter",
         "claude",
@@ -212,20 +219,76 @@ def test_a_chat_is_wired_changed_and_unwired(alice, acme):
         chat = Chat.objects.create(
             org_id=acme.organisation.id, link=made.link, platform_chat_id="-200", kind="group", title="Second"
         )
+    bob = str(acme.people["bob"].user_id)
     fields = {"agent_id": str(acme.agent.id), "engage": "pattern", "pattern": "^deploy", "session_mode": "shared",
-              "priority": "5", "is_enabled": "on"}  # fmt: skip
-    assert alice.post(f"/chats/{chat.id}/wire", fields).headers["Location"] == f"/links/{made.link.id}"
+              "sender_scope": "people", "people": bob, "unanswered": "drop", "bot_turns": "2", "is_exclusive": "on",
+              "quiet_from": "22:00", "quiet_to": "07:00", "time_zone": "Europe/Berlin",
+              "priority": "5", "is_enabled": "on", "live_answers": "auto"}  # fmt: skip
+    assert alice.post(f"/chats/{chat.id}/wire", fields).headers["Location"] == f"/chats/{chat.id}"
     wiring = only(acme, Wiring)
     assert (wiring.engage, wiring.pattern, wiring.priority) == ("pattern", "^deploy", 5)
+    assert (wiring.sender_scope, [str(one) for one in wiring.people]) == ("people", [bob])
+    assert (wiring.unanswered, wiring.bot_turns, wiring.is_exclusive) == ("drop", 2, True)
+    assert (wiring.quiet_from.hour, wiring.quiet_to.hour, wiring.time_zone) == (22, 7, "Europe/Berlin")
+    page = alice.get(f"/chats/{chat.id}").content.decode()
+    assert "answers: pattern" in page
+    assert "quiet 22:00–07:00 Europe/Berlin" in page
     again = alice.post(f"/chats/{chat.id}/wire", fields)
     assert "The chat is wired to this agent already." in again.content.decode()
     broken = alice.post(f"/wirings/{wiring.id}", {**fields, "pattern": "("})
     assert broken.status_code == 400
-    assert "The pattern cannot be read" in broken.content.decode()
+    assert "This is no regular expression that can be used" in broken.content.decode()
     alice.post(f"/wirings/{wiring.id}", {**fields, "engage": "always"})
     assert only(acme, Wiring).engage == "always"
     alice.post(f"/wirings/{wiring.id}/delete")
     assert only(acme, Wiring).id != wiring.id
+
+
+def test_a_chats_page_says_why_a_message_was_answered_or_not(alice, acme):
+    made = make_everything(acme)
+    update_link(acme.owner, made.link.id, unknown_senders="public")
+    handle = all_tenants_find_link(made.link.id, made.link.kind)
+    for key, is_mention in (("m1", False), ("m2", True)):
+        message = Incoming(
+            key,
+            Place(made.chat.platform_chat_id),
+            ChatKind.GROUP,
+            "",
+            Sender("9", "Eve"),
+            key,
+            is_mention,
+            key,
+            now(),
+        )
+        store_inbound(handle, [message])
+    drain("message.route")
+    page = alice.get(f"/chats/{made.chat.id}").content.decode()
+    assert "it was not spoken to" in page
+    assert "it was spoken to" in page
+    assert "this bot answers anybody" in page
+    context = alice.get(f"/chats/{made.chat.id}?became=context").content.decode()
+    assert ("m1" in context, "m2" in context) == (True, False)
+
+
+def test_an_admin_chooses_the_agent_of_a_new_chat(alice, acme):
+    made = make_everything(acme)
+    update_link(acme.owner, made.link.id, unknown_senders="public")
+    handle = all_tenants_find_link(made.link.id, made.link.kind)
+    message = Incoming(
+        "m1", Place("-300"), ChatKind.GROUP, "New", Sender("9", "Eve"), "hi", True, "m1", now()
+    )
+    with tenant_transaction(acme.organisation.id):
+        Link.objects.update(default_agent=None)
+    store_inbound(handle, [message])
+    drain("message.route")
+    with tenant_transaction(acme.organisation.id):
+        approval = Approval.objects.get(kind="new_chat")
+    page = alice.get("/approvals").content.decode()
+    assert "A bot has no agent for this" in page
+    assert f'<option value="{acme.agent.id}">' in page
+    alice.post(f"/approvals/{approval.id}/decide", {"decision": "allow", "choice": str(acme.agent.id)})
+    with tenant_transaction(acme.organisation.id):
+        assert Wiring.objects.get(chat__platform_chat_id="-300").agent_id == acme.agent.id
 
 
 def test_a_failed_delivery_is_sent_again_once(alice, acme):

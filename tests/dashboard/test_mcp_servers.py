@@ -46,7 +46,7 @@ def test_a_server_is_registered_listed_and_given_to_an_agent(alice, acme, upstre
     assert re.search(r'name="mcp_servers" value="weather"', form)
     fields = {
         "name": "Shell", "provider": "shell", "mcp_servers": "weather", "timeout_s": "9", "memory_mb": "512",
-        "cpus": "1", "idle_stop_s": "60",
+        "cpus": "1", "idle_stop_s": "60", "when_busy": "steer",
     }  # fmt: skip
     assert alice.post(f"/agents/{acme.agent.id}", fields).status_code == 302
     with tenant_transaction(acme.organisation.id):

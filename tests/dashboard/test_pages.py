@@ -33,6 +33,7 @@ def pages_of(made: Everything) -> list[str]:
         f"/agents/{made.task.agent_id}",
         f"/playbooks/{made.playbook.id}",
         f"/links/{made.link.id}",
+        f"/chats/{made.chat.id}",
         f"/chats/{made.chat.id}/wire",
         f"/wirings/{made.wiring.id}",
         f"/deliveries/{made.delivery.id}",

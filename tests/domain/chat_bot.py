@@ -9,10 +9,11 @@ from conftest import Tenant
 from services.domain.actors import Actor
 from services.domain.approvals.actions import decide_approval
 from services.domain.approvals.models import Approval
-from services.domain.chats.actions import WiringFields, create_link, create_wiring, update_link
+from services.domain.chats.actions import create_link, update_link
 from services.domain.chats.inbound import LinkHandle, all_tenants_find_link
 from services.domain.chats.intake import take_in
 from services.domain.chats.models import Chat, Delivery, InboundEvent, InboundMessage, UnknownSenders, Wiring
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.contacts.models import LinkSender, PlatformAccount
 from services.domain.contacts.senders import list_senders
 from services.domain.ports.chat import (

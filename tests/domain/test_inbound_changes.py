@@ -213,14 +213,14 @@ def test_jobs_of_one_chat_that_run_at_once_and_out_of_order_keep_its_order(bot: 
 def test_a_message_that_cannot_be_routed_is_given_up_and_holds_nobody_up_for_ever(bot: Bot, monkeypatch):
     bot.takes("poison")
     bot.takes("fine")
-    decide = answering.judge
+    judge = answering.judge_message
 
-    def fail(rules, *, text, **facts):
-        if text == "poison":
+    def fail(message, *facts):
+        if message.text == "poison":
             raise RuntimeError("a bug")
-        return decide(rules, text=text, **facts)
+        return judge(message, *facts)
 
-    monkeypatch.setattr(answering, "judge", fail)
+    monkeypatch.setattr(answering, "judge_message", fail)
     second = InboundMessage.objects.using("operator").order_by("id").last()
     for _ in range(MAX_FAILURES - 1):
         with pytest.raises(RuntimeError):
@@ -238,7 +238,7 @@ def test_what_is_only_away_costs_a_message_no_attempt(bot: Bot, monkeypatch):
     def away(*_: object, **__: object) -> None:
         raise Temporary("away")
 
-    monkeypatch.setattr(answering, "judge", away)
+    monkeypatch.setattr(answering, "judge_message", away)
     message = InboundMessage.objects.using("operator").get()
     for _ in range(MAX_FAILURES + 1):
         with pytest.raises(Temporary):

@@ -16,8 +16,9 @@ from services.domain.approvals.actions import (
     request_approval,
 )
 from services.domain.approvals.models import Approval
-from services.domain.chats.actions import WiringFields, create_wiring, update_link
+from services.domain.chats.actions import update_link
 from services.domain.chats.models import Chat, Delivery, InboundMessage, UnknownSenders
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.contacts.models import PlatformAccount
 from services.domain.identity.models import Membership
 from services.domain.outbox.jobs import RouteMessage, ShowQuestion, enqueue

@@ -15,9 +15,9 @@ from conftest import Tenant, recorded
 from services.api.hooks.receive import receive_update
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.chats import sending
-from services.domain.chats.actions import WiringFields, create_wiring
 from services.domain.chats.inbound import all_tenants_find_link
 from services.domain.chats.models import Delivery
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.contacts.accounts import issue_account_code
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import PlatformAccount

@@ -17,9 +17,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.domain.agents.actions import AgentFields, create_agent
-from services.domain.chats.actions import WiringFields, create_wiring
 from services.domain.chats.inbound import all_tenants_find_link
 from services.domain.chats.models import InboundMessage
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.identity.models import Organisation
 from services.domain.llm.actions import update_policy
 from services.domain.llm.keys import NewKey, create_key

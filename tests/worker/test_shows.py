@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from conftest import Tenant
-from services.domain.chats.actions import WiringFields, create_wiring
 from services.domain.chats.models import Chat, DeliveryAttempt, ShownAnswer
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.outbox.models import OutboxJob
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction

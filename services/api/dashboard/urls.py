@@ -80,6 +80,7 @@ urlpatterns = [
     path("links/<uuid:link_id>/senders/<uuid:sender_id>/allow", senders.allow, name="sender-allow"),
     path("links/<uuid:link_id>/senders/<uuid:sender_id>/deny", senders.deny, name="sender-deny"),
     path("links/<uuid:link_id>/senders/<uuid:sender_id>/forget", senders.forget, name="sender-forget"),
+    path("chats/<uuid:chat_id>", chats.chat, name="chat"),
     path("chats/<uuid:chat_id>/wire", chats.wire, name="wiring-new"),
     path("wirings/<uuid:wiring_id>", chats.wiring, name="wiring"),
     path("wirings/<uuid:wiring_id>/delete", chats.unwire, name="wiring-delete"),

@@ -12,7 +12,7 @@ from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of, page_of_list
 from services.api.http.shapes import Changes, Moment, Page, Shape, to_usd
 from services.domain.agents.actions import AgentFields, archive_agent, create_agent, update_agent
-from services.domain.agents.models import Agent, AgentPerson, AgentRole, Provider
+from services.domain.agents.models import Agent, AgentPerson, AgentRole, Provider, WhenBusy
 from services.domain.agents.people import list_agent_people, put_agent_person, remove_agent_person
 from services.domain.agents.queries import get_agent, list_agents
 from services.domain.egress.rules import EgressRule
@@ -60,6 +60,7 @@ class AgentShape(Shape):
     is_shared: bool
     reads_all_memories: bool
     installs_packages: bool
+    when_busy: WhenBusy
     created_at: Moment
     updated_at: Moment
     archived_at: Moment | None

@@ -17,18 +17,23 @@ from services.domain.approvals.queries import (
     find_call_of,
     get_approval,
     list_approvals,
+    list_choices,
     list_votes,
     show_subject,
 )
-from services.domain.errors import ApprovalClosed, ApprovalMissing, NotTheDecider
+from services.domain.errors import AgentArchived, AgentMissing, ApprovalClosed, ApprovalMissing, NotTheDecider
 from services.domain.tenancy.transaction import tenant_transaction
 
 
 class ApprovalDecision(Closed):
-    """The decision. A yes holds for this workspace (`once`), or for the agent from now on (`always`)."""
+    """The decision. A yes holds for this workspace (`once`), or for the agent from now on (`always`).
+
+    Where the approval has `choices`, a yes needs the `value` of one, or for a `new_chat` any agent's id.
+    """
 
     decision: Literal["allow", "deny"]
     scope: Literal["once", "always"] = "once"
+    choice: str = Field(default="", max_length=60)
 
 
 class YesShape(BaseModel):
@@ -39,6 +44,15 @@ class YesShape(BaseModel):
     user_id: uuid.UUID
     scope: Literal["once", "always"]
     at: Moment
+
+
+class ChoiceShape(BaseModel):
+    """One of the things that a yes chooses between."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: str
+    label: str
 
 
 class HeldCallShape(BaseModel):
@@ -69,6 +83,8 @@ class ApprovalShape(Shape):
     title: str
     status: Literal["pending", "allowed", "denied", "expired"]
     scope: str
+    choices: list[ChoiceShape]
+    choice: str
     people: int
     agreed: list[YesShape]
     decider_role: str
@@ -83,12 +99,13 @@ class ApprovalShape(Shape):
     @classmethod
     def of(cls, approval: Approval) -> Self:
         """Show a row that was read with its votes and its call, in the tenant's transaction."""
-        made = {"title", "agreed", "call"}
+        made = {"title", "agreed", "call", "choices"}
         same = {name: getattr(approval, name) for name in cls.model_fields if name not in made}
         call = find_call_of(approval)
         return cls(
             **same,
             title=show_subject(approval),
+            choices=[ChoiceShape(value=one.value, label=one.label) for one in list_choices(approval)],
             agreed=[
                 YesShape(user_id=vote.user_id, scope=vote.scope, at=vote.created_at)
                 for vote in list_votes(approval)
@@ -136,9 +153,9 @@ class ApprovalDecide(Endpoint):
 
     tag = "approvals"
 
-    @operation(errors=(ApprovalMissing, ApprovalClosed, NotTheDecider))
+    @operation(errors=(ApprovalMissing, ApprovalClosed, NotTheDecider, AgentMissing, AgentArchived))
     def post(self, call: Call, approval_id: uuid.UUID, body: ApprovalDecision) -> ApprovalShape:
         """Allow or deny what was asked for; where two people must agree, the first yes leaves it pending."""
-        decided = decide_approval(call.actor, approval_id, body.decision, body.scope)
+        decided = decide_approval(call.actor, approval_id, body.decision, body.scope, choice=body.choice)
         with tenant_transaction(call.actor.org_id):
             return ApprovalShape.of(decided)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import time
 from typing import Any, Self
 
 from pydantic import Field
@@ -19,13 +20,7 @@ from services.api.linking import (
     remove_link,
     setup_steps,
 )
-from services.domain.chats.actions import (
-    WiringFields,
-    create_wiring,
-    delete_wiring,
-    retry_delivery,
-    update_wiring,
-)
+from services.domain.chats.actions import retry_delivery
 from services.domain.chats.health import hook_url
 from services.domain.chats.models import (
     Chat,
@@ -36,7 +31,9 @@ from services.domain.chats.models import (
     Link,
     ListenerStatus,
     LiveAnswers,
+    SenderScope,
     SessionMode,
+    Unanswered,
     UnknownSenders,
     Wiring,
 )
@@ -50,6 +47,13 @@ from services.domain.chats.queries import (
     list_links,
     list_wirings,
 )
+from services.domain.chats.wirings import (
+    WiringFields,
+    WiringRules,
+    create_wiring,
+    delete_wiring,
+    update_wiring,
+)
 from services.domain.errors import (
     AgentArchived,
     AgentMissing,
@@ -60,6 +64,8 @@ from services.domain.errors import (
     LinkMissing,
     Missing,
     NameTaken,
+    PatternInvalid,
+    PatternTooCostly,
     PlatformAway,
     PlatformRefused,
     PlatformThrottled,
@@ -154,15 +160,8 @@ class ChatShape(Shape):
         return cls.model_validate(chat)
 
 
-class WiringChanges(Changes):
-    """The fields to change; a wiring stays with its chat and agent."""
-
-    engage: Engage = Engage.MENTION
-    pattern: str = Field(default="", max_length=300)
-    session_mode: SessionMode = SessionMode.SHARED
-    priority: int = Field(default=0, ge=-1_000, le=1_000)
-    is_enabled: bool = True
-    live_answers: LiveAnswers = LiveAnswers.AUTO
+class WiringChanges(WiringRules, Changes):
+    """The fields to change; a wiring stays with its chat and agent. Both quiet hours are given, or neither."""
 
 
 class WiringShape(Shape):
@@ -173,8 +172,17 @@ class WiringShape(Shape):
     agent_id: uuid.UUID
     engage: Engage
     pattern: str
+    command: str
+    sender_scope: SenderScope
+    people: list[uuid.UUID]
     session_mode: SessionMode
+    unanswered: Unanswered
     priority: int
+    is_exclusive: bool
+    bot_turns: int
+    time_zone: str
+    quiet_from: time | None
+    quiet_to: time | None
     is_enabled: bool
     live_answers: LiveAnswers
     created_at: Moment
@@ -352,7 +360,18 @@ class Wirings(Endpoint):
         """List the wirings, newest first."""
         return page_of(list_wirings(call.actor), query, WiringShape.of)
 
-    @operation(status=201, errors=(ChatMissing, AgentMissing, AgentArchived, ConfigInvalid, NameTaken))
+    @operation(
+        status=201,
+        errors=(
+            ChatMissing,
+            AgentMissing,
+            AgentArchived,
+            ConfigInvalid,
+            PatternInvalid,
+            PatternTooCostly,
+            NameTaken,
+        ),
+    )
     def post(self, call: Call, body: WiringFields) -> WiringShape:
         """Wire a chat to an agent."""
         return WiringShape.of(create_wiring(call.actor, body))
@@ -368,7 +387,7 @@ class OneWiring(Endpoint):
         """Show a wiring."""
         return WiringShape.of(get_wiring(call.actor, wiring_id))
 
-    @operation(errors=(Missing, ConfigInvalid))
+    @operation(errors=(Missing, ConfigInvalid, PatternInvalid, PatternTooCostly))
     def patch(self, call: Call, wiring_id: uuid.UUID, body: WiringChanges) -> WiringShape:
         """Change a wiring."""
         return WiringShape.of(update_wiring(call.actor, wiring_id, body.model_dump(exclude_unset=True)))

@@ -11,7 +11,7 @@ from django.utils.text import slugify
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
-from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
+from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider, WhenBusy
 from services.domain.agents.queries import is_agent_admin, visible_agents
 from services.domain.egress.rules import MAX_RULES, EgressRule
 from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken, RoleMissing
@@ -60,6 +60,9 @@ class AgentFields(BaseModel):
     is_shared: bool = True
     reads_all_memories: bool = False
     installs_packages: bool = False
+    when_busy: WhenBusy = Field(
+        default=WhenBusy.STEER, description="What a message in a chat does while an earlier one is worked on."
+    )
 
     def checked(self, known_servers: Collection[str]) -> dict[str, Any]:
         """Return the row's values. Raises: Invalid for an MCP server that is not known."""

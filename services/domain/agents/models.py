@@ -27,6 +27,16 @@ class Provider(models.TextChoices):
     SCRIPTED = "scripted"
 
 
+class WhenBusy(models.TextChoices):
+    """What becomes of a message in a chat while the agent works on an earlier one there: it goes into the turn at work,
+    waits for its end, takes its place, or is not taken, which its writer is told."""
+
+    STEER = "steer"
+    QUEUE = "queue"
+    INTERRUPT = "interrupt"
+    REJECT = "reject"
+
+
 class Agent(TenantModel):
     """A template: provider and model, instructions, grants and limits. Money is in micro-dollars.
 
@@ -65,6 +75,9 @@ class Agent(TenantModel):
     is_shared = models.BooleanField(default=True)
     reads_all_memories = models.BooleanField(default=False)
     installs_packages = models.BooleanField(default=False)
+    when_busy = models.CharField(
+        max_length=9, choices=WhenBusy.choices, default=WhenBusy.STEER, db_default=WhenBusy.STEER
+    )
     updated_at = models.DateTimeField(default=now)
     archived_at = models.DateTimeField(null=True, blank=True)
 

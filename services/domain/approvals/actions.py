@@ -18,7 +18,7 @@ from services.domain.approvals.models import Approval, ApprovalScope, ApprovalSt
 from services.domain.approvals.rules import Terms
 from services.domain.approvals.subjects import TOOL_CALL
 from services.domain.approvals.telling import tell_agreed, tell_decided, tell_requested
-from services.domain.errors import ApprovalClosed, ApprovalMissing, NotPermitted
+from services.domain.errors import ApprovalClosed, ApprovalMissing, Invalid, NotPermitted
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -82,10 +82,11 @@ def request_approval(question: Question) -> Approval | None:
 
 
 def decide_approval(
-    actor: Actor, approval_id: uuid.UUID, decision: Decision, scope: Scope = "once"
+    actor: Actor, approval_id: uuid.UUID, decision: Decision, scope: Scope = "once", *, choice: str = ""
 ) -> Approval:
     """Allow or deny what was asked for: `once` for its workspace, `always` for its agent. Agents decide nothing.
 
+    Of kinds whose yes chooses, `choice` says what; such a yes holds from then on.
     Where two people must agree, the first yes is kept and the approval stays pending; one no is enough.
     Raises: ApprovalMissing, ApprovalClosed, NotPermitted, NotTheDecider, Invalid. Locks: the approval, then the agent.
     Emits: ApprovalAgreed or ApprovalDecided.
@@ -100,12 +101,14 @@ def decide_approval(
         if approval is None:
             raise ApprovalMissing("There is no such approval.")
         require_decider(actor, approval)
+        scope = _check_choice(approval, decision, scope, choice)
         status = ApprovalStatus.ALLOWED if decision == "allow" else ApprovalStatus.DENIED
         chosen = "" if decision == "deny" else ApprovalScope(scope)
-        if (approval.status, approval.scope) == (status, chosen):
+        if (approval.status, approval.scope, approval.choice) == (status, chosen, choice):
             return approval
         if not _is_open(approval):
             raise ApprovalClosed("This was decided before, or its time is over.")
+        approval.choice = choice
         if decision == "allow":
             _allow(actor, approval, ApprovalScope(scope))
         else:
@@ -171,11 +174,28 @@ def close_locked_approval(
     """Write down what became of an approval whose row is locked. Emits: ApprovalDecided."""
     approval.status, approval.scope = status, scope
     approval.decided_by_id, approval.decided_at = user_id, now()
-    approval.save(update_fields=["status", "scope", "decided_by", "decided_at"])
+    approval.save(update_fields=["status", "scope", "choice", "decided_by", "decided_at"])
     refusal = find_refusal_of(approval.kind)
     if refusal is not None and status != ApprovalStatus.ALLOWED:
         refusal(approval)
     tell_decided(approval, agreed_by)
+
+
+def _check_choice(approval: Approval, decision: Decision, scope: Scope, choice: str) -> Scope:
+    """Refuse a yes without its choice, or a choice where there is none; returns how far the decision reaches."""
+    if not KINDS[approval.kind].has_choice:
+        if choice:
+            raise Invalid("There is nothing to choose here.", fields={"choice": "not expected"})
+        return scope
+    if decision == "deny":
+        if choice:
+            raise Invalid("A no chooses nothing.", fields={"choice": "not expected"})
+        return scope
+    try:
+        uuid.UUID(choice)
+    except ValueError as error:
+        raise Invalid("Choose one of what is offered.", fields={"choice": "missing or malformed"}) from error
+    return "always"
 
 
 def _is_late(approval: Approval) -> bool:

@@ -15,12 +15,15 @@ from services.domain.approvals.subjects import (
     CREDENTIAL,
     EGRESS,
     MCP_SERVER,
+    NEW_CHAT,
     PACKAGES,
     TOOL_CALL,
     UNKNOWN_SENDER,
+    Choice,
     CredentialSubject,
     EgressSubject,
     McpServerSubject,
+    NewChatSubject,
     PackagesSubject,
     Subject,
     ToolCallSubject,
@@ -44,6 +47,9 @@ def _nothing(actor: Actor, approval: Approval) -> None:
 class Kind:
     """One kind. `is_changeable` says that a decision may be replaced by another one later.
 
+    `who` asks where no agent does. Of a kind with `has_choice` a yes chooses one of what its subject offers, or another
+    of that sort, and holds from then on.
+
     `terms` is how it is decided where the question does not say. What is registered in `grants` comes before what
     stands here.
     """
@@ -52,6 +58,8 @@ class Kind:
     question: str
     subject: type[Subject]
     is_changeable: bool = False
+    who: str = "An agent"
+    has_choice: bool = False
     terms: Terms = _USUAL_TERMS
     once: Grant = _nothing
     always: Grant = _nothing
@@ -59,6 +67,10 @@ class Kind:
     def show(self, subject: dict[str, Any]) -> str:
         """Return a stored subject in one line."""
         return self.subject.model_validate(subject).show()
+
+    def choices_of(self, subject: dict[str, Any]) -> list[Choice]:
+        """Return what a yes to a stored subject chooses between."""
+        return self.subject.model_validate(subject).choices()
 
     def grant(self, actor: Actor, approval: Approval, scope: str) -> None:
         """Do what a yes of this reach means, in the caller's transaction."""
@@ -125,6 +137,15 @@ KINDS: dict[str, Kind] = {
             "does not know",
             UnknownSenderSubject,
             is_changeable=True,
+            terms=Terms(decider_role="admin"),
+        ),
+        Kind(
+            NEW_CHAT,
+            "has no agent for",
+            NewChatSubject,
+            is_changeable=True,
+            who="A bot",
+            has_choice=True,
             terms=Terms(decider_role="admin"),
         ),
     )

@@ -1,13 +1,12 @@
 """Whether a tool's name and a call's arguments are what a rule is about. Pure, and bounded whatever is asked of it.
 
-Patterns run on an engine without backtracking (Rust's, as pydantic has it): its time grows with pattern times text, and
-both are limited. What cannot be looked at, because it is too long or too much, always counts against the call: it is
-no reason to allow, and reason enough to hold or to deny.
+Patterns run on an engine without backtracking: its time grows with pattern times text, and both are limited. What
+cannot be looked at, because it is too long or too much, always counts against the call: it is no reason to
+allow, and reason enough to hold or to deny.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 import re
@@ -15,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import SchemaError, SchemaValidator, core_schema
 
 from services.domain.errors import ArgumentPathInvalid, PatternInvalid, PatternTooCostly
+from services.kit.linear_regex import count_repetitions, find_fault, is_found
 
 MAX_PATTERN_CHARS = 200
 MAX_REPETITIONS = 1_000
@@ -33,7 +32,6 @@ _PATH_PART = re.compile(r"[^.\x00]{1,100}")
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$#&~-])")
 _WILD = {"*": ".*", "?": "."}
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_REPETITION = re.compile(r"\{(\d+)(?:,(\d*))?\}")
 
 
 class ArgumentMatcher(BaseModel):
@@ -84,25 +82,19 @@ def check_matcher(matcher: ArgumentMatcher, field: str) -> None:
         )
     if matcher.test != "regex" or not isinstance(matcher.value, str):
         return
-    most = math.prod(max(1, int(low), int(high or 0)) for low, high in _REPETITION.findall(matcher.value))
-    if most > MAX_REPETITIONS:
+    if count_repetitions(matcher.value) > MAX_REPETITIONS:
         raise PatternTooCostly(
             f"A pattern repeats at most {MAX_REPETITIONS} times in all.", fields={field: "repeats too often"}
         )
-    try:
-        # By itself first: what is no pattern must not become one inside of ours.
-        _compiled(matcher.value)
-        _compiled(rf"\A(?:{matcher.value})\z")
-    except SchemaError as error:
-        reason = str(error).strip().splitlines()[-1][:200]
-        raise PatternInvalid(
-            "This is no regular expression that can be used.", fields={field: reason}
-        ) from error
+    # By itself first: what is no pattern must not become one inside of ours.
+    fault = find_fault(matcher.value) or find_fault(rf"\A(?:{matcher.value})\z")
+    if fault is not None:
+        raise PatternInvalid("This is no regular expression that can be used.", fields={field: fault})
 
 
 def is_tool(glob: str, tool: str) -> bool:
     """Say whether a tool, as `server.tool`, is one that a glob names."""
-    return _compiled(_from_glob(glob, flags="s")).isinstance_python(tool)
+    return is_found(_from_glob(glob, flags="s"), tool)
 
 
 def exactness(glob: str) -> int:
@@ -140,7 +132,7 @@ def _fits(matcher: ArgumentMatcher, leaf: Scalar, *, is_strict: bool) -> bool:
             pattern = _from_glob(str(matcher.value), flags="is")
         case _:
             pattern = rf"\A(?:{matcher.value})\z"
-    return _compiled(pattern).isinstance_python(_text(leaf))
+    return is_found(pattern, _text(leaf))
 
 
 def _is_same(wanted: Scalar, leaf: Scalar) -> bool:
@@ -191,8 +183,3 @@ def _text(leaf: Scalar) -> str:
 def _from_glob(glob: str, *, flags: str) -> str:
     parts = (_WILD.get(part) or _SPECIAL.sub(r"\\\1", part) for part in re.split(r"([*?])", glob))
     return rf"(?{flags})\A{''.join(parts)}\z"
-
-
-@functools.lru_cache(maxsize=2_048)
-def _compiled(pattern: str) -> SchemaValidator:
-    return SchemaValidator(core_schema.str_schema(pattern=pattern, regex_engine="rust-regex", strict=True))

@@ -56,7 +56,8 @@ class Approval(TenantModel):
     """One thing asked for. `kind` says what `subject` is about; `subject_key` recognises the same question again.
 
     `people`, `decider_role`, `decider_ids` and `may_decide_own` are how it is decided, as `rules.Terms` has it;
-    `for_user` is the person that the work is for. `used_at` is set where a yes is good for one use and was used.
+    `for_user` is the person that the work is for. `choice` is what a yes chose, of kinds where it chooses. `used_at` is
+    set where a yes is good for one use and was used.
     """
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, null=True, related_name="approvals")
@@ -69,6 +70,7 @@ class Approval(TenantModel):
     subject_key = models.CharField(max_length=64)
     status = models.CharField(max_length=10, choices=ApprovalStatus.choices, default=ApprovalStatus.PENDING)
     scope = models.CharField(max_length=10, choices=ApprovalScope.choices, blank=True)
+    choice = models.CharField(max_length=60, blank=True, default="", db_default="")
     people = models.PositiveSmallIntegerField(default=1)
     decider_role = models.CharField(max_length=10, default="member")
     decider_ids = ArrayField(models.UUIDField(), default=list, blank=True)

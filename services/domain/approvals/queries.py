@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 from services.domain.actors import Actor, may, require
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalStatus, ApprovalVote, HeldCall
+from services.domain.approvals.subjects import Choice
 from services.domain.errors import ApprovalMissing
 from services.kit.clock import now
 
@@ -53,6 +54,11 @@ def count_pending_approvals(actor: Actor) -> int:
 def show_subject(approval: Approval) -> str:
     """Return what is asked for in one line."""
     return KINDS[approval.kind].show(approval.subject)
+
+
+def list_choices(approval: Approval) -> list[Choice]:
+    """Return what a yes chooses between; empty where a yes says it all."""
+    return KINDS[approval.kind].choices_of(approval.subject)
 
 
 def list_votes(approval: Approval) -> list[ApprovalVote]:

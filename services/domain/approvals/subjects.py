@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,8 +20,17 @@ PACKAGES = "packages"
 MCP_SERVER = "mcp_server"
 CREDENTIAL = "credential"
 UNKNOWN_SENDER = "unknown_sender"
+NEW_CHAT = "new_chat"
 
 MAX_REASON_CHARS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of the things that a yes must choose between: what is kept, and what people read."""
+
+    value: str
+    label: str
 
 
 class Subject(BaseModel, ABC):
@@ -35,6 +45,10 @@ class Subject(BaseModel, ABC):
     def stored(self) -> dict[str, Any]:
         """Return it as it is kept in the row."""
         return self.model_dump(mode="json")
+
+    def choices(self) -> list[Choice]:
+        """Return what a yes chooses between; empty where a yes says it all."""
+        return []
 
 
 class EgressSubject(Subject):
@@ -150,3 +164,36 @@ class UnknownSenderSubject(Subject):
         who = f"{self.sender_name} ({self.sender_id})" if self.sender_name else self.sender_id
         where = f" in {self.chat_title}" if self.chat_title else ""
         return f"{who}{where}{': ' if self.text else ''}{self.text[:200]}"
+
+
+class OfferedAgent(BaseModel):
+    """An agent that could answer in a chat."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: uuid.UUID
+    name: str = Field(max_length=80)
+
+
+class NewChatSubject(Subject):
+    """A chat in which a bot was spoken to and no agent answers; `text` is the beginning of what was said first."""
+
+    link_id: uuid.UUID
+    link_name: str = Field(max_length=80)
+    chat_id: uuid.UUID
+    chat_title: str = Field(default="", max_length=200)
+    chat_kind: str = Field(max_length=10)
+    message_id: uuid.UUID
+    sender_id: str = Field(max_length=120)
+    sender_name: str = Field(default="", max_length=200)
+    text: str = Field(default="", max_length=1_000)
+    agents: list[OfferedAgent] = []
+
+    def show(self) -> str:
+        """Return the chat, and who said what there."""
+        where = f"{self.chat_kind} {self.chat_title}".strip()
+        return f"{where} of {self.link_name}: {self.sender_name or self.sender_id}: {self.text[:200]}"
+
+    def choices(self) -> list[Choice]:
+        """Return the agents."""
+        return [Choice(str(agent.id), agent.name) for agent in self.agents]

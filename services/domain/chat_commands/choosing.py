@@ -11,8 +11,8 @@ from services.domain.chat_commands.base import Asked, Command, Who, refuse_unles
 from services.domain.chat_commands.conversation import NOBODY
 from services.domain.chat_commands.models import ConversationSetting
 from services.domain.chat_commands.place import Seat, find_setting, list_seats, name_agents
-from services.domain.chats.actions import WiringFields, create_wiring, delete_wiring
 from services.domain.chats.models import Engage, SessionMode, Wiring
+from services.domain.chats.wirings import WiringFields, create_wiring, delete_wiring
 from services.domain.errors import AgentMissing, Conflict, Invalid
 from services.domain.llm.catalogue import list_usable_models
 from services.domain.llm.patterns import is_allowed

@@ -1,30 +1,22 @@
-"""Linking bots, wiring chats to agents, sending a failed delivery again."""
+"""Linking bots, sending a failed delivery again."""
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
 from services.domain.chats.models import (
-    Chat,
     Delivery,
     DeliveryStatus,
-    Engage,
     Link,
     LinkListener,
     ListenerStatus,
-    LiveAnswers,
-    SessionMode,
     UnknownSenders,
-    Wiring,
     delivery_expiry,
 )
-from services.domain.errors import ChatMissing, ConfigInvalid, Conflict, LinkMissing, Missing, NameTaken
+from services.domain.errors import Conflict, LinkMissing, Missing
 from services.domain.outbox.jobs import SendDelivery, enqueue
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.keyring import open_json, seal_json
@@ -33,21 +25,6 @@ from services.kit.ids import uuid7
 
 # What connecting learns of the bot, and no person sets.
 _LEARNED = ("bot_id", "bot_name")
-
-
-class WiringFields(BaseModel):
-    """What a person may set on a wiring."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    chat_id: uuid.UUID
-    agent_id: uuid.UUID
-    engage: Engage = Engage.MENTION
-    pattern: str = Field(default="", max_length=300)
-    session_mode: SessionMode = SessionMode.SHARED
-    priority: int = Field(default=0, ge=-1_000, le=1_000)
-    is_enabled: bool = True
-    live_answers: LiveAnswers = LiveAnswers.AUTO
 
 
 def create_link(
@@ -127,46 +104,6 @@ def read_link_config(link: Link) -> dict[str, Any]:
     return config
 
 
-def create_wiring(actor: Actor, fields: WiringFields) -> Wiring:
-    """Wire a chat to an agent. Raises: ChatMissing, AgentMissing, ConfigInvalid for a broken pattern, NameTaken."""
-    require(actor, "chats:write")
-    _check_pattern(fields)
-    with tenant_transaction(actor.org_id):
-        if not Chat.objects.filter(id=fields.chat_id).exists():
-            raise ChatMissing("There is no such chat.")
-        get_usable_agent(actor, fields.agent_id)
-        if Wiring.objects.filter(chat_id=fields.chat_id, agent_id=fields.agent_id).exists():
-            raise NameTaken("The chat is wired to this agent already.")
-        return Wiring.objects.create(org_id=actor.org_id, **fields.model_dump())
-
-
-def update_wiring(actor: Actor, wiring_id: uuid.UUID, changes: dict[str, Any]) -> Wiring:
-    """Change a wiring; its chat and agent stay what they are. Raises: Missing, ConfigInvalid."""
-    require(actor, "chats:write")
-    with tenant_transaction(actor.org_id):
-        wiring = Wiring.objects.select_for_update().filter(id=wiring_id).first()
-        if wiring is None:
-            raise Missing("There is no such wiring.")
-        current = {name: getattr(wiring, name) for name in WiringFields.model_fields}
-        fields = WiringFields.model_validate(current | changes)
-        _check_pattern(fields)
-        if (fields.chat_id, fields.agent_id) != (wiring.chat_id, wiring.agent_id):
-            raise ConfigInvalid("A wiring stays with its chat and agent.", fields={"chat_id": "fixed"})
-        for name, value in fields.model_dump().items():
-            setattr(wiring, name, value)
-        wiring.save()
-        return wiring
-
-
-def delete_wiring(actor: Actor, wiring_id: uuid.UUID) -> None:
-    """Remove a wiring. Raises: Missing."""
-    require(actor, "chats:write")
-    with tenant_transaction(actor.org_id):
-        deleted, _ = Wiring.objects.filter(id=wiring_id).delete()
-        if not deleted:
-            raise Missing("There is no such wiring.")
-
-
 def retry_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
     """Send a failed delivery and the parts after it again, as if they were new.
 
@@ -212,17 +149,6 @@ def _refuse_opening(actor: Actor, unknown_senders: UnknownSenders) -> None:
     # Admins decide about each stranger, so nobody else lets all of them in.
     if unknown_senders == UnknownSenders.PUBLIC:
         require(actor, "chats:write", role="admin")
-
-
-def _check_pattern(fields: WiringFields) -> None:
-    if fields.engage != Engage.PATTERN:
-        return
-    try:
-        re.compile(fields.pattern)
-    except re.error as error:
-        raise ConfigInvalid("The pattern cannot be read.", fields={"pattern": str(error)}) from error
-    if not fields.pattern:
-        raise ConfigInvalid("A pattern is needed.", fields={"pattern": "empty"})
 
 
 def _lock_link(link_id: uuid.UUID) -> Link:

@@ -1,41 +1,38 @@
-"""Routing what came in: which agents answer a message, and the work that it becomes."""
+"""Routing what came in, in order: which agents answer a message, what becomes of it, and the record of why."""
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Sequence
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from django.db import InterfaceError, OperationalError
-from django.db.models import Q
 
-from services.domain.actors import Actor, require
-from services.domain.agents.actions import get_usable_agent
-from services.domain.chat_commands.choosing import find_chosen_model
 from services.domain.chats.changes import apply_early_changes
-from services.domain.chats.inbound import lock_chat
-from services.domain.chats.models import Chat, Conversation, InboundMessage, SessionMode, Wiring
-from services.domain.chats.prompting import prompt_of, said_before
-from services.domain.chats.routing import Rule, Verdict, conversation_scope, judge
+from services.domain.chats.engaging import Taken, engage
+from services.domain.chats.judging import entry_of, judge_message, note_engaged
+from services.domain.chats.models import Decision, InboundMessage
+from services.domain.chats.prompting import said_before
+from services.domain.chats.queries import lock_chat
+from services.domain.chats.registering import ask_for_agent
+from services.domain.chats.routing import Rule, Verdict
+from services.domain.chats.sending import Piece, Spot, write_message
 from services.domain.contacts.accounts import find_person
 from services.domain.contacts.claiming import take_message
-from services.domain.contacts.holding import stop_stranger
+from services.domain.contacts.holding import Passage, pass_gate, standing_of
 from services.domain.contacts.saying import say
-from services.domain.errors import AgentMissing, NotPermitted, SlipwayError, Temporary
-from services.domain.media.inbox import put_in_inbox
+from services.domain.errors import Temporary
 from services.domain.media.offering import AWAITING, ask_for_files
-from services.domain.ports.chat import ChatKind
-from services.domain.tasks.models import TaskMode
-from services.domain.tasks.submit import TaskOrder, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.workspaces.models import Workspace
 from services.kit.clock import now
 
 log = logging.getLogger(__name__)
 
 # After so many unexpected errors a message is given up, so that it does not hold up its chat for ever.
 MAX_FAILURES = 4
-NOT_FOR_YOU = "I may not work for you: that needs the role member, and an agent that is shared with you."
 BROKEN = "Something went wrong here, and I could not take your message. Please send it again."
 
 
@@ -100,7 +97,7 @@ def _route_one(org_id: uuid.UUID, chat_id: uuid.UUID, message_id: uuid.UUID) -> 
         unrouted = InboundMessage.objects.filter(chat_id=chat_id, routed_at=None)
         message = (
             unrouted.select_for_update(of=("self",))
-            .select_related("chat", "link")
+            .select_related("chat__link", "link")
             .filter(id=message_id)
             .first()
         )
@@ -108,113 +105,102 @@ def _route_one(org_id: uuid.UUID, chat_id: uuid.UUID, message_id: uuid.UUID) -> 
         if message is None or unrouted.filter(id__lt=message_id).exists():
             return []
         apply_early_changes(message)
-        verdicts: list[Verdict] = []
-        # What bots say is no command and answers no question.
-        outcome = "deleted" if message.deleted_at else None if message.is_bot else take_message(message)
-        if outcome is None:
-            verdicts = judge(_rules(message.chat), text=message.text, is_mention=message.is_mention)
-            outcome = _answer(message, verdicts)
-        message.routed_at, message.outcome = None if outcome == AWAITING else now(), outcome[:200]
+        decided = _decide(message)
+        message.outcome = decided.outcome[:200]
+        if decided.outcome != AWAITING:
+            message.routed_at = now()
+            _write_down(message, decided)
         message.save(update_fields=["routed_at", "outcome"])
-        return verdicts
+        return decided.verdicts
 
 
-def _answer(message: InboundMessage, verdicts: Sequence[Verdict]) -> str:
-    """Give a message to the agents that answer it; returns what became of it."""
-    if not verdicts:
-        return "no_wiring"
-    engaged = [verdict.rule for verdict in verdicts if verdict.is_engaged and not message.is_bot]
-    stopped = stop_stranger(message, engaged[0].agent_id if engaged else None)
-    if stopped is not None:
-        return stopped
-    if not engaged:
-        reasons = {"bot"} if message.is_bot else {verdict.reason for verdict in verdicts}
-        return f"context: {', '.join(sorted(reasons))}"
-    if ask_for_files([*said_before(message), message]):
-        return AWAITING
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """What became of a message, with what every wiring and the gate said, as far as they were asked."""
+
+    outcome: str
+    verdicts: list[Verdict] = field(default_factory=list)
+    passage: Passage | None = None
+    taken: Mapping[uuid.UUID, Taken] = field(default_factory=dict)
+
+
+def _decide(message: InboundMessage) -> _Decided:
+    """Let the first who wants a message have it: its writer's deletion, the platform itself, the agents."""
+    if message.deleted_at is not None:
+        return _Decided("deleted")
+    # What bots say is no command and answers no question.
+    if not message.is_bot and (taken := take_message(message)) is not None:
+        return _Decided(taken)
     person = find_person(message.link_id, message.sender_id)
-    return "; ".join(_engage(message, rule, person) for rule in engaged)
+    verdicts = judge_message(message, standing_of(message), person)
+    if not verdicts:
+        outcome, passage = ask_for_agent(message)
+        return _Decided(outcome, passage=passage)
+    engaged = [verdict.rule for verdict in verdicts if verdict.is_engaged]
+    passage = pass_gate(message, engaged[0].agent_id if engaged else None)
+    if passage.outcome is not None:
+        return _Decided(passage.outcome, verdicts, passage)
+    if engaged and ask_for_files(_read_by(message, engaged)):
+        return _Decided(AWAITING)
+    taken_by = {}
+    for rule in engaged:
+        note_engaged(message, rule)
+        taken_by[rule.wiring_id] = engage(message, rule, person)
+    if not engaged:
+        _tell_quiet(message, verdicts)
+    return _Decided(_outcome(verdicts, taken_by), verdicts, passage, taken_by)
 
 
-def _rules(chat: Chat) -> list[Rule]:
-    rows = Wiring.objects.filter(chat=chat, agent__archived_at=None)
-    return [
-        Rule(row.id, row.agent_id, row.engage, row.pattern, row.session_mode, row.priority, row.is_enabled)
-        for row in rows
-    ]
+def _read_by(message: InboundMessage, rules: Sequence[Rule]) -> list[InboundMessage]:
+    """Return all messages that the agents of some wirings will read with this one."""
+    before = {row.id: row for rule in rules for row in said_before(message, rule.agent_id)}
+    return [*before.values(), message]
 
 
-def _engage(message: InboundMessage, rule: Rule, person: Actor | None) -> str:
-    scope = conversation_scope(rule.session_mode, chat_id=message.chat_id, thread_id=message.thread_id)
-    actor = _asker(message, rule, person)
-    conversation = (
-        Conversation.objects.select_for_update(of=("self",))
-        .select_related("workspace")
-        .filter(_of_same_person(actor), agent_id=rule.agent_id, scope=scope, workspace__archived_at=None)
-        .first()
+def _outcome(verdicts: Sequence[Verdict], taken: Mapping[uuid.UUID, Taken]) -> str:
+    if taken:
+        return "; ".join(one.outcome for one in taken.values())
+    kept = "context" if any(verdict.becomes == "context" for verdict in verdicts) else "dropped"
+    return f"{kept}: {', '.join(sorted({verdict.reason for verdict in verdicts}))}"
+
+
+def _write_down(message: InboundMessage, decided: _Decided) -> None:
+    passage = decided.passage
+    values = {
+        "standing": passage.standing if passage else "",
+        "ruling": passage.ruling.becomes if passage else "",
+        "reason": passage.ruling.reason if passage else "",
+        "wirings": [_entry(verdict, decided) for verdict in decided.verdicts],
+        "decided_at": now(),
+    }
+    Decision.objects.update_or_create(
+        message=message,
+        defaults=values,
+        create_defaults={**values, "org_id": message.org_id, "chat_id": message.chat_id},
     )
-    order = TaskOrder(
-        agent_id=rule.agent_id,
-        workspace_id=conversation.workspace_id if conversation else None,
-        prompt=prompt_of(message),
-        model=find_chosen_model(rule.agent_id, scope),
-        mode=TaskMode.SESSION,
-        deliver_to={
-            "chat_id": str(message.chat_id),
-            "thread_id": message.thread_id,
-            "reply_to": message.platform_message_id,
-        },
-    )
-    try:
-        with tenant_transaction(message.org_id):
-            if person is not None:
-                # A member is held to their own rights wherever they write, whoever the work is for.
-                require(person, "tasks:write")
-                get_usable_agent(person, rule.agent_id)
-            task = submit_task(
-                actor,
-                order,
-                source=message.link.kind,
-                idempotency_key=f"inbound:{message.id}:{rule.wiring_id}",
-            )
-    except (NotPermitted, AgentMissing) as error:
-        say(message, NOT_FOR_YOU)
-        return f"refused: {error.code}"
-    except SlipwayError as error:
-        return f"refused: {error.code}"
-    put_in_inbox(task, [*said_before(message), message])
-    _remember(message, rule.agent_id, scope, task.workspace)
-    return f"task: {task.id}"
 
 
-def _asker(message: InboundMessage, rule: Rule, person: Actor | None) -> Actor:
-    """Return whose work a message becomes: the member's in a direct chat of their own, nobody's anywhere else.
-
-    Where others write too, or their files lie, work for a person would put that person's secrets, accounts and
-    memories within their reach.
-    """
-    is_alone = message.chat.kind == ChatKind.DIRECT and rule.session_mode != SessionMode.AGENT_SHARED
-    if person is not None and is_alone:
-        return person
-    return Actor(org_id=message.org_id, kind="system", role="member")
+def _entry(verdict: Verdict, decided: _Decided) -> dict[str, Any]:
+    if decided.passage is not None and decided.passage.outcome is not None:
+        # Whoever is not heard is not read later either.
+        return entry_of(verdict, decided.passage.ruling.becomes, None, "")
+    taken = decided.taken.get(verdict.rule.wiring_id)
+    if taken is not None:
+        return entry_of(verdict, taken.becomes, taken.task_id, taken.detail)
+    return entry_of(verdict, verdict.becomes, None, "")
 
 
-def _of_same_person(actor: Actor) -> Q:
-    """Return in which workspaces a conversation may go on: never in one of somebody else's.
-
-    One of nobody's was begun in the same direct chat, before the account was linked.
-    """
-    of_nobody = Q(workspace__user=None)
-    return of_nobody if actor.user_id is None else of_nobody | Q(workspace__user=actor.user_id)
-
-
-def _remember(message: InboundMessage, agent_id: uuid.UUID, scope: str, workspace: Workspace) -> None:
-    Conversation.objects.update_or_create(
-        agent_id=agent_id,
-        scope=scope,
-        defaults={"workspace": workspace},
-        create_defaults={
-            "workspace": workspace,
-            "org_id": message.org_id,
-        },
+def _tell_quiet(message: InboundMessage, verdicts: Sequence[Verdict]) -> None:
+    """Say, once in each place and night, until when an agent that was spoken to only listens."""
+    quiet = next((verdict for verdict in verdicts if verdict.quiet_until is not None), None)
+    if quiet is None or quiet.quiet_until is None or not message.is_mention:
+        return
+    hours = quiet.rule.quiet
+    clock = quiet.quiet_until.astimezone(zoneinfo.ZoneInfo(hours.time_zone))
+    later = "I read it then." if quiet.becomes == "context" else "Please write again then."
+    write_message(
+        Spot(message.chat, message.thread_id, message.platform_message_id),
+        [Piece(f"I have quiet hours until {clock:%H:%M} ({hours.time_zone}). {later}")],
+        batch=f"quiet:{quiet.rule.wiring_id}:{clock:%Y%m%d}:{message.chat_id}:{message.thread_id}"[:120],
+        task=None,
     )

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.domain.chats.inbound import LinkHandle, lock_chat
-from services.domain.chats.models import Chat, InboundEvent, InboundEventKind, InboundMessage
+from services.domain.chats.claiming_threads import CLAIMED
+from services.domain.chats.inbound import LinkHandle
+from services.domain.chats.models import Chat, Decision, InboundEvent, InboundEventKind, InboundMessage
 from services.domain.chats.prompting import prompt_of
+from services.domain.chats.queries import lock_chat
 from services.domain.chats.stopping import stop_turns
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import MessageEdited
+from services.domain.media.telling import with_files
 from services.domain.outbox.jobs import HandleInboundEvent, enqueue
 from services.domain.ports.chat import InboundChange, InboundStop, Place, Sender
 from services.domain.tasks.finish import Outcome, finish_locked_task
-from services.domain.tasks.models import IdempotencyKey, Task, TaskStatus
+from services.domain.tasks.models import Task, TaskStatus
 from services.domain.tasks.submit import lock_task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -152,12 +155,14 @@ def _change(event: InboundEvent) -> str:
         # Platforms report more than the writer's edits, such as the preview of a link.
         return "unchanged"
     _write(message, event)
-    tasks = [lock_task(task_id) for task_id in _list_tasks_of(message)]
-    taken = [task for task in tasks if task.status != TaskStatus.QUEUED]
-    for task in tasks:
+    is_taken = False
+    for agent_id, task_id in _list_tasks_of(message):
+        task = lock_task(task_id)
         if task.status == TaskStatus.QUEUED:
-            _change_queued(task, message)
-    return CONTEXT if taken else "changed"
+            _change_queued(task, message, agent_id)
+        else:
+            is_taken = True
+    return CONTEXT if is_taken else "changed"
 
 
 def _write(message: InboundMessage, event: InboundEvent) -> None:
@@ -168,7 +173,7 @@ def _write(message: InboundMessage, event: InboundEvent) -> None:
     message.save(update_fields=["text", "edited_at", "deleted_at"])
 
 
-def _change_queued(task: Task, message: InboundMessage) -> None:
+def _change_queued(task: Task, message: InboundMessage, agent_id: uuid.UUID | None) -> None:
     """Let a turn that has not begun begin with what the message says now, or not at all."""
     if message.deleted_at is not None:
         # Who deletes a question waits for no answer.
@@ -177,12 +182,18 @@ def _change_queued(task: Task, message: InboundMessage) -> None:
             task, Outcome("cancelled", error=("message_deleted", "Its writer deleted the message."))
         )
         return
-    task.prompt = prompt_of(message)
+    task.prompt = prompt_of(message, agent_id) if agent_id else with_files([message])[0]
     task.save(update_fields=["prompt"])
     edited = NewEvent(MessageEdited(text=task.prompt), task.id, task.turn)
     record_events(f"workspace:{task.workspace_id}", [edited])
 
 
-def _list_tasks_of(message: InboundMessage) -> list[uuid.UUID]:
-    made = IdempotencyKey.objects.filter(key__startswith=f"inbound:{message.id}:")
-    return list(made.values_list("task_id", flat=True))
+def _list_tasks_of(message: InboundMessage) -> list[tuple[uuid.UUID | None, uuid.UUID]]:
+    """List the tasks that a message became or went into, each with the agent of its wiring; none for a claim's."""
+    if message.outcome.startswith(f"{CLAIMED} task: "):
+        return [(None, uuid.UUID(message.outcome.removeprefix(f"{CLAIMED} task: ")))]
+    decision = Decision.objects.filter(message=message).first()
+    entries = decision.wirings if decision is not None else []
+    return [
+        (uuid.UUID(entry["agent_id"]), uuid.UUID(entry["task_id"])) for entry in entries if entry["task_id"]
+    ]

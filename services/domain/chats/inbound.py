@@ -10,10 +10,11 @@ from typing import Any
 from django.db.models import F
 
 from services.domain.chats.actions import read_link_config
-from services.domain.chats.models import Chat, InboundMessage, Link, SessionMode, Wiring
+from services.domain.chats.first_wiring import wire_as_usual
+from services.domain.chats.models import Chat, InboundMessage, Link
+from services.domain.chats.queries import lock_chat
 from services.domain.media.offering import keep_files
 from services.domain.outbox.jobs import RouteMessage, enqueue
-from services.domain.ports.chat import ChatKind
 from services.domain.ports.chat import InboundMessage as Incoming
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -76,12 +77,6 @@ def count_unknown_update(handle: LinkHandle) -> None:
         Link.objects.filter(id=handle.link_id).update(unknown_updates=F("unknown_updates") + 1)
 
 
-def lock_chat(chat_id: uuid.UUID) -> None:
-    """Let nobody else store, route or change a message of this chat until this transaction ends."""
-    # Not a key's lock: other rows go on to refer to the chat meanwhile.
-    Chat.objects.select_for_update(no_key=True).filter(id=chat_id).first()
-
-
 def _keep_chat(handle: LinkHandle, message: Incoming) -> Chat:
     """Return the chat of a message; a new one is wired to the link's default agent, if it has one."""
     chat, is_new = Chat.objects.get_or_create(
@@ -92,12 +87,5 @@ def _keep_chat(handle: LinkHandle, message: Incoming) -> Chat:
     if is_new:
         agent_id = Link.objects.values_list("default_agent_id", flat=True).get(id=handle.link_id)
         if agent_id is not None:
-            is_direct = message.chat_kind == ChatKind.DIRECT
-            Wiring.objects.create(
-                org_id=handle.org_id,
-                chat=chat,
-                agent_id=agent_id,
-                engage="always" if is_direct else "mention",
-                session_mode=SessionMode.SHARED if is_direct else SessionMode.PER_THREAD,
-            )
+            wire_as_usual(chat, agent_id)
     return chat

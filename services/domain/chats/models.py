@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -109,10 +110,30 @@ class Chat(TenantModel):
 
 
 class Engage(models.TextChoices):
+    """When an agent answers. Sticky: once it was mentioned in a thread, it goes on answering there."""
+
     ALWAYS = "always"
     MENTION = "mention"
+    MENTION_STICKY = "mention-sticky"
     PATTERN = "pattern"
+    COMMAND = "command"
     NEVER = "never"
+
+
+class SenderScope(models.TextChoices):
+    """Whom an agent answers: anybody who is heard, who is known to the link, members, or the people that are named."""
+
+    ALL = "all"
+    KNOWN = "known"
+    MEMBERS = "members"
+    PEOPLE = "people"
+
+
+class Unanswered(models.TextChoices):
+    """What becomes of what an agent does not answer: it reads it with the next message, or never."""
+
+    ACCUMULATE = "accumulate"
+    DROP = "drop"
 
 
 class SessionMode(models.TextChoices):
@@ -130,14 +151,35 @@ class LiveAnswers(models.TextChoices):
 
 
 class Wiring(TenantModel):
-    """chat → agent: when the agent answers, and which workspace it answers in."""
+    """chat → agent: when the agent answers, whom, and which workspace it answers in.
+
+    `command` is the word after the slash that it answers to. `people` are the users of the scope of that name. An
+    exclusive one that answers leaves nothing to those after it. `bot_turns` is how many messages of other bots it
+    answers before a person must have spoken again. In its quiet hours it only listens.
+    """
 
     chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="wirings")
     agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="wirings")
-    engage = models.CharField(max_length=10, choices=Engage.choices, default=Engage.MENTION)
+    engage = models.CharField(max_length=16, choices=Engage.choices, default=Engage.MENTION)
     pattern = models.CharField(max_length=300, blank=True)
+    command = models.CharField(max_length=32, blank=True, default="", db_default="")
+    sender_scope = models.CharField(
+        max_length=8, choices=SenderScope.choices, default=SenderScope.ALL, db_default=SenderScope.ALL
+    )
+    people = ArrayField(models.UUIDField(), default=list, blank=True, db_default=[])
     session_mode = models.CharField(max_length=12, choices=SessionMode.choices, default=SessionMode.SHARED)
+    unanswered = models.CharField(
+        max_length=10,
+        choices=Unanswered.choices,
+        default=Unanswered.ACCUMULATE,
+        db_default=Unanswered.ACCUMULATE,
+    )
     priority = models.IntegerField(default=0)
+    is_exclusive = models.BooleanField(default=False, db_default=False)
+    bot_turns = models.PositiveSmallIntegerField(default=0, db_default=0)
+    time_zone = models.CharField(max_length=60, default="UTC", db_default="UTC")
+    quiet_from = models.TimeField(null=True, blank=True)
+    quiet_to = models.TimeField(null=True, blank=True)
     is_enabled = models.BooleanField(default=True)
     live_answers = models.CharField(
         max_length=4,
@@ -149,6 +191,21 @@ class Wiring(TenantModel):
     class Meta:
         db_table = "wiring"
         constraints = [models.UniqueConstraint(fields=["chat", "agent"], name="wiring_once")]
+
+
+class Engagement(TenantModel):
+    """When a sticky wiring was last spoken to in a thread; where there are no threads, by a sender."""
+
+    wiring = models.ForeignKey(Wiring, on_delete=models.CASCADE, related_name="engagements")
+    thread_id = models.CharField(max_length=120, blank=True)
+    sender_id = models.CharField(max_length=120, blank=True)
+    engaged_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "engagement"
+        constraints = [
+            models.UniqueConstraint(fields=["wiring", "thread_id", "sender_id"], name="engagement_once")
+        ]
 
 
 class Conversation(TenantModel):
@@ -211,6 +268,25 @@ class InboundMessage(TenantModel):
             models.Index(fields=["chat", "id"], name="inbound_unrouted", condition=Q(routed_at=None)),
             models.Index(fields=["chat", "thread_id", "-id"], name="inbound_of_place"),
         ]
+
+
+class Decision(TenantModel):
+    """Why a message was answered or not, written with its outcome; where it was replayed, the last time.
+
+    `standing`, `ruling` and `reason` are what the gate said of its writer, empty where it was not asked. `wirings` has
+    an entry for each wiring in the order of their judging, as `judging.entry_of` makes it.
+    """
+
+    message = models.OneToOneField(InboundMessage, on_delete=models.CASCADE, related_name="decision")
+    chat = models.ForeignKey(Chat, on_delete=models.CASCADE, related_name="+")
+    standing = models.CharField(max_length=10, blank=True)
+    ruling = models.CharField(max_length=10, blank=True)
+    reason = models.CharField(max_length=40, blank=True)
+    wirings = models.JSONField(default=list)
+    decided_at = models.DateTimeField(default=now)
+
+    class Meta:
+        db_table = "decision"
 
 
 class InboundEventKind(models.TextChoices):

@@ -2,60 +2,62 @@
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
-from functools import reduce
-from operator import or_
-
-from django.db.models import Q
 
 from services.domain.chat_commands.taking import BEGUN
-from services.domain.chats.models import InboundEvent, InboundEventKind, InboundMessage
-from services.domain.contacts.claiming import TAKEN
-from services.domain.contacts.holding import HELD, REFUSED
+from services.domain.chats.models import Decision, InboundEvent, InboundEventKind, InboundMessage
 from services.domain.media.telling import with_files
 
 CONTEXT_MESSAGES = 20
 QUOTED_CHARS = 300
+_LOOKED_BACK = 100
 
 
-def prompt_of(message: InboundMessage) -> str:
-    """Put what was said since the last answer before the message itself, so that the agent knows the talk."""
-    rows = said_before(message)
+def prompt_of(message: InboundMessage, agent_id: uuid.UUID) -> str:
+    """Put what the agent has not read yet of a place before the message itself, so that it knows the talk."""
+    rows, since = _unread_before(message, agent_id)
     *texts, last = with_files([*rows, message])
     said = [(row.created_at, f"{_name(row)}: {text}") for row, text in zip(rows, texts, strict=True)]
-    lines = sorted([*said, *_changed_before(message)])[-CONTEXT_MESSAGES:]
+    lines = sorted([*said, *_changed_before(message, since)])[-CONTEXT_MESSAGES:]
     if not lines:
         return last
     context = "\n".join(line for _, line in lines)
     return f"Earlier in this chat:\n{context}\n\n{message.sender_name or 'Message'}: {last}"
 
 
-def said_before(message: InboundMessage) -> list[InboundMessage]:
-    """List what was said since the last answer and given to no agent, the oldest first."""
-    said = (
-        InboundMessage.objects.filter(_before(message), routed_at__isnull=False)
-        .exclude(outcome__startswith="task:")
-        .exclude(reduce(or_, (Q(outcome__startswith=how) for how in TAKEN)))
-        .exclude(outcome__startswith=HELD)
-        .exclude(outcome__startswith=REFUSED)
-        .exclude(text="")
-        .order_by("-id")
+def said_before(message: InboundMessage, agent_id: uuid.UUID) -> list[InboundMessage]:
+    """List what is context for an agent and was not given to it yet, the oldest first."""
+    return _unread_before(message, agent_id)[0]
+
+
+def _unread_before(
+    message: InboundMessage, agent_id: uuid.UUID
+) -> tuple[list[InboundMessage], uuid.UUID | None]:
+    """Return also the id of the last message that it was given, or that began the talk anew."""
+    before = (
+        Decision.objects.select_related("message")
+        .filter(chat_id=message.chat_id, message__thread_id=message.thread_id, message_id__lt=message.id)
+        .order_by("-message_id")
     )
-    return list(reversed(said[:CONTEXT_MESSAGES]))
+    unread: list[InboundMessage] = []
+    for row in before[:_LOOKED_BACK]:
+        becomes = next((one["becomes"] for one in row.wirings if one["agent_id"] == str(agent_id)), "")
+        if becomes in ("task", "steered") or row.message.outcome == BEGUN:
+            return unread[::-1], row.message_id
+        if becomes == "context" and row.message.deleted_at is None and len(unread) < CONTEXT_MESSAGES:
+            unread.append(row.message)
+    return unread[::-1], None
 
 
-def _changed_before(message: InboundMessage) -> list[tuple[datetime, str]]:
+def _changed_before(message: InboundMessage, since: uuid.UUID | None) -> list[tuple[datetime, str]]:
     """Tell what became of messages that a turn had taken already: their text is not above, and was another then."""
-    changed = InboundEvent.objects.filter(_before(message), outcome="context").order_by("-id")
-    return [(row.created_at, _tell(row)) for row in changed[:CONTEXT_MESSAGES]]
-
-
-def _before(message: InboundMessage) -> Q:
-    """Return what came in this place since the last message that was answered there, or that began it anew."""
-    here = Q(chat_id=message.chat_id, thread_id=message.thread_id, id__lt=message.id)
-    is_cut = Q(outcome__startswith="task:") | Q(outcome=BEGUN)
-    last = InboundMessage.objects.filter(here, is_cut).order_by("-id").first()
-    return here & Q(id__gt=last.id) if last is not None else here
+    changed = InboundEvent.objects.filter(
+        chat_id=message.chat_id, thread_id=message.thread_id, id__lt=message.id, outcome="context"
+    )
+    if since is not None:
+        changed = changed.filter(id__gt=since)
+    return [(row.created_at, _tell(row)) for row in changed.order_by("-id")[:CONTEXT_MESSAGES]]
 
 
 def _tell(event: InboundEvent) -> str:

@@ -7,8 +7,8 @@ import uuid
 from django.db.models import Prefetch, QuerySet
 
 from services.domain.actors import Actor, require
-from services.domain.chats.models import Chat, Delivery, DeliveryAttempt, Link, Wiring
-from services.domain.errors import ChatMissing, DeliveryMissing, LinkMissing, Missing
+from services.domain.chats.models import Chat, Delivery, DeliveryAttempt, InboundMessage, Link, Wiring
+from services.domain.errors import ChatMessageMissing, ChatMissing, DeliveryMissing, LinkMissing, Missing
 
 
 def list_links(actor: Actor) -> QuerySet[Link]:
@@ -39,6 +39,12 @@ def get_chat(actor: Actor, chat_id: uuid.UUID) -> Chat:
     return chat
 
 
+def lock_chat(chat_id: uuid.UUID) -> None:
+    """Let nobody else store, route or change a message of this chat until this transaction ends."""
+    # Not a key's lock: other rows go on to refer to the chat meanwhile.
+    Chat.objects.select_for_update(no_key=True).filter(id=chat_id).first()
+
+
 def list_wirings(actor: Actor) -> QuerySet[Wiring]:
     """Return the wirings with chat and agent; to be read in the tenant's transaction."""
     require(actor, "chats:read")
@@ -51,6 +57,36 @@ def get_wiring(actor: Actor, wiring_id: uuid.UUID) -> Wiring:
     if wiring is None:
         raise Missing("There is no such wiring.")
     return wiring
+
+
+def list_decided(actor: Actor, chat_id: uuid.UUID) -> QuerySet[InboundMessage]:
+    """Return what came into a chat, each message with its decision; to be read in the tenant's transaction.
+
+    One that waits to be routed has no decision yet. Raises: ChatMissing.
+    """
+    get_chat(actor, chat_id)
+    return InboundMessage.objects.filter(chat_id=chat_id).select_related("decision")
+
+
+def get_decided(actor: Actor, message_id: uuid.UUID) -> InboundMessage:
+    """Return one message with its decision. Raises: ChatMessageMissing."""
+    require(actor, "chats:read")
+    message = InboundMessage.objects.filter(id=message_id).select_related("decision", "chat").first()
+    if message is None:
+        raise ChatMessageMissing("There is no such message.")
+    return message
+
+
+def list_last_decided(
+    actor: Actor, chat_id: uuid.UUID, *, became: str = "", before: uuid.UUID | None = None, limit: int = 50
+) -> list[InboundMessage]:
+    """List what came into a chat, the newest first; `before` goes on from an earlier list. Raises: ChatMissing."""
+    rows = list_decided(actor, chat_id)
+    if became:
+        rows = rows.filter(outcome__startswith=became)
+    if before is not None:
+        rows = rows.filter(id__lt=before)
+    return list(rows.order_by("-id")[:limit])
 
 
 def list_deliveries(actor: Actor) -> QuerySet[Delivery]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from django.db.models import F, Q, QuerySet
 
@@ -36,24 +37,43 @@ _WORDS = {
 _WAIT = "I do not know you yet. I have asked whether I may answer you, and keep your message until then."
 
 
-def stop_stranger(message: InboundMessage, agent_id: uuid.UUID | None) -> str | None:
-    """Keep a message from the agents if nobody here knows who wrote it; returns its outcome, None to go on.
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What the gate said of a message. `outcome` is what became of one that it did not let through."""
+
+    standing: Standing
+    ruling: Ruling
+    outcome: str | None = None
+
+
+def pass_gate(message: InboundMessage, agent_id: uuid.UUID | None) -> Passage:
+    """Keep a message from the agents if nobody here knows who wrote it.
 
     `agent_id` is the first agent that would answer, None if none would. Inside the tenant's transaction.
     Locks: the sender. Emits and queues: what `request_approval` and a reply do.
     """
     is_asking = agent_id is not None
-    if _rule(message, is_asking=is_asking).becomes == "heard":
-        return None
+    passage = _rule(message, is_asking=is_asking)
+    if passage.ruling.becomes == "heard":
+        return passage
     sender = _lock_sender_of(message)
     # Somebody may have decided about them while this waited for the lock.
-    ruling = _rule(message, is_asking=is_asking)
-    match ruling.becomes:
+    passage = _rule(message, is_asking=is_asking)
+    match passage.ruling.becomes:
         case "heard":
-            return None
+            return passage
         case "held":
-            return _hold(message, sender, agent_id)
-    return _refuse(message, sender, ruling.reason)
+            return replace(passage, outcome=_hold(message, sender, agent_id))
+    return replace(passage, outcome=_refuse(message, sender, passage.ruling.reason))
+
+
+def standing_of(message: InboundMessage) -> Standing:
+    """Return who a message's writer is, for this message. Inside the tenant's transaction."""
+    standing = find_standing(message.link_id, message.sender_id)
+    let_in = HeldMessage.objects.filter(message=message, state=HeldMessageState.LET_IN)
+    if standing == Standing.UNKNOWN and let_in.exists():
+        return Standing.LET_IN
+    return standing
 
 
 def find_standing(link_id: uuid.UUID, platform_user_id: str) -> Standing:
@@ -72,7 +92,7 @@ def may_speak(policy: str, link_id: uuid.UUID, platform_user_id: str) -> bool:
 
 def may_be_answer(message: InboundMessage) -> bool:
     """Say whether a message may answer what an agent asked. Inside the tenant's transaction."""
-    return _rule(message, is_asking=True).becomes == "heard"
+    return _rule(message, is_asking=True).ruling.becomes == "heard"
 
 
 def set_standing(sender: LinkSender, standing: SenderStanding, user_id: uuid.UUID | None) -> None:
@@ -110,6 +130,15 @@ def deny_sender(sender: LinkSender, user_id: uuid.UUID | None) -> None:
     _give_up(sender, "unknown_sender", f"unknown_sender:{sender.id}")
 
 
+def admit(message: InboundMessage, user_id: uuid.UUID | None) -> None:
+    """Let a message's writer in, if nobody has said anything about them. Inside the tenant's transaction.
+
+    Locks: the sender. Emits: SenderChanged. Queues: RouteMessage.
+    """
+    if find_standing(message.link_id, message.sender_id) == Standing.UNKNOWN:
+        allow_sender(_lock_sender_of(message), None, user_id)
+
+
 def welcome(message: InboundMessage) -> None:
     """Hear what waits of somebody who has just turned out to be a member; nobody is asked about them any more.
 
@@ -140,12 +169,9 @@ def register() -> None:
     register_refusal(UNKNOWN_SENDER, _turn_away)
 
 
-def _rule(message: InboundMessage, *, is_asking: bool) -> Ruling:
-    standing = find_standing(message.link_id, message.sender_id)
-    let_in = HeldMessage.objects.filter(message=message, state=HeldMessageState.LET_IN)
-    if standing == Standing.UNKNOWN and let_in.exists():
-        standing = Standing.LET_IN
-    return judge_sender(message.link.unknown_senders, standing, is_asking=is_asking)
+def _rule(message: InboundMessage, *, is_asking: bool) -> Passage:
+    standing = standing_of(message)
+    return Passage(standing, judge_sender(message.link.unknown_senders, standing, is_asking=is_asking))
 
 
 def _lock_sender_of(message: InboundMessage) -> LinkSender:

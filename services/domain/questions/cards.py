@@ -18,6 +18,8 @@ from services.kit.clock import now
 
 SHORT_CHARS = 600
 MAX_ARGUMENTS_CHARS = 3_000
+# Before the number of what a press chooses.
+PICK = "pick"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def list_approval_cards(org_id: uuid.UUID, approval_id: uuid.UUID) -> list[CardD
 def _approval_card(approval: Approval, chat: Chat) -> CardDue:
     platform, batch = chat.link.kind, approval_batch(approval.id, chat.id)
     kind = KINDS[approval.kind]
-    who = approval.agent.name if approval.agent else "An agent"
+    who = approval.agent.name if approval.agent else kind.who
     subject = kind.show(approval.subject).replace("`", "'")
     text = f"**{who} {kind.question}** `{subject}`"
     if approval.status != ApprovalStatus.PENDING or approval.expires_at <= now():
@@ -85,12 +87,17 @@ def _approval_card(approval: Approval, chat: Chat) -> CardDue:
         text += f"\n\n```json\n{arguments}\n```"
     if approval.people > 1:
         text += f"\n\n{approval.people} people must agree."
-    choices = [
-        Choice("Allow once", f"a:{approval.id.hex}:once"),
-        Choice("Always", f"a:{approval.id.hex}:always"),
-        Choice("Deny", f"a:{approval.id.hex}:deny"),
-    ]
-    return CardDue(platform, batch, text, choices, "Decide it in the dashboard.")
+    return CardDue(platform, batch, text, _buttons(approval), "Decide it in the dashboard.")
+
+
+def _buttons(approval: Approval) -> list[Choice]:
+    """Return what may be said to an approval; of what a yes chooses between, each is a button of its own."""
+    kind, given = KINDS[approval.kind], f"a:{approval.id.hex}:"
+    deny = Choice("Deny", f"{given}deny")
+    if kind.has_choice:
+        offered = enumerate(kind.choices_of(approval.subject))
+        return [*(Choice(one.label, f"{given}{PICK}{number}") for number, one in offered), deny]
+    return [Choice("Allow once", f"{given}once"), Choice("Always", f"{given}always"), deny]
 
 
 def write_question_card(org_id: uuid.UUID, question_id: uuid.UUID, pieces: Sequence[Piece]) -> None:
@@ -155,10 +162,17 @@ def _decision(approval: Approval) -> str:
         by = f" by {approval.decided_by.shown_name}"
     match approval.status:
         case ApprovalStatus.ALLOWED:
+            if approval.choice:
+                return f"✅ {_chosen(approval)}{by}."
             return f"✅ Allowed{' always' if approval.scope == 'always' else ' once'}{by}."
         case ApprovalStatus.DENIED:
             return f"⛔ Denied{by}."
     return "⌛ Nobody decided in time."
+
+
+def _chosen(approval: Approval) -> str:
+    offered = KINDS[approval.kind].choices_of(approval.subject)
+    return next((one.label for one in offered if one.value == approval.choice), "Another was chosen")
 
 
 def _short(text: str) -> str:

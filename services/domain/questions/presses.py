@@ -8,16 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.domain.approvals.actions import Decision, Scope, decide_approval
+from services.domain.approvals.kinds import KINDS
+from services.domain.approvals.models import Approval
 from services.domain.chats.actions import read_link_config
-from services.domain.chats.inbound import LinkHandle, lock_chat
+from services.domain.chats.inbound import LinkHandle
 from services.domain.chats.models import Chat, Delivery, DeliveryKind, InboundMessage
+from services.domain.chats.queries import lock_chat
 from services.domain.contacts.accounts import find_person
 from services.domain.contacts.holding import may_speak
 from services.domain.errors import NotPermitted, QuestionClosed, SlipwayError
 from services.domain.outbox.jobs import HandlePress, RouteMessage, enqueue
 from services.domain.ports.chat import InboundPress, Place
 from services.domain.questions.actions import Answer, apply_answer, lock_question
-from services.domain.questions.cards import approval_batch
+from services.domain.questions.cards import PICK, approval_batch
 from services.domain.questions.models import ButtonPress
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -145,18 +148,31 @@ def _answer(press: ButtonPress, rest: str) -> _Verdict:
 def _decide(press: ButtonPress, rest: str) -> _Verdict:
     approval_id, word = _read_id(rest)
     # The card is where it was shown: what a press brings back can be forged by whoever presses.
-    if not approval_id or not _is_shown(approval_id, press.chat) or word not in _DECISIONS:
+    said = _read_decision(approval_id, word) if approval_id and _is_shown(approval_id, press.chat) else None
+    if approval_id is None or said is None:
         return _Verdict("unknown", UNKNOWN, is_refusal=True)
     person = find_person(press.link_id, press.sender_id)
     if person is None:
         raise NotPermitted(
             "Only members decide this. If you are one, link this account in the settings first."
         )
-    decision, scope = _DECISIONS[word]
-    approval = decide_approval(person, approval_id, decision, scope)
+    decision, scope, choice = said
+    approval = decide_approval(person, approval_id, decision, scope, choice=choice)
     if approval.status == "pending":
         return _Verdict("agreed", "Your yes is kept. More people must agree.")
     return _Verdict("decided", "Allowed." if decision == "allow" else "Denied.")
+
+
+def _read_decision(approval_id: uuid.UUID, word: str) -> tuple[Decision, Scope, str] | None:
+    """Read what a button of an approval says: a word, or the number of one of its choices."""
+    if word in _DECISIONS:
+        return (*_DECISIONS[word], "")
+    number = word.removeprefix(PICK)
+    approval = Approval.objects.filter(id=approval_id).first()
+    if approval is None or number == word or not number.isdecimal():
+        return None
+    offered = KINDS[approval.kind].choices_of(approval.subject)
+    return ("allow", "always", offered[int(number)].value) if int(number) < len(offered) else None
 
 
 def _is_shown(approval_id: uuid.UUID, chat: Chat) -> bool:

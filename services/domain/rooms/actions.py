@@ -10,10 +10,11 @@ from django.db import connection
 from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
 from services.domain.chat_commands.parsing import read_command
-from services.domain.chats.actions import WiringFields, create_link, create_wiring
+from services.domain.chats.actions import create_link
 from services.domain.chats.inbound import LinkHandle
 from services.domain.chats.intake import take_in
 from services.domain.chats.models import Chat, Engage, Link, UnknownSenders, Wiring
+from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.contacts.models import PlatformAccount
 from services.domain.errors import Invalid, NotPermitted
 from services.domain.identity.models import User

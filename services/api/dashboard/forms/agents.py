@@ -10,7 +10,7 @@ from django import forms
 from pydantic import ValidationError
 
 from services.api.dashboard.forms.base import DomainForm, lines_of
-from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider
+from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider, WhenBusy
 from services.domain.egress.rules import EgressRule, parse_rule, read_rules, show_rule
 from services.domain.images.packages import PACKAGE_KINDS, is_package, packages_of
 from services.domain.integrations.names import ACCOUNT_SERVERS
@@ -20,6 +20,12 @@ _PROVIDERS = {
     Provider.SHELL: "Shell: runs the prompt's commands, no model",
     Provider.CLAUDE: "Claude: the Claude Agent SDK",
     Provider.SCRIPTED: "Scripted: fixed answers, for trying things",
+}
+_WHEN_BUSY = {
+    WhenBusy.STEER: "Goes into the turn at work",
+    WhenBusy.QUEUE: "Waits until that is done",
+    WhenBusy.INTERRUPT: "Cancels that, and is worked on instead",
+    WhenBusy.REJECT: "Is not taken, which its writer is told",
 }
 _MCP_SERVERS = {
     "memory": "Memory: remembers notes between tasks",
@@ -125,6 +131,13 @@ class AgentForm(DomainForm):
         label="Installs packages", required=False, help_text="It may add packages to itself without asking."
     )
 
+    when_busy = forms.ChoiceField(
+        label="A message while it works",
+        choices=[(value.value, label) for value, label in _WHEN_BUSY.items()],
+        initial=WhenBusy.STEER,
+        help_text="What a message in a chat does while an earlier one is worked on there.",
+    )
+
     apt_packages = _package_field("Debian packages", "One a line, such as `ffmpeg` or `jq=1.6-2.1`.")
     pip_packages = _package_field("Python packages", "One a line, such as `requests==2.32.3`. Wheels only.")
     npm_packages = _package_field(
@@ -132,7 +145,15 @@ class AgentForm(DomainForm):
     )
 
     basics = ("name", "description", "provider", "model", "instructions")
-    abilities = ("mcp_servers", "tools", "egress", "is_shared", "reads_all_memories", "installs_packages")
+    abilities = (
+        "mcp_servers",
+        "tools",
+        "egress",
+        "is_shared",
+        "reads_all_memories",
+        "installs_packages",
+        "when_busy",
+    )
     packages = tuple(f"{kind}_packages" for kind in PACKAGE_KINDS)
     limits = ("timeout_s", "max_turns", "max_budget_usd", "memory_mb", "cpus", "idle_stop_s")
 

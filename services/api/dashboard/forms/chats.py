@@ -12,14 +12,37 @@ from pydantic.fields import FieldInfo
 
 from services.adapters.chat.registry import AdapterClass
 from services.api.dashboard.forms.base import DomainForm
+from services.api.dashboard.forms.notifications import QuietHoursForm
 from services.domain.agents.models import Agent
-from services.domain.chats.models import Engage, LiveAnswers, SessionMode, UnknownSenders, Wiring
+from services.domain.chats.models import (
+    Engage,
+    LiveAnswers,
+    SenderScope,
+    SessionMode,
+    Unanswered,
+    UnknownSenders,
+    Wiring,
+)
+from services.domain.chats.wirings import MAX_BOT_TURNS
+from services.domain.identity.models import Membership
 
 _ENGAGE = {
     Engage.MENTION: "When mentioned or in a direct message",
+    Engage.MENTION_STICKY: "Once mentioned, to all that follows in the thread",
     Engage.ALWAYS: "To every message",
     Engage.PATTERN: "When the text matches a pattern",
-    Engage.NEVER: "Never: messages are kept as context",
+    Engage.COMMAND: "When the message is a command",
+    Engage.NEVER: "Never: it only listens",
+}
+_SCOPE = {
+    SenderScope.ALL: "Everybody whom the bot hears",
+    SenderScope.KNOWN: "People who are known: members, and those an admin let in",
+    SenderScope.MEMBERS: "Members",
+    SenderScope.PEOPLE: "The members chosen here",
+}
+_UNANSWERED = {
+    Unanswered.ACCUMULATE: "It reads with the next message",
+    Unanswered.DROP: "It never reads",
 }
 _SESSION = {
     SessionMode.SHARED: "One for the chat",
@@ -93,28 +116,47 @@ class LinkForm(DomainForm):
         return values
 
 
-class WiringForm(DomainForm):
-    """When an agent answers in a chat, and in which workspace."""
+def _choice(label: str, choices: dict[Any, str], help_text: str = "") -> forms.ChoiceField:
+    """Return a choice whose first is what holds when nothing is said."""
+    offered = [(value.value, text) for value, text in choices.items()]
+    return forms.ChoiceField(label=label, choices=offered, initial=offered[0][0], help_text=help_text)
+
+
+class WiringForm(QuietHoursForm):
+    """When an agent answers in a chat, whom, and in which workspace."""
 
     agent_id = forms.TypedChoiceField(label="Agent", coerce=uuid.UUID)
-    engage = forms.ChoiceField(
-        label="Answers",
-        choices=[(value.value, label) for value, label in _ENGAGE.items()],
-        initial=Engage.MENTION,
-    )
+    engage = _choice("Answers", _ENGAGE)
     pattern = forms.CharField(
         max_length=300,
         required=False,
         widget=forms.TextInput(attrs={"class": "code", "placeholder": "^deploy "}),
-        help_text="A regular expression, for the third choice only.",
+        help_text="A regular expression without look-around, where it answers to one.",
     )
-    session_mode = forms.ChoiceField(
-        label="Workspace",
-        choices=[(value.value, label) for value, label in _SESSION.items()],
-        initial=SessionMode.SHARED,
+    command = forms.CharField(
+        max_length=32,
+        required=False,
+        widget=forms.TextInput(attrs={"class": "code", "placeholder": "deploy"}),
+        help_text="The word after the slash, where it answers to one.",
     )
+    sender_scope = _choice("To whom", _SCOPE)
+    people = forms.TypedMultipleChoiceField(
+        label="These members", required=False, coerce=uuid.UUID, widget=forms.CheckboxSelectMultiple
+    )
+    session_mode = _choice("Workspace", _SESSION)
+    unanswered = _choice("What it does not answer", _UNANSWERED)
     priority = forms.IntegerField(
         min_value=-1000, max_value=1000, initial=0, help_text="The highest is judged first."
+    )
+    is_exclusive = forms.BooleanField(
+        label="Exclusive", required=False, help_text="When it answers, those judged after it do not."
+    )
+    bot_turns = forms.IntegerField(
+        label="Messages of other bots",
+        min_value=0,
+        max_value=MAX_BOT_TURNS,
+        initial=0,
+        help_text="How many it answers in an hour until a person speaks. 0: it answers no bot.",
     )
     live_answers = forms.ChoiceField(
         label="Shows answers while they are written",
@@ -123,10 +165,27 @@ class WiringForm(DomainForm):
     )
     is_enabled = forms.BooleanField(label="Enabled", required=False, initial=True)
 
+    field_order = (
+        *("agent_id", "engage", "pattern", "command", "sender_scope", "people", "session_mode", "unanswered"),
+        *("priority", "is_exclusive", "bot_turns", "quiet_from", "quiet_to", "time_zone"),
+        *("live_answers", "is_enabled"),
+    )
+
     def __init__(
-        self, *args: Any, agents: Sequence[Agent], wiring: Wiring | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        agents: Sequence[Agent],
+        members: Sequence[Membership],
+        wiring: Wiring | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        named = self.fields["people"]
+        if isinstance(named, forms.TypedMultipleChoiceField):
+            named.choices = [(str(member.user_id), member.user.shown_name) for member in members]
+        self.fields[
+            "quiet_from"
+        ].help_text = "Then it listens and does not answer. Leave both empty for none."
         if wiring is None:
             _offer_agents(self, "agent_id", agents, [])
         else:

@@ -19,11 +19,13 @@ from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalStatus
 from services.domain.approvals.queries import (
     get_approval,
+    list_choices,
     list_decided_approvals,
     list_pending_approvals,
     list_votes,
     show_subject,
 )
+from services.domain.approvals.subjects import Choice
 from services.domain.errors import Invalid, Missing, SlipwayError
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -39,6 +41,7 @@ class Shown:
     """An approval with its subject in words."""
 
     approval: Approval
+    who: str
     question: str
     subject: str
     arguments: str
@@ -46,6 +49,8 @@ class Shown:
     agreed: list[str]
     may_decide: bool
     may_change: bool
+    has_choice: bool
+    choices: list[Choice]
 
 
 @page
@@ -65,11 +70,12 @@ def decide(request: PageRequest, approval_id: uuid.UUID) -> HttpResponse:
     if chosen is None:
         raise Invalid("There is no such decision.")
     decision, scope, done = chosen
+    choice = request.POST.get("choice", "") if decision == "allow" else ""
     if wants_json(request):
-        decide_approval(request.actor, approval_id, decision, scope)
+        decide_approval(request.actor, approval_id, decision, scope, choice=choice)
         return JsonResponse({}, status=202)
     try:
-        decided = decide_approval(request.actor, approval_id, decision, scope)
+        decided = decide_approval(request.actor, approval_id, decision, scope, choice=choice)
     except Missing:
         raise
     except SlipwayError as error:
@@ -94,6 +100,7 @@ def _shown(request: PageRequest, approval: Approval) -> Shown:
     given = approval.subject.get("arguments")
     return Shown(
         approval,
+        approval.agent.name if approval.agent else kind.who,
         kind.question,
         show_subject(approval),
         arguments=json.dumps(given, indent=2, ensure_ascii=False) if given else "",
@@ -101,4 +108,6 @@ def _shown(request: PageRequest, approval: Approval) -> Shown:
         agreed=[vote.user.shown_name for vote in list_votes(approval)],
         may_decide=may_decide(request.actor, approval),
         may_change=kind.is_changeable,
+        has_choice=kind.has_choice,
+        choices=list_choices(approval),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -25,31 +26,32 @@ from services.api.linking import (
 )
 from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
-from services.domain.chats.actions import (
-    WiringFields,
-    create_wiring,
-    delete_wiring,
-    retry_delivery,
-    update_wiring,
-)
+from services.domain.chats.actions import retry_delivery
+from services.domain.chats.explaining import explain_reason
 from services.domain.chats.health import hook_url
-from services.domain.chats.models import Delivery, DeliveryStatus, Link
+from services.domain.chats.models import Delivery, DeliveryStatus, InboundMessage, Link
 from services.domain.chats.queries import (
     get_chat,
     get_delivery,
     get_link,
     get_wiring,
     list_chats_of_link,
+    list_last_decided,
     list_last_deliveries,
     list_links,
+    list_wirings,
 )
+from services.domain.chats.wirings import WiringFields, create_wiring, delete_wiring, update_wiring
 from services.domain.contacts.accounts import issue_account_code, list_accounts
 from services.domain.contacts.senders import list_last_senders
 from services.domain.errors import Limited, Missing, NotPermitted
+from services.domain.identity.models import Membership
+from services.domain.identity.queries import list_members
 from services.domain.rooms.queries import KIND as ROOMS
 from services.domain.tenancy.transaction import tenant_transaction
 
 PAGE_SIZE = 50
+BECAME = ("task", "steered", "context", "dropped", "held", "refused", "rejected", "no_wiring", "failed")
 
 
 @page
@@ -141,19 +143,26 @@ def delete(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
 
 
 @page
+@require_safe
+def chat(request: PageRequest, chat_id: uuid.UUID) -> HttpResponse:
+    """Show a chat: its wirings, and of each message why it was answered or not."""
+    return show(request, "dashboard/links/chat.html", lambda: _chat_context(request, chat_id))
+
+
+@page
 @require_http_methods(["GET", "HEAD", "POST"])
 def wire(request: PageRequest, chat_id: uuid.UUID) -> HttpResponse:
     """Wire a chat to an agent."""
     with tenant_transaction(request.actor.org_id):
-        chat = get_chat(request.actor, chat_id)
-    form = WiringForm(request.POST or None, agents=_agents(request))
+        found = get_chat(request.actor, chat_id)
+    form = WiringForm(request.POST or None, agents=_agents(request), members=_members(request))
     if request.method == "POST" and form.submit(
         lambda given: create_wiring(request.actor, WiringFields.model_validate({**given, "chat_id": chat_id}))
     ):
         messages.success(request, "The chat is wired.")
-        return redirect("dashboard:link", link_id=chat.link_id)
+        return redirect("dashboard:chat", chat_id=chat_id)
     return show(
-        request, "dashboard/links/wiring.html", lambda: {"form": form, "chat": chat}, status=form.status
+        request, "dashboard/links/wiring.html", lambda: {"form": form, "chat": found}, status=form.status
     )
 
 
@@ -163,10 +172,16 @@ def wiring(request: PageRequest, wiring_id: uuid.UUID) -> HttpResponse:
     """Change when an agent answers in a chat."""
     with tenant_transaction(request.actor.org_id):
         found = get_wiring(request.actor, wiring_id)
-    form = WiringForm(request.POST or None, initial=WiringForm.initial_of(found), agents=(), wiring=found)
+    form = WiringForm(
+        request.POST or None,
+        initial=WiringForm.initial_of(found),
+        agents=(),
+        members=_members(request),
+        wiring=found,
+    )
     if request.method == "POST" and form.submit(lambda given: update_wiring(request.actor, wiring_id, given)):
         messages.success(request, "Saved.")
-        return redirect("dashboard:link", link_id=found.chat.link_id)
+        return redirect("dashboard:chat", chat_id=found.chat_id)
     return show(
         request,
         "dashboard/links/wiring.html",
@@ -180,9 +195,9 @@ def wiring(request: PageRequest, wiring_id: uuid.UUID) -> HttpResponse:
 def unwire(request: PageRequest, wiring_id: uuid.UUID) -> HttpResponse:
     """Remove a wiring."""
     with tenant_transaction(request.actor.org_id):
-        link_id = get_wiring(request.actor, wiring_id).chat.link_id
+        chat_id = get_wiring(request.actor, wiring_id).chat_id
     attempt(request, lambda: delete_wiring(request.actor, wiring_id), "The wiring is removed.")
-    return redirect("dashboard:link", link_id=link_id)
+    return redirect("dashboard:chat", chat_id=chat_id)
 
 
 @page
@@ -214,6 +229,62 @@ def retry(request: PageRequest, delivery_id: uuid.UUID) -> HttpResponse:
 def _agents(request: PageRequest) -> list[Agent]:
     with tenant_transaction(request.actor.org_id):
         return list_agents_by_name(request.actor)
+
+
+def _members(request: PageRequest) -> list[Membership]:
+    with tenant_transaction(request.actor.org_id):
+        return list(list_members(request.actor))
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVerdict:
+    """What one wiring made of a message, in words."""
+
+    agent: str
+    becomes: str
+    why: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMessage:
+    """A message with what became of it, and why."""
+
+    message: InboundMessage
+    became: str
+    writer: str
+    verdicts: list[ShownVerdict]
+
+
+def _chat_context(request: PageRequest, chat_id: uuid.UUID) -> dict[str, Any]:
+    became = request.GET.get("became", "")
+    became = became if became in BECAME else ""
+    before = _uuid(request.GET.get("before", ""))
+    rows = list_last_decided(request.actor, chat_id, became=became, before=before, limit=PAGE_SIZE + 1)
+    shown = rows[:PAGE_SIZE]
+    return {
+        "chat": get_chat(request.actor, chat_id),
+        "wirings": list(list_wirings(request.actor).filter(chat_id=chat_id).order_by("-priority", "id")),
+        "messages_in": [_shown_message(row) for row in shown],
+        "became": became,
+        "all_became": BECAME,
+        "older": shown[-1].id if len(rows) > PAGE_SIZE else None,
+    }
+
+
+def _shown_message(message: InboundMessage) -> ShownMessage:
+    decision = getattr(message, "decision", None)
+    became = message.outcome.partition(":")[0].partition(" ")[0] if message.routed_at else "pending"
+    entries = decision.wirings if decision is not None else []
+    return ShownMessage(
+        message,
+        became,
+        explain_reason(decision.reason) if decision is not None and decision.ruling else "",
+        [
+            ShownVerdict(one["agent"], one["becomes"], explain_reason(one["reason"]), one["detail"])
+            for one in entries
+        ],
+    )
 
 
 def _link_context(request: PageRequest, link_id: uuid.UUID) -> dict[str, Any]:
