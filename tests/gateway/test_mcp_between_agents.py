@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from services.domain.agents.actions import AgentFields, create_agent
@@ -9,6 +12,7 @@ from services.domain.chats.answers import plan_answer, queue_answer
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.errors import ConfigInvalid
 from services.domain.events.models import Event
+from services.domain.media.inbox import list_due, note_placed
 from services.domain.plane.models import Sandbox, SandboxState
 from services.domain.tasks.models import Task, TaskMessage
 from services.domain.tasks.passing import MAX_HOPS
@@ -16,8 +20,12 @@ from services.domain.tasks.tree import get_task_tree
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.models import Workspace
 from services.kit.clock import now
+from services.kit.environment import environment
+from services.mcp_gateway.mcp_servers.chat import files
+from services.worker.jobs.volumes import storage
 from tests.domain.cast import submit
 from tests.fakes.chat_places import drain
+from tests.fakes.linked_sandbox import LinkedHost, linked_host
 from tests.gateway.serving import Caller, Working, at_work
 from tests.gateway.test_mcp_loops import work_on
 
@@ -172,3 +180,38 @@ def test_a_block_of_the_answer_is_said_to_the_agent_that_it_names_once(acme, cla
         queue_answer(asking.task.org_id, asking.task.id, plan, [[] for _ in plan.messages])
     asked = Task.objects.using("operator").get(agent=researcher)
     assert (asked.prompt, asked.return_to_id, asked.hops) == ("Who keeps it?", asking.task.workspace_id, 1)
+
+
+@pytest.fixture
+def host(database: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LinkedHost]:
+    """Run a host whose objects lie in a folder of the test's own."""
+    monkeypatch.setattr(environment(), "storage_dir", tmp_path / "objects")
+    for made in (storage, files._storage):
+        made.cache_clear()
+    with linked_host(monkeypatch) as running:
+        yield running
+    for made in (storage, files._storage):
+        made.cache_clear()
+
+
+def test_a_file_is_copied_into_the_other_agents_workspace_before_it_hears_of_it(
+    host, acme, claude, researcher
+):
+    asking = at_work(acme, claude)
+    Sandbox.objects.all().delete()
+    sandbox = host.link(asking.task.workspace)
+    Task.objects.using("operator").filter(id=asking.task.id).update(sandbox_id=sandbox.id)
+    (sandbox.folder / "numbers.csv").write_bytes(b"a,b\n1,2\n")
+    chat = Caller(host.url, asking, "chat")
+    for _ in range(2):
+        chat("send_file", to="research", path="numbers.csv", caption="What do these say?")
+    asked = Task.objects.using("operator").get(agent=researcher)
+    (due,) = list_due(asked.org_id, asked.id)
+    (part,) = due.parts
+    assert asked.prompt == f"What do these say?\n\n[A file for you: {part.path}, 8 bytes]"
+    assert part.path.endswith("/numbers.csv")
+    with storage().open(part.key) as stream:
+        assert stream.read() == b"a,b\n1,2\n"
+    assert len(list(storage().list("incoming/"))) == 1
+    note_placed(asked.org_id, due.id)
+    assert list_due(asked.org_id, asking.task.id) == []

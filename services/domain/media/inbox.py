@@ -46,6 +46,17 @@ def put_in_inbox(task: Task, messages: Sequence[InboundMessage]) -> None:
     )
 
 
+def pass_file(org_id: uuid.UUID, workspace_id: uuid.UUID, path: str, key: str) -> bool:
+    """Have a file of another agent's in a workspace, once for each path; says whether it is new there.
+
+    Inside the transaction in which the other agent is told of it.
+    """
+    _, is_new = InboxFile.objects.get_or_create(
+        workspace_id=workspace_id, file=None, path=path, defaults={"org_id": org_id, "key": key}
+    )
+    return is_new
+
+
 def list_due(org_id: uuid.UUID, task_id: uuid.UUID) -> list[Due]:
     """List what the workspace of a task is to have and may not have yet, in order.
 
@@ -58,7 +69,7 @@ def list_due(org_id: uuid.UUID, task_id: uuid.UUID) -> list[Due]:
             .filter(Q(placed_at=None) | Q(task=task_id), workspace__in=workspace)
             .order_by("id")
         )
-        return [Due(row.id, _parts(row.file)) for row in rows]
+        return [Due(row.id, _parts(row)) for row in rows]
 
 
 def note_placed(org_id: uuid.UUID, row_id: uuid.UUID, *, error: str = "") -> None:
@@ -67,7 +78,10 @@ def note_placed(org_id: uuid.UUID, row_id: uuid.UUID, *, error: str = "") -> Non
         InboxFile.objects.filter(id=row_id).update(placed_at=now(), error=error[:200])
 
 
-def _parts(file: InboundFile) -> tuple[Part, ...]:
+def _parts(row: InboxFile) -> tuple[Part, ...]:
+    file = row.file
+    if file is None:
+        return (Part(row.path, row.key),)
     parts = [Part(file.path, file.key)]
     if file.text_key:
         parts.append(Part(file.text_path, file.text_key))

@@ -69,11 +69,17 @@ class InboundFile(TenantModel):
 
 
 class InboxFile(TenantModel):
-    """A file that a workspace is to have before the turn that is asked about it. `task` is that turn's."""
+    """A file that a workspace is to have before the turn that is asked about it. `task` is that turn's.
+
+    It came with a message (`file`), or from another agent's workspace: then `key` is its place in object storage, and
+    `path` that in the workspace.
+    """
 
     workspace = models.ForeignKey(Workspace, on_delete=models.CASCADE, related_name="+")
     task = models.ForeignKey(Task, on_delete=models.SET_NULL, null=True, related_name="+")
-    file = models.ForeignKey(InboundFile, on_delete=models.CASCADE, related_name="+")
+    file = models.ForeignKey(InboundFile, on_delete=models.CASCADE, null=True, related_name="+")
+    key = models.CharField(max_length=200, blank=True, db_default="")
+    path = models.CharField(max_length=300, blank=True, db_default="")
     placed_at = models.DateTimeField(null=True)
     error = models.CharField(max_length=200, blank=True)
 

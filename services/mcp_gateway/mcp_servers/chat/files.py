@@ -13,14 +13,17 @@ from services.adapters.storage.registry import storage_of
 from services.domain.actors import require
 from services.domain.chats.models import DeliveryKind
 from services.domain.chats.sending import SAID_BY_AGENT, Piece, batch_key, find_batch, write_message
-from services.domain.errors import Invalid
+from services.domain.contacts.destinations import find_agent_of
+from services.domain.errors import DestinationMissing, Invalid
+from services.domain.media.inbox import pass_file
 from services.domain.ports.chat_abilities import Ability, SendsFiles
 from services.domain.ports.storage import ObjectStorage
 from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.clock import now
 from services.kit.environment import environment
 from services.kit.file_names import content_type_of
 from services.mcp_gateway.callers import Caller
-from services.mcp_gateway.mcp_servers.chat.messages import spot_for
+from services.mcp_gateway.mcp_servers.chat.messages import is_for_asker, say_to_other, spot_for
 from services.mcp_gateway.mcp_servers.chat.models import Key, Sent, Thread, To
 from services.mcp_gateway.mcp_servers.chat.platforms import require_ability
 from services.mcp_gateway.mcp_servers.tools import Tool, ToolInput
@@ -100,7 +103,33 @@ def _send_now(caller: Caller, given: FileInput, plan: _Plan, file: WorkspaceFile
     return Sent.of(written)
 
 
+def _is_for_agent(caller: Caller, to: str) -> bool:
+    with tenant_transaction(caller.actor.org_id):
+        return find_agent_of(caller.task, to) is not None or is_for_asker(caller.task, to)
+
+
+def _pass_now(caller: Caller, given: FileInput, file: WorkspaceFile) -> Sent:
+    """Put a file of this workspace into another agent's, and tell it; the same file with the same words once."""
+    digest, size = file.seen().sha256, len(file.content)
+    path = f"inbox/{digest[:12]}/{file.name}"
+    org_id = caller.actor.org_id
+    object_key = f"incoming/{now():%Y%m%d}/{uuid.uuid4()}"
+    _storage().put(object_key, io.BytesIO(file.content))
+    words = f"{given.caption}\n\n[A file for you: {path}, {size} bytes]".strip()
+    with tenant_transaction(org_id):
+        said = say_to_other(caller, given.to, words, "file", file.name, digest, given.caption, given.key)
+        if said is None:
+            raise DestinationMissing("There is no such agent among your destinations any more.")
+        is_new = pass_file(org_id, said.workspace_id, path, object_key)
+    if not is_new:
+        _storage().delete(object_key)
+    return Sent.to_agent(said)
+
+
 async def _send(caller: Caller, given: FileInput) -> Sent:
+    if await run_in_thread(_is_for_agent, caller, given.to):
+        (passed,) = await read_files(caller, [given.path])
+        return await run_in_thread(_pass_now, caller, given, passed)
     plan = await run_in_thread(_plan, caller, given)
     (file,) = await read_files(caller, [given.path], plan.max_bytes)
     if not file.content:
@@ -111,8 +140,8 @@ async def _send(caller: Caller, given: FileInput) -> Sent:
 FILE_TOOLS = (
     Tool(
         "send_file",
-        "Send a file of your workspace to a chat. It must lie in the workspace itself: "
-        "links out of it are not followed.",
+        "Send a file of your workspace to a chat, or into another agent's workspace. It must lie in the workspace "
+        "itself: links out of it are not followed.",
         FileInput,
         Sent,
         _send,

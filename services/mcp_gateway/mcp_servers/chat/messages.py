@@ -57,7 +57,7 @@ def spot_for(task: Task, to: str, thread: str | None = None) -> Spot:
 def _send_now(caller: Caller, given: SendInput) -> Sent:
     require(caller.actor, "tasks:write")
     with tenant_transaction(caller.actor.org_id):
-        said = _say_to_agent(caller, given)
+        said = say_to_other(caller, given.to, given.text, given.text, given.key)
         if said is not None:
             return Sent.to_agent(said)
         spot = spot_for(caller.task, given.to, given.thread)
@@ -80,15 +80,19 @@ def _send_now(caller: Caller, given: SendInput) -> Sent:
         return Sent.of(write_message(spot, [Piece(part) for part in parts], batch=batch, task=caller.task))
 
 
-def _say_to_agent(caller: Caller, given: SendInput) -> Said | None:
-    """Say something to another agent, if `to` is one; None when it is a chat or a person."""
-    task = caller.task
-    agent_id = find_agent_of(task, given.to)
-    key = batch_key(f"{SAID_BY_AGENT}{task.id}", given.to.strip().lower(), given.text, given.key)
+def say_to_other(caller: Caller, to: str, text: str, *content: str | None) -> Said | None:
+    """Say something to another agent, if `to` is one, once for each `content`; None when it is a chat or a person."""
+    key = batch_key(f"{SAID_BY_AGENT}{caller.task.id}", to.strip().lower(), *content)
+    agent_id = find_agent_of(caller.task, to)
     if agent_id is not None:
-        return say_to_agent(caller.actor, agent_id, given.text, key=key)
-    is_here = given.to.strip().lower() in ("", HERE)
-    return say_to_asker(caller.actor, given.text, key=key) if is_here and find_origin(task) is None else None
+        return say_to_agent(caller.actor, agent_id, text, key=key)
+    return say_to_asker(caller.actor, text, key=key) if is_for_asker(caller.task, to) else None
+
+
+def is_for_asker(task: Task, to: str) -> bool:
+    """Say whether `to` is the agent that asked for a task. In the tenant's transaction."""
+    is_here = to.strip().lower() in ("", HERE)
+    return is_here and task.return_to_id is not None and find_origin(task) is None
 
 
 def _edit_now(caller: Caller, given: EditInput) -> Sent:
