@@ -47,6 +47,9 @@ def check_message(activity: JSON) -> None:
     attachments = activity.get("attachments") or []
     if not str(activity.get("text", "")).strip() and not attachments:
         raise Refused(400, "BadSyntax", "an empty message")
+    if activity.get("text") and attachments:
+        # Teams takes it, shows two messages, and answers without the id of either: nobody wants that.
+        raise Refused(400, "BadSyntax", "a text and a card are two messages")
     shown_text(activity)
     for attachment in attachments:
         _check_card(attachment)
@@ -55,6 +58,9 @@ def check_message(activity: JSON) -> None:
 def shown_text(activity: JSON) -> str:
     """Return the text as people see it."""
     text = str(activity.get("text", ""))
+    for attachment in activity.get("attachments") or []:
+        body = (attachment.get("content") or {}).get("body") or []
+        text = "\n\n".join(str(block.get("text", "")) for block in body)
     if activity.get("textFormat") != "xml":
         return text
     try:

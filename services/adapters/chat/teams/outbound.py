@@ -8,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from services.adapters.chat.adaptive_cards import card_attachment
 from services.adapters.chat.calls import download
+from services.adapters.chat.teams.card_text import card_text
 from services.adapters.chat.teams.client import TeamsClient
 from services.adapters.chat.teams.config import TeamsConfig
 from services.adapters.chat.teams.failures import LABEL, translate
@@ -40,12 +41,13 @@ def post(
     reply_to: str | None = None,
     buttons: Sequence[Button] = (),
 ) -> Receipt:
-    """Post one part, with buttons below it if there are any."""
-    activity: dict[str, Any] = _message(part)
+    """Post one part, or a card of it when there are buttons: Teams makes two messages of a text with a card."""
+    activity: dict[str, Any] = {"type": "message"} if buttons else _message(part)
     if reply_to:
         activity["replyToId"] = reply_to
     if buttons:
-        activity["attachments"] = [card_attachment(buttons, version=CARD_VERSION)]
+        card = card_attachment(buttons, version=CARD_VERSION, text=card_text(part))
+        activity["attachments"] = [card]
     answer = client.call(config, "POST", f"{conversation_url(client.base_url, place)}/activities", activity)
     return Receipt(message_id=str(answer.get("id", "")))
 

@@ -132,14 +132,21 @@ def test_only_the_connector_is_ever_called(adapter: TeamsAdapter, server: FakeTe
 def test_a_press_comes_back_with_its_value_and_a_refusal_is_said(
     adapter: TeamsAdapter, server: FakeTeams
 ) -> None:
-    card = render_card(adapter, "Go?", [Button("Yes", "yes:1"), Button("Docs", url="https://e.com/")])
+    card = render_card(
+        adapter,
+        "Go **now** & [there](https://e.com)?",
+        [Button("Yes", "yes:1"), Button("Docs", url="https://e.com/")],
+    )
     receipt = adapter.send_card(CONFIG, DIRECT, card.parts[-1], card.buttons)
     activity = server.press(APP_ID, server.sent.all()[0], "Yes")
     (press,) = adapter.parse(CONFIG, hook(activity)).presses
     assert (press.value, press.message_id, press.place) == ("yes:1", receipt.message_id, DIRECT)
     adapter.answer_press(CONFIG, DIRECT, press.press_ref, "29:bob", "Not *you*.", is_refusal=True)
     adapter.answer_press(CONFIG, DIRECT, press.press_ref, "29:bob", "Thanks.", is_refusal=False)
-    assert [entry["text"] for entry in server.sent.all()] == ["Go?", "Not you."]
+    assert [entry["text"] for entry in server.sent.all()] == [
+        "Go **now** & [there](https://e.com)?",
+        "Not you.",
+    ]
     adapter.edit(CONFIG, DIRECT, receipt.message_id, "Gone")
     assert "attachments" not in server.sent.all()[0]["activity"]
 
