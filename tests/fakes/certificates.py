@@ -59,9 +59,13 @@ class Authority:
             ).decode(),
         )
 
+    def server_certificate(self) -> Signed:
+        """Sign a server's certificate."""
+        return self.sign("server", ExtendedKeyUsageOID.SERVER_AUTH)
+
     def server(self, *, demands_client: bool = False) -> ssl.SSLContext:
         """Return a server's context; one that demands a certificate of this authority from its clients."""
-        own = self.sign("server", ExtendedKeyUsageOID.SERVER_AUTH)
+        own = self.server_certificate()
         path = self._folder / "server.pem"
         path.write_text(own.certificate + own.private_key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -39,6 +39,8 @@ def listen(servers: MailServers, config: EmailConfig, inbox: Inbox) -> None:
         listening = _Listening(config, mailbox, inbox)
         while not inbox.is_stopping():
             listening.take_new()
+            # With nothing in it, it is a sign of life: the mailbox was reached.
+            inbox.keep(Parsed())
             if not mailbox.wait(inbox.is_stopping, look_s=_LOOK_S, longest_s=_IDLE_S):
                 inbox.wait(_POLL_S)
 

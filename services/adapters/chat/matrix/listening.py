@@ -126,9 +126,10 @@ class _Listening:
         # What was said before anybody listened is not for this bot to answer.
         for room_id, room in ({} if is_first else as_object(rooms.get("join"))).items():
             self._take_room(room_id, as_object(room))
-        if since != self._since:
-            self._since = since
-            self._keep(Parsed(), with_state=True)
+        is_further = since != self._since
+        self._since = since
+        # With nothing new it is a sign of life: the homeserver answered.
+        self._keep(Parsed(), with_state=is_further)
 
     def _keep(self, parsed: Parsed, *, with_state: bool = False) -> None:
         state = {"since": self._since, "direct": sorted(self._direct), "told": sorted(self._told)}
