@@ -22,7 +22,8 @@ class WebexAdapter:
     config_model: type[BaseModel] = WebexConfig
     base_setting: ClassVar[str] = "WEBEX_API_BASE"
     default_base: ClassVar[str] = "https://webexapis.com"
-    edit_interval_s: float = outbound.EDIT_INTERVAL_S
+    # A message can be edited ten times: not enough for one that grows, whose last edit is the answer itself.
+    edit_interval_s: float | None = None
     max_file_bytes: int = outbound.MAX_FILE_BYTES
     max_caption: int = outbound.MAX_CAPTION
     button_limits: ButtonLimits = outbound.BUTTON_LIMITS

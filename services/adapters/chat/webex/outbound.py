@@ -16,9 +16,6 @@ from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
 
-# A message can be edited ten times, so that one that is shown while it is written is edited seldom: the ninth time
-# after four and a half minutes, and the answer itself is the tenth.
-EDIT_INTERVAL_S = 30.0
 # Webex takes 100 MB; what we hold in memory is less.
 MAX_FILE_BYTES = 50_000_000
 MAX_CAPTION = 7_000
