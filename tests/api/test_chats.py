@@ -13,9 +13,10 @@ from services.api import linking
 from services.domain.chat_commands.catalogue import list_hints
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.inbound import all_tenants_find_link, store_inbound
+from services.domain.chats.listening import all_tenants_take_link, keep_heard, note_listener_stopped
 from services.domain.chats.models import InboundMessage as Heard
 from services.domain.chats.models import Link
-from services.domain.ports.chat import ChatKind, InboundMessage, Place, Sender
+from services.domain.ports.chat import ChatKind, InboundMessage, Parsed, Place, Sender
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from tests.api.client import Api
@@ -58,6 +59,26 @@ def test_a_link_is_kept_sealed_connected_and_removed(alice, acme, telegram):
     assert alice.get("/v1/links?kind=slack").body["items"] == []
     assert alice.delete(route).status == 204
     assert alice.get(route).code == "link_not_found"
+
+
+def test_a_link_says_who_listens_to_it_and_never_where_it_resumes(alice, acme, world):
+    route = f"/v1/links/{world['link_id']}"
+    assert alice.get(route).body["listener"] is None
+    with tenant_transaction(acme.organisation.id):
+        link = Link.objects.get(id=world["link_id"])
+        Link.objects.filter(id=link.id).update(status="connected")
+    lease = all_tenants_take_link(link, "host:1")
+    keep_heard(lease, Parsed(), {"session": "where-it-resumes"})
+    heard = alice.get(route)
+    assert heard.body["listener"]["status"] == "listening"
+    assert heard.body["listener"]["last_seen_at"]
+    note_listener_stopped(lease, error="The token is revoked.", needs_person=True)
+    failed = alice.get(route)
+    assert (failed.body["listener"]["status"], failed.body["status"]) == ("failed", "failed")
+    assert failed.body["listener"]["last_error"] == failed.body["last_error"] == "The token is revoked."
+    for answer in (heard, failed, alice.get("/v1/links")):
+        assert b"where-it-resumes" not in answer.raw
+        assert b"host:1" not in answer.raw
 
 
 def test_a_link_that_its_platform_refuses_says_so(alice, acme, telegram):
