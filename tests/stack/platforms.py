@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import os
 from typing import Any
 
@@ -14,14 +15,19 @@ from tests.stack.running import RunningStack, until
 
 
 def link(
-    stack: RunningStack, kind: str, config: dict[str, Any], *, unknown_senders: str = "public"
+    stack: RunningStack,
+    kind: str,
+    config: dict[str, Any],
+    *,
+    unknown_senders: str = "public",
+    agent: str | None = None,
 ) -> dict[str, Any]:
-    """Link a bot whose unknown chats go to the shell agent, and connect it."""
+    """Link a bot whose unknown chats go to the shell agent, or to the one that is named, and connect it."""
     body = {
         "kind": kind,
         "name": f"{kind} bot",
         "config": config,
-        "default_agent_id": stack.agents["shell"],
+        "default_agent_id": agent or stack.agents["shell"],
         "unknown_senders": unknown_senders,
     }
     created = stack.http.post("/v1/links", json=body)
@@ -36,11 +42,18 @@ class TelegramChat:
     """A direct chat with a bot of its own."""
 
     def __init__(
-        self, stack: RunningStack, telegram: FakeTelegram, chat_id: int, *, unknown_senders: str = "public"
+        self,
+        stack: RunningStack,
+        telegram: FakeTelegram,
+        chat_id: int,
+        *,
+        unknown_senders: str = "public",
+        agent: str | None = None,
     ) -> None:
         self._stack, self._telegram, self._chat_id = stack, telegram, chat_id
         self._token = f"{chat_id}:{os.urandom(18).hex()[:35]}"
-        self.link = link(stack, "telegram", {"bot_token": self._token}, unknown_senders=unknown_senders)
+        config = {"bot_token": self._token}
+        self.link = link(stack, "telegram", config, unknown_senders=unknown_senders, agent=agent)
 
     def of_another(self, chat_id: int) -> TelegramChat:
         """Return somebody else's direct chat with the same bot."""
@@ -63,6 +76,12 @@ class TelegramChat:
     def replies(self) -> list[str]:
         """Return the texts of the bot's replies."""
         return [entry["message"]["text"] for entry in self._telegram.sent.all() if self._is_here(entry)]
+
+    def visible(self) -> list[str]:
+        """Return the bot's messages that were not deleted, as people see them now."""
+        gone = [entry["message"]["message_id"] for entry in self._telegram.extras.deleted.all()]
+        here = [entry["message"] for entry in self._telegram.sent.all() if self._is_here(entry)]
+        return [message["text"] for message in here if message["message_id"] not in gone]
 
     def wait_for_replies(self, count: int, *, within_s: float = 60) -> list[str]:
         """Wait for replies and return their texts."""
@@ -105,9 +124,12 @@ class TelegramChat:
 class SlackChannel:
     """A channel in which the bot is mentioned."""
 
-    def __init__(self, stack: RunningStack, slack: FakeSlack, channel: str) -> None:
+    def __init__(
+        self, stack: RunningStack, slack: FakeSlack, channel: str, *, agent: str | None = None
+    ) -> None:
         self._slack, self._channel = slack, channel
-        self.link = link(stack, "slack", {"bot_token": "xoxb-1-test", "signing_secret": "shh"})
+        config = {"bot_token": "xoxb-1-test", "signing_secret": "shh"}
+        self.link = link(stack, "slack", config, agent=agent)
         slack.subscribe(f"{stack.api}/hooks/slack/{self.link['id']}", "shh")
 
     def mentions(self, text: str, *, times: int = 1) -> dict[str, Any]:
@@ -117,6 +139,11 @@ class SlackChannel:
             for event in (message, self._slack.mention(message)):
                 assert self._slack.deliver(event, retry).status_code == 200
         return message
+
+    def texts(self) -> list[str]:
+        """Return the bot's messages in the channel as people see them now."""
+        here = [entry for entry in self._slack.sent.all() if entry["channel"] == self._channel]
+        return [html.unescape(entry["message"]["text"]) for entry in here]
 
     def wait_for_replies(self, count: int, *, within_s: float = 60) -> list[dict[str, Any]]:
         """Wait for the bot's messages in the channel, as the parameters of its calls."""
