@@ -107,6 +107,9 @@ class Showing:
         except DatabaseError as error:
             log.warning("an answer is not shown for a moment: %s", error)
             self._has_news = True
+        except Exception:
+            log.exception("an answer is not shown any more")
+            self._may_show = False
         finally:
             connections.close_all()
             self._ready_at = time.monotonic() + wait_s

@@ -55,8 +55,11 @@ class Shows:
         while not stop.is_set():
             try:
                 self._round(stop)
-            except (redis.RedisError, DatabaseError, SlipwayError) as error:
+            except (redis.RedisError, DatabaseError) as error:
                 log.warning("answers are not shown for a moment: %s", error)
+                stop.wait(LOOK_S)
+            except Exception:
+                log.exception("a round of showing answers failed")
                 stop.wait(LOOK_S)
             finally:
                 connections.close_all()
@@ -86,19 +89,26 @@ class Shows:
     def _claim(self) -> None:
         room = MOST_HELD - len(self._held)
         for org_id, task_id in all_tenants_list_unshown(limit=room) if room > 0 else ():
-            show = claim_show(org_id, task_id)
-            if show is None:
-                continue
-            showing = Showing(show, chats.adapters()[show.kind])
-            self._held[show.id] = showing
-            key = stream_key(show.stream)
-            # What comes behind the place of an older show of the same workspace is read for both.
-            until = self._positions.get(key, "+")
-            known: Any = client().xrange(key, max=until)
-            for entry_id, fields in known:
-                showing.take(_read_envelope(fields))
-                if until == "+":
-                    self._positions[key] = entry_id
+            try:
+                self._claim_one(org_id, task_id)
+            except (SlipwayError, LookupError, ValueError) as error:
+                # A link whose configuration cannot be read must not keep the others waiting.
+                log.warning("the answer of task %s is not shown: %s", task_id, error)
+
+    def _claim_one(self, org_id: uuid.UUID, task_id: uuid.UUID) -> None:
+        show = claim_show(org_id, task_id)
+        if show is None:
+            return
+        showing = Showing(show, chats.adapters()[show.kind])
+        self._held[show.id] = showing
+        key = stream_key(show.stream)
+        # What comes behind the place of an older show of the same workspace is read for both.
+        until = self._positions.get(key, "+")
+        known: Any = client().xrange(key, max=until)
+        for entry_id, fields in known:
+            showing.take(_read_envelope(fields))
+            if until == "+":
+                self._positions[key] = entry_id
 
     def _renew(self) -> None:
         tokens = {showing.show.lease_token: showing for showing in self._held.values()}

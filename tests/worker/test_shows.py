@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import Tenant
+from services.domain.chats.actions import create_link
 from services.domain.chats.models import Chat, DeliveryAttempt, ShownAnswer
 from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.outbox.models import OutboxJob
@@ -113,12 +114,8 @@ def until(what: Callable[[], Any], within_s: float = 5.0) -> Any:
 
 def is_delivered() -> bool:
     drain("answer.deliver", "delivery.send")
-    row = ShownAnswer.objects.using("operator").first()
-    return (
-        row is not None
-        and row.closed_at is not None
-        and bool(DeliveryAttempt.objects.using("operator").filter(outcome="sent").exists())
-    )
+    is_closed = ShownAnswer.objects.using("operator").filter(closed_at__isnull=False).exists()
+    return is_closed and DeliveryAttempt.objects.using("operator").filter(outcome="sent").exists()
 
 
 def lapse() -> None:
@@ -305,4 +302,20 @@ def test_redis_that_has_lost_everything_costs_what_was_not_shown(acme, telegram)
         client().flushdb()
         talk.finishes(WHOLE)
         until(is_delivered, within_s=10)
+    assert telegram.texts() == ["The build is red since Monday."]
+
+
+def test_a_link_that_cannot_be_used_keeps_no_other_chat_waiting(acme, telegram):
+    link = create_link(acme.owner, kind="made-up", name="Broken", config={})
+    with tenant_transaction(acme.organisation.id):
+        chat = Chat.objects.create(
+            org_id=acme.organisation.id, link=link, platform_chat_id="1", kind="direct", title="Broken"
+        )
+    start(submit(acme, deliver_to={"chat_id": str(chat.id)}))
+    talk = Talk(acme, telegram)
+    with shows():
+        talk.says(FIRST)
+        until(lambda: drafts(telegram))
+        talk.finishes(WHOLE)
+        until(is_delivered)
     assert telegram.texts() == ["The build is red since Monday."]

@@ -24,7 +24,8 @@ class WebAdapter:
     config_model: type[BaseModel] = WebConfig
     base_setting: ClassVar[str] = "WEB_API_BASE"
     default_base: ClassVar[str] = ""
-    edit_interval_s: float = 1.0
+    # A room's page follows the answer in the workspace's stream.
+    edit_interval_s: float | None = None
     button_limits: ButtonLimits = ButtonLimits(
         buttons=100, label_chars=200, value_bytes=200, source=MANIFEST.source
     )
