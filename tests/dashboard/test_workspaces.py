@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 
 from conftest import recorded
-from services.domain.events.types import DeliveryChanged, SandboxChanged, TaskStarted, ToolCalled
+from services.domain.events.types import (
+    DeliveryChanged,
+    MessageEdited,
+    SandboxChanged,
+    TaskStarted,
+    ToolCalled,
+)
 from services.domain.identity.tickets import redeem_ticket
 from services.domain.tasks.models import Task
 from services.domain.tasks.submit import TaskOrder, submit_task
@@ -91,6 +97,15 @@ def test_a_conversation_is_there_without_any_script(alice, acme):
     for text in ("make report", "report written", "succeeded", "1.2 s", "busy", "Bash"):
         assert text in page
     assert 'data-status="succeeded"' in page
+
+
+def test_a_request_that_its_writer_edited_is_shown_as_it_is_now(alice, acme):
+    task = submit(acme, prompt="echo before")
+    tell(task, MessageEdited(text="echo after"))
+    page = alice.get(f"/workspaces/{task.workspace_id}").content.decode()
+    conversation = page.partition('data-role="user"')[2]
+    assert "echo after" in conversation
+    assert "echo before" not in conversation
 
 
 def test_what_an_agent_says_is_text_and_never_markup(alice, acme):

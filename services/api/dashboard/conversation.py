@@ -178,6 +178,8 @@ def _apply(turn: Turn, event: Event) -> None:
             turn.status = "running"
         case "message.created":
             turn.items.append(Message(str(found.get("role")), str(found.get("text", "")), event.at))
+        case "message.edited":
+            _edit(turn, str(found.get("text", "")))
         case "tool.called":
             _call(turn, str(found.get("call_id")), str(found.get("name", "")), found.get("input"))
         case "tool.returned":
@@ -190,6 +192,13 @@ def _apply(turn: Turn, event: Event) -> None:
             turn.deliveries[str(found.get("delivery_id"))] = {
                 "status": str(found.get("status", "")), "error": str(found.get("error", "")),
             }  # fmt: skip
+
+
+def _edit(turn: Turn, text: str) -> None:
+    """Show what a turn is asked for as its writer has changed it, before the turn began."""
+    asked = next((item for item in turn.items if isinstance(item, Message) and item.role == "user"), None)
+    if asked is not None:
+        asked.text = text
 
 
 def _call(turn: Turn, call_id: str, name: str, given: Any) -> ToolCall:

@@ -110,6 +110,7 @@ export class Conversation {
     else if (type === "task.waiting") turn.show("waiting");
     else if (type === "task.resumed") turn.show("running");
     else if (type === "message.created") turn.addMessage(data.role, data.text, seq);
+    else if (type === "message.edited") turn.editRequest(data.text);
     else if (type === "text.delta") turn.addLiveText(data.text, envelope.after ?? Infinity, envelope.is_whole);
     else if (type === "reasoning.delta") turn.addReasoning(data.text, envelope.is_whole);
     else if (type === "tool.called") turn.callTool(data.call_id, data.name, data.input);

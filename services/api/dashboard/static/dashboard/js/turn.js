@@ -83,6 +83,12 @@ export class Turn {
     this.items.append(message);
   }
 
+  // Its writer changed what this turn is asked for, before it began.
+  editRequest(text) {
+    const asked = this.items.querySelector('[data-role="user"]');
+    if (asked) slot(asked, "text").textContent = text;
+  }
+
   // `isWhole`: the text from its beginning, for a page that joined in its middle or comes back.
   addLiveText(text, after, isWhole) {
     if (this.isFinished || after < this.#settledAt) return;
