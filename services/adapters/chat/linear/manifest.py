@@ -15,4 +15,10 @@ MANIFEST = Manifest(
     source="https://linear.app/developers/agent-interaction",
     per_link_per_s=5_000 / 3600,
     rate_source="https://linear.app/developers/rate-limiting",
+    setup=(
+        "At Linear, under Settings, API, Applications, create an application. Switch on Client credentials and "
+        "Webhooks, and take the webhook's Agent session events.",
+        "Link it with the client's ID and secret and the webhook's signing secret.",
+        "Paste {hook_url} as the application's webhook URL.",
+    ),
 )

@@ -90,6 +90,9 @@ def test_its_manifest_is_complete(adapter: ChatAdapter, kind: str) -> None:
     assert manifest.max_text > 0
     assert manifest.text_unit in ("utf16", "chars", "bytes")
     assert manifest.source.startswith("https://")
+    assert manifest.setup, "people are told what to do"
+    for step in manifest.setup:
+        step.format(hook_url="https://slipway.example/hooks/x")
 
 
 def test_its_configuration_is_closed_and_keeps_its_secrets(adapter: ChatAdapter, case: AdapterCase) -> None:

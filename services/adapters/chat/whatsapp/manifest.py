@@ -16,4 +16,14 @@ MANIFEST = Manifest(
     per_chat_per_s=1 / 6,
     chat_burst=45,
     rate_source="https://developers.facebook.com/docs/whatsapp/cloud-api/overview#throughput",
+    setup=(
+        "At developers.facebook.com/apps, create an app of the type Business and add WhatsApp. Its API Setup "
+        "shows the phone number ID, App settings the app secret.",
+        "In the business's settings, make a system user with the app and the WhatsApp account, and generate a "
+        "token with whatsapp_business_messaging and whatsapp_business_management that does not expire.",
+        "Under WhatsApp, Configuration, subscribe to the field messages. Then link the number: that sets its "
+        "webhook, {hook_url}, which has to be reachable by https.",
+        "To reach people later than 24 hours after they wrote, have a template with one variable approved, and "
+        "name it here.",
+    ),
 )
