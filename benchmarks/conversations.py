@@ -65,7 +65,7 @@ def run() -> list[Row]:
     with places() as all_places:
         settings = {name: value for place in all_places for name, value in place.settings().items()}
         with running_stack(driver="docker", slots=CHATS + 10, others=settings) as stack:
-            body = {"name": "echo", "provider": "shell", "double_text": "queue"}
+            body = {"name": "echo", "provider": "shell", "when_busy": "queue"}
             made = stack.http.post("/v1/agents", json=body)
             assert made.status_code == 201, made.text
             for place in all_places:
