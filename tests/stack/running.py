@@ -161,13 +161,24 @@ class RunningStack:
         events: list[dict[str, Any]] = []
         while True:
             after = events[-1]["seq"] if events else 0
-            page = self.http.get(
-                f"/v1/workspaces/{workspace_id}/events", params={"after": after, "limit": 200}
-            )
+            page = self._read(f"/v1/workspaces/{workspace_id}/events", after=after, limit=200)
             assert page.status_code == 200, page.text
             if not page.json()["items"]:
                 return events
             events += page.json()["items"]
+
+    def _read(self, path: str, **params: Any) -> httpx.Response:
+        """Read from the api, trying again while it is away, or a kept connection is that of one that was killed."""
+
+        def get() -> httpx.Response | None:
+            try:
+                answer = self.http.get(path, params=params)
+            except httpx.TransportError:
+                return None
+            return answer if answer.status_code < 500 else None
+
+        found: httpx.Response = until(get, within_s=30, what="the api answers")
+        return found
 
     def wait_stopped(self, workspace_id: str) -> None:
         """Wait until a workspace's idle sandbox is gone."""
