@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 from pydantic import SecretStr
 
 from conftest import Tenant, recorded
@@ -359,10 +360,12 @@ def test_of_many_claims_one_wins_and_only_it_may_finish(working, acme, monkeypat
     decide_approval(acme.owner, approval.id, "allow")
     call, org_id = call_of(acme), acme.organisation.id
     claims: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: claims.append(claim_call(org_id, call.id, "target")))
-        for _ in range(8)
-    ]
+
+    def claim() -> None:
+        claims.append(claim_call(org_id, call.id, "target"))
+        connections.close_all()
+
+    threads = [threading.Thread(target=claim) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connections
 
 from conftest import Tenant, recorded
 from services.adapters.chat.slack.config import SlackConfig
@@ -157,10 +158,12 @@ def test_one_holder_at_a_time(link: Link) -> None:
 
 def test_many_at_once_take_a_link_once(link: Link) -> None:
     taken: list[Lease | None] = []
-    threads = [
-        threading.Thread(target=lambda number=number: taken.append(all_tenants_take_link(link, str(number))))
-        for number in range(8)
-    ]
+
+    def run(number: int) -> None:
+        taken.append(all_tenants_take_link(link, str(number)))
+        connections.close_all()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
