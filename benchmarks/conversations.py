@@ -21,7 +21,7 @@ from tests.stack.running import RunningStack, until
 MESSAGES = int(os.environ.get("SLIPWAY_BENCH_MESSAGES", "1000"))
 CHATS = int(os.environ.get("SLIPWAY_BENCH_CHATS", "50"))
 KILL_EVERY_S = 4.0
-VICTIMS = ("worker", "worker", "gateway", "relay", "api")
+VICTIMS = ("worker", "worker", "gateway", "relay")
 SEED = 20_261_128
 _WORD = re.compile(r"word-(\d+)")
 

@@ -169,7 +169,11 @@ class Rooms:
     def read(self, chat: int) -> list[str]:
         if chat not in self._ids:
             return []
-        answer = self._stack.http.get(f"/v1/rooms/{self._ids[chat]}/messages", params={"limit": 200})
+        try:
+            answer = self._stack.http.get(f"/v1/rooms/{self._ids[chat]}/messages", params={"limit": 200})
+        except httpx.TransportError:
+            # The api was killed just now.
+            return []
         items = answer.json()["items"] if answer.status_code == 200 else []
         return [item["text"] for item in reversed(items) if item["agent_name"] and item["state"] == "sent"]
 
