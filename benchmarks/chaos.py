@@ -6,14 +6,13 @@ import contextlib
 import os
 import random
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.plane import Leftovers, find_leftovers
 from benchmarks.rows import Row, row
+from benchmarks.saboteur import Saboteur
 from benchmarks.stacks import running_stack
 from deploy.local.images import BASE_TAG
 from tests.stack.own_engine import OwnEngine
@@ -55,34 +54,14 @@ def engine_to_kill() -> Iterator[OwnEngine]:
         engine.remove()
 
 
-class Saboteur:
-    """Kills one thing at a time, at random, from a thread; the engine comes back a moment later."""
+class _Victims:
+    """Kills by name; the engine comes back a moment later."""
 
     def __init__(self, stack: RunningStack, engine: OwnEngine) -> None:
-        self._stack = stack
-        self._engine = engine
+        self._stack, self._engine = stack, engine
         self._random = random.Random(SEED)
-        self._stopping = threading.Event()
-        self.kills: dict[str, int] = {}
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
-    def stop(self) -> None:
-        """Kill no more."""
-        self._stopping.set()
-        self._thread.join(30)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(KILL_EVERY_S):
-            victim = self._random.choice(VICTIMS)
-            try:
-                self._kill(victim)
-            except (AssertionError, OSError, subprocess.CalledProcessError) as error:
-                print(f"not killed: {victim}: {error}", file=sys.stderr)
-                continue
-            self.kills[victim] = self.kills.get(victim, 0) + 1
-
-    def _kill(self, victim: str) -> None:
+    def kill(self, victim: str) -> None:
         if victim == "engine":
             self._engine.kill()
             time.sleep(ENGINE_AWAY_S)
@@ -118,7 +97,8 @@ def run() -> list[Row]:
         running_stack(driver="docker", slots=8, warm_min=1, warm_max=WARM) as stack,
     ):
         stack.run("true")
-        saboteur, started = Saboteur(stack, engine), time.perf_counter()
+        kill = _Victims(stack, engine).kill
+        saboteur, started = Saboteur(kill, VICTIMS, every_s=KILL_EVERY_S, seed=SEED), time.perf_counter()
         ids = _submit_all(stack)
         ended = [stack.wait(task_id, within_s=1_800) for task_id in ids]
         saboteur.stop()
@@ -129,8 +109,7 @@ def run() -> list[Row]:
         for workspace_id in {task["workspace_id"] for task in ended}:
             stack.http.delete(f"/v1/workspaces/{workspace_id}")
         left = _wait_for_few(stack)
-    kills = ", ".join(f"{count} × {name}" for name, count in sorted(saboteur.kills.items()))
-    detail = f"{TASKS} tasks in {elapsed:.0f} s; killed: {kills}; every other task ended with its reason"
+    detail = f"{TASKS} tasks in {elapsed:.0f} s; killed: {saboteur.summary()}; every other task ended with its reason"
     return [
         row("succeeded under kills", succeeded, "tasks", "submitted", TASKS, detail),
         row(

@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import os
-import random
 import re
-import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 from benchmarks.rows import Row, row
+from benchmarks.saboteur import Saboteur
 from benchmarks.stacks import running_stack
 from benchmarks.talk_places import Place, places
 from tests.stack.running import RunningStack, until
@@ -24,28 +23,6 @@ KILL_EVERY_S = 4.0
 VICTIMS = ("worker", "worker", "gateway", "relay")
 SEED = 20_261_128
 _WORD = re.compile(r"word-(\d+)")
-
-
-class Saboteur:
-    """Kills one process at a time, at random, from a thread; the supervisor brings it back."""
-
-    def __init__(self, stack: RunningStack) -> None:
-        self._stack, self._random = stack, random.Random(SEED)
-        self._stopping = threading.Event()
-        self.kills: Counter[str] = Counter()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Kill no more."""
-        self._stopping.set()
-        self._thread.join(40)
-
-    def _run(self) -> None:
-        while not self._stopping.wait(KILL_EVERY_S):
-            victim = self._random.choice(VICTIMS)
-            self._stack.kill(victim)
-            self.kills[victim] += 1
 
 
 def _talk(place: Place, chat: int, count: int) -> None:
@@ -76,7 +53,8 @@ def run() -> list[Row]:
 def _measure(stack: RunningStack, all_places: list[Place]) -> list[Row]:
     chats = [(all_places[number % len(all_places)], number) for number in range(CHATS)]
     each = MESSAGES // CHATS
-    saboteur, started = Saboteur(stack), time.perf_counter()
+    saboteur = Saboteur(stack.kill, VICTIMS, every_s=KILL_EVERY_S, seed=SEED)
+    started = time.perf_counter()
     with ThreadPoolExecutor(CHATS) as pool:
         for talk in [pool.submit(_talk, place, chat, each) for place, chat in chats]:
             talk.result()
@@ -95,10 +73,9 @@ def _measure(stack: RunningStack, all_places: list[Place]) -> list[Row]:
     once = sum(Counter(words)[number] == 1 for words in seen.values() for number in wanted)
     ordered = sum(list(dict.fromkeys(words)) == wanted for words in seen.values())
     twice = Counter(name for (name, _), words in seen.items() for n in Counter(words).values() if n > 1)
-    kills = ", ".join(f"{count} × {name}" for name, count in sorted(saboteur.kills.items()))
     names = ", ".join(place.name for place in all_places)
     repeated = ", ".join(f"{count} on {name}" for name, count in sorted(twice.items())) or "none"
-    detail = f"{names}; {elapsed:.0f} s; killed: {kills}; answered more than once: {repeated}"
+    detail = f"{names}; {elapsed:.0f} s; killed: {saboteur.summary()}; answered more than once: {repeated}"
     return [
         row("messages answered exactly once", once, "", "written", CHATS * each, detail),
         row("chats whose answers came in order", ordered, "", "chats", CHATS, "each by its own words"),

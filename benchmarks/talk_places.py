@@ -7,7 +7,7 @@ import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 
@@ -15,6 +15,7 @@ from tests.fakes.slack_server import FakeSlack
 from tests.fakes.teams_issuer import TeamsIssuer
 from tests.fakes.teams_server import FakeTeams
 from tests.fakes.telegram_server import FakeTelegram
+from tests.stack.platforms import link
 from tests.stack.running import RunningStack
 
 SECRET = "benchmarks-signing-secret"
@@ -43,22 +44,6 @@ class Place(Protocol):
         ...
 
 
-def _link(stack: RunningStack, kind: str, config: dict[str, Any], agent_id: str) -> str:
-    """Link a bot and connect it; returns its hook's address."""
-    body = {
-        "kind": kind,
-        "name": f"{kind} bot",
-        "config": config,
-        "default_agent_id": agent_id,
-        "unknown_senders": "public",
-    }
-    made = stack.http.post("/v1/links", json=body)
-    assert made.status_code == 201, made.text
-    connected = stack.http.post(f"/v1/links/{made.json()['id']}/connect")
-    assert connected.status_code == 200, connected.text
-    return str(connected.json()["hook_url"])
-
-
 def _is_taken(call: Callable[[], httpx.Response | None]) -> bool:
     with contextlib.suppress(httpx.TransportError, KeyError):
         answer = call()
@@ -79,7 +64,7 @@ class Telegram:
         return {"TELEGRAM_API_BASE": self._server.url}
 
     def link(self, stack: RunningStack, agent_id: str) -> None:
-        _link(stack, "telegram", {"bot_token": self._token}, agent_id)
+        link(stack, "telegram", {"bot_token": self._token}, agent=agent_id)
 
     def write(self, chat: int, text: str) -> Callable[[], bool]:
         person = {"id": 7_000 + chat, "is_bot": False, "first_name": f"P{chat}"}
@@ -103,8 +88,8 @@ class Slack:
         return {"SLACK_API_BASE": self._server.api_base}
 
     def link(self, stack: RunningStack, agent_id: str) -> None:
-        hook = _link(stack, "slack", {"bot_token": "xoxb-1-test", "signing_secret": SECRET}, agent_id)
-        self._server.subscribe(hook, SECRET)
+        config = {"bot_token": "xoxb-1-test", "signing_secret": SECRET}
+        self._server.subscribe(link(stack, "slack", config, agent=agent_id)["hook_url"], SECRET)
 
     def write(self, chat: int, text: str) -> Callable[[], bool]:
         fields = {"channel_type": "im", "user": f"U{chat:08d}"}
@@ -129,7 +114,8 @@ class Teams:
         return {"TEAMS_API_BASE": self._server.url, **self._issuer.settings()}
 
     def link(self, stack: RunningStack, agent_id: str) -> None:
-        self._hook = _link(stack, "teams", {"app_id": APP_ID, "client_secret": SECRET}, agent_id)
+        config = {"app_id": APP_ID, "client_secret": SECRET}
+        self._hook = link(stack, "teams", config, agent=agent_id)["hook_url"]
 
     def write(self, chat: int, text: str) -> Callable[[], bool]:
         person = {"id": f"29:{chat}", "name": f"P{chat}", "aadObjectId": str(uuid.UUID(int=chat + 1))}

@@ -21,12 +21,12 @@ from services.domain.events.log import record_event
 from services.domain.events.types import DeliveryChanged
 from services.domain.outbox.jobs import ReportDeadDelivery, SendDelivery, enqueue
 from services.domain.ports.chat import ChatKind, Place
+from services.domain.rooms.telling import KIND as ROOMS_KIND
 from services.domain.rooms.telling import tell_changed
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
 SEND_LEASE = timedelta(seconds=60)
-ROOMS = "web"
 CHANGE_PAUSE = timedelta(seconds=1)
 LONGEST_BACKOFF_S = 900
 # For how long a message that meets trouble holds up later ones of the same chat. After that they pass it.
@@ -194,7 +194,7 @@ def all_tenants_due_batches(*, limit: int = 200) -> list[tuple[uuid.UUID, str]]:
 
 def emit_changed(row: Delivery) -> None:
     """Tell those who follow the task's workspace, or the room, how far a delivery is; in the tenant's transaction."""
-    if row.chat.link.kind == ROOMS:
+    if row.chat.link.kind == ROOMS_KIND:
         tell_changed(row.chat)
     if row.task is not None:
         data = DeliveryChanged(delivery_id=str(row.id), status=row.status, error=row.error)

@@ -19,8 +19,8 @@ from services.domain.contacts.models import PlatformAccount
 from services.domain.errors import Invalid, NotPermitted
 from services.domain.identity.models import User
 from services.domain.ports.chat import ChatKind, InboundMessage, InboundPress, Parsed, Place, Sender
-from services.domain.rooms.queries import KIND, get_room
-from services.domain.rooms.telling import tell_changed
+from services.domain.rooms.queries import get_room
+from services.domain.rooms.telling import KIND, tell_changed
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.kit.storable import storable
@@ -32,9 +32,7 @@ LINK_NAME = "Rooms"
 def open_room(actor: Actor, title: str) -> Chat:
     """Open a room. The first one of an organisation makes the link. Emits: RoomChanged. Raises: Invalid."""
     _require_person(actor)
-    title = " ".join(storable(title).split())
-    if not 1 <= len(title) <= 120:
-        raise Invalid("A room's name has 1 to 120 characters.", fields={"title": "1 to 120 characters"})
+    title = _clean_title(title)
     with tenant_transaction(actor.org_id):
         room = Chat.objects.create(
             org_id=actor.org_id,
@@ -50,9 +48,7 @@ def open_room(actor: Actor, title: str) -> Chat:
 def rename_room(actor: Actor, room_id: uuid.UUID, title: str) -> Chat:
     """Give a room another name. Emits: RoomChanged. Raises: ChatMissing, Invalid."""
     _require_person(actor)
-    title = " ".join(storable(title).split())
-    if not 1 <= len(title) <= 120:
-        raise Invalid("A room's name has 1 to 120 characters.", fields={"title": "1 to 120 characters"})
+    title = _clean_title(title)
     with tenant_transaction(actor.org_id):
         room = get_room(actor, room_id)
         room.title = title
@@ -140,6 +136,13 @@ def press_button(actor: Actor, room_id: uuid.UUID, message_id: str, value: str) 
         )
         take_in(_handle(room), Parsed(presses=(press,)))
         tell_changed(room)
+
+
+def _clean_title(title: str) -> str:
+    cleaned = " ".join(storable(title).split())
+    if not 1 <= len(cleaned) <= 120:
+        raise Invalid("A room's name has 1 to 120 characters.", fields={"title": "1 to 120 characters"})
+    return cleaned
 
 
 def _names_an_agent(room: Chat, text: str) -> bool:

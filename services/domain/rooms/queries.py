@@ -11,12 +11,11 @@ from django.db.models import Max, Prefetch, QuerySet
 
 from services.domain.actors import Actor, require
 from services.domain.chats.models import Chat, Delivery, DeliveryKind, DeliveryStatus, InboundMessage, Wiring
-from services.domain.chats.outbound import ROOMS
 from services.domain.errors import ChatMissing
 from services.domain.ports.chat_abilities import Button
+from services.domain.rooms.telling import KIND
 from services.domain.tasks.models import ACTIVE, Task, TaskStatus
 
-KIND = ROOMS
 _SHOWN = (DeliveryKind.TEXT, DeliveryKind.CARD)
 
 

@@ -6,6 +6,9 @@ from services.domain.chats.models import Chat
 from services.domain.events.log import record_event
 from services.domain.events.types import RoomChanged
 
+KIND = "web"
+"""The kind of the link that all rooms of an organisation share."""
+
 
 def tell_changed(room: Chat) -> None:
     """Tell the organisation's readers, inside the tenant's transaction. Emits: RoomChanged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from typing import Any
 from zoneinfo import available_timezones
@@ -71,3 +72,23 @@ def time_zones() -> list[str]:
 def lines_of(text: str) -> list[str]:
     """Return the lines of a text that say something."""
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+class KeyedForm(DomainForm):
+    """A form that counts once however often it is sent: `key` stays the same until something was accepted under it."""
+
+    key = forms.CharField(max_length=100, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial.setdefault("key", uuid.uuid4().hex)
+
+    @property
+    def refusal(self) -> str:
+        """Return in one sentence why nothing was accepted."""
+        return next((str(text) for texts in self.errors.values() for text in texts), "")
+
+    @property
+    def fresh_key(self) -> str:
+        """Return the key for what is sent next."""
+        return str(self["key"].value() or uuid.uuid4().hex)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django import forms
 
-from services.api.dashboard.forms.base import DomainForm
+from services.api.dashboard.forms.base import DomainForm, KeyedForm
 from services.domain.agents.models import Agent
 from services.domain.rooms.actions import MAX_TEXT
 
@@ -39,8 +39,8 @@ class RoomAgentForm(DomainForm):
             field.choices = [(str(agent.id), agent.name) for agent in agents]
 
 
-class RoomMessageForm(DomainForm):
-    """What a person writes. The key is the same until it was taken, so that a double click counts once."""
+class RoomMessageForm(KeyedForm):
+    """What a person writes."""
 
     text = forms.CharField(
         max_length=MAX_TEXT,
@@ -53,14 +53,3 @@ class RoomMessageForm(DomainForm):
             }
         ),
     )
-    key = forms.CharField(max_length=100, widget=forms.HiddenInput)
-
-    @property
-    def refusal(self) -> str:
-        """Return in one sentence why nothing was written."""
-        return next((str(text) for texts in self.errors.values() for text in texts), "")
-
-    @property
-    def fresh_key(self) -> str:
-        """Return the key for what is written next: the same one only while nothing was accepted under it."""
-        return str(self["key"].value() or uuid.uuid4().hex)

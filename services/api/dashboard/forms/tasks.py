@@ -8,12 +8,12 @@ from typing import Any
 
 from django import forms
 
-from services.api.dashboard.forms.base import DomainForm
+from services.api.dashboard.forms.base import KeyedForm
 from services.domain.agents.models import Agent
 
 
-class PromptForm(DomainForm):
-    """The next prompt. `key` makes a form that is sent twice count once."""
+class PromptForm(KeyedForm):
+    """The next prompt."""
 
     prompt = forms.CharField(
         strip=False,
@@ -27,21 +27,6 @@ class PromptForm(DomainForm):
             }
         ),
     )
-    key = forms.CharField(max_length=100, widget=forms.HiddenInput)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.initial.setdefault("key", uuid.uuid4().hex)
-
-    @property
-    def refusal(self) -> str:
-        """Return in one sentence why nothing was submitted."""
-        return next((str(text) for texts in self.errors.values() for text in texts), "")
-
-    @property
-    def fresh_key(self) -> str:
-        """Return the key for what is sent next: the same one only while nothing was accepted under it."""
-        return str(self["key"].value() or uuid.uuid4().hex)
 
 
 class NewTaskForm(PromptForm):

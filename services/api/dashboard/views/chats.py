@@ -47,7 +47,7 @@ from services.domain.contacts.senders import list_last_senders
 from services.domain.errors import Limited, Missing, NotPermitted
 from services.domain.identity.models import Membership
 from services.domain.identity.queries import list_members
-from services.domain.rooms.queries import KIND as ROOMS
+from services.domain.rooms.telling import KIND as ROOMS
 from services.domain.tenancy.transaction import tenant_transaction
 
 PAGE_SIZE = 50

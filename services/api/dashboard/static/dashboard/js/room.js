@@ -1,6 +1,7 @@
 // The page of one room: asks for what was said when the organisation's stream says that it changed.
 
 import { fit } from "./page.js";
+import { freshKey, post } from "./posting.js";
 import { showRich } from "./rich.js";
 import { Stream } from "./stream.js";
 
@@ -55,24 +56,6 @@ function refuse(text) {
   if (!refusal) return;
   refusal.textContent = text;
   refusal.hidden = !text;
-}
-
-async function post(target, button) {
-  try {
-    const answer = await fetch(target.action, {
-      method: "POST", body: new FormData(target, button), headers: { Accept: "application/json" },
-    });
-    if (answer.status === 401) location.reload();
-    if (answer.ok) return "";
-    const body = await answer.json().catch(() => ({}));
-    return body.error?.message ?? "That did not work. Try again.";
-  } catch {
-    return "Slipway cannot be reached at the moment. Your text is still here.";
-  }
-}
-
-function freshKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 form?.addEventListener("submit", async (event) => {

@@ -2,6 +2,7 @@
 
 import { Conversation } from "./conversation.js";
 import { fit } from "./page.js";
+import { freshKey, post } from "./posting.js";
 import { Stream } from "./stream.js";
 
 const NIL = "00000000-0000-0000-0000-000000000000";
@@ -125,24 +126,6 @@ window.addEventListener("pageshow", (event) => {
 function refuse(text) {
   refusal.textContent = text;
   refusal.hidden = !text;
-}
-
-function freshKey() {
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-async function post(form, button) {
-  try {
-    const answer = await fetch(form.action, {
-      method: "POST", body: new FormData(form, button), headers: { Accept: "application/json" },
-    });
-    if (answer.status === 401) location.reload();
-    if (answer.ok) return "";
-    const body = await answer.json().catch(() => ({}));
-    return body.error?.message ?? "That did not work. Try again.";
-  } catch {
-    return "Slipway cannot be reached at the moment. Your text is still here.";
-  }
 }
 
 promptForm?.addEventListener("submit", async (event) => {
