@@ -23,8 +23,11 @@ from services.domain.identity.models import Organisation, User
 from services.domain.identity.queries import all_tenants_actor_of
 from services.domain.outbox.models import OutboxJob
 from services.kit.redisbus import client as redis_client
+from tests.emptying import Emptier
 
-_KEEP = {"django_migrations", "django_content_type", "auth_permission"}
+
+def _database_of(url: str) -> str:
+    return str(psycopg.conninfo.conninfo_to_dict(url)["dbname"])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -39,7 +42,7 @@ def provisioned(servers, django_db_blocker):
     """Make the suite's roles, databases and tables, from nothing."""
     with django_db_blocker.unblock():
         for name in ("OWNER", "PLANE_OWNER"):
-            database = psycopg.conninfo.conninfo_to_dict(os.environ[f"SLIPWAY_{name}_DATABASE_URL"])["dbname"]
+            database = _database_of(os.environ[f"SLIPWAY_{name}_DATABASE_URL"])
             with psycopg.connect(os.environ["SLIPWAY_ADMIN_DATABASE_URL"], autocommit=True) as connection:
                 connection.execute(
                     sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database))
@@ -53,29 +56,24 @@ def provisioned(servers, django_db_blocker):
 
 
 @pytest.fixture(scope="session")
-def table_names(provisioned) -> dict[str, list[str]]:
-    """Name the tables of both databases that a test may have written to, by the variable with the owner's URL."""
-    found = {}
-    for name in ("SLIPWAY_OWNER_DATABASE_URL", "SLIPWAY_PLANE_OWNER_DATABASE_URL"):
-        with psycopg.connect(os.environ[name]) as connection:
-            rows = connection.execute(
-                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
-            ).fetchall()
-        found[name] = [row[0] for row in rows if row[0] not in _KEEP]
-    return found
+def emptiers(provisioned) -> Iterator[list[Emptier]]:
+    """Empty both databases, each over a connection of its own."""
+    names = [_database_of(os.environ[f"SLIPWAY_{owner}_DATABASE_URL"]) for owner in ("OWNER", "PLANE_OWNER")]
+    made = [Emptier(os.environ["SLIPWAY_ADMIN_DATABASE_URL"], name) for name in names]
+    yield made
+    for emptier in made:
+        emptier.close()
 
 
 @pytest.fixture
-def database(provisioned, table_names, django_db_blocker) -> Iterator[None]:
+def database(emptiers, django_db_blocker) -> Iterator[None]:
     """Let a test use the databases with real commits; afterwards every table and Redis are empty again."""
     with django_db_blocker.unblock():
         yield
         for connection in connections.all(initialized_only=True):
             connection.close()
-        for name, tables in table_names.items():
-            with psycopg.connect(os.environ[name], autocommit=True) as connection:
-                names = sql.SQL(", ").join(sql.Identifier(table) for table in tables)
-                connection.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(names))
+        for emptier in emptiers:
+            emptier.empty()
         redis_client().flushdb()
 
 

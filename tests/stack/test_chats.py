@@ -105,8 +105,13 @@ def test_a_stranger_is_answered_once_an_admin_allows_it_in_their_own_chat(
     assert len(stranger.replies()) == 1
 
     owner.presses("Always")
-    answers = stranger.wait_for_replies(3)[1:]
-    assert ["first" in answers[0], "second" in answers[1]] == [True, True]
+    # A message that comes while the first one's turn runs steers it: then one answer holds both.
+    answered = until(
+        lambda: words if len(words := " ".join(stranger.replies()[1:]).split()) > 1 else None,
+        within_s=60,
+        what="both kept messages are answered",
+    )
+    assert answered == ["first", "second"]
     senders = stack.http.get(f"/v1/links/{stranger.link['id']}/senders").json()["items"]
     assert [(row["platform_user_id"], row["standing"]) for row in senders] == [("1007007", "allowed")]
 
