@@ -51,9 +51,9 @@ class Stored:
 
 
 def find_lost_tag(config: EmailConfig, raw: bytes) -> str | None:
-    """Return the tag of the plus address that a mail came to, where no header of it names a thread."""
+    """Return the tag of the plus address that a mail came to, where no header of it names the first of its thread."""
     message = email.message_from_bytes(raw)
-    return None if _references(message) else find_tag(config, _recipients(message))
+    return None if message.get("References") else find_tag(config, _recipients(message))
 
 
 def read_letter(
@@ -142,13 +142,12 @@ def _thread_id(
     config: EmailConfig, message: Message, chat_id: str, raw: bytes, tagged_thread: str | None
 ) -> str:
     """Return the id of the mail that began the thread, perhaps this one's own."""
-    references = _references(message)
-    if references:
-        return short_id(_first_reference(message, references))
     tag = find_tag(config, _recipients(message))
+    # A client that names only the mail before this one does not say where the thread began; its address does.
     if tag and tagged_thread and is_signed_for(config, tag, chat_id, tagged_thread):
         return tagged_thread
-    return _own_id(message, raw)
+    references = _references(message)
+    return short_id(_first_reference(message, references)) if references else _own_id(message, raw)
 
 
 def _first_reference(message: Message, references: Sequence[str]) -> str:
