@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from services.api.service_document import SERVICE_PATH, describe_service
 from services.api.views import health, metrics, no_such_route, ready
 
 urlpatterns = [
     path("health", health),
     path("ready", ready),
     path("metrics", metrics),
+    path(SERVICE_PATH.lstrip("/"), describe_service),
     path("v1", no_such_route),
     path("v1/", include("services.api.v1.urls")),
     path("", include("services.api.oauth.urls")),
