@@ -39,6 +39,7 @@ def _set_environment() -> object | None:
     os.environ.update(
         DJANGO_SETTINGS_MODULE="services.api.settings",
         SLIPWAY_ENV="test",
+        SLIPWAY_SIGN_UP="open",
         SLIPWAY_INSTALLATION=f"test{os.getpid() % 100000}",
         SLIPWAY_SECRET_KEY="only-for-tests-only-for-tests-only-for-tests",
         SLIPWAY_VAULT_KEYS="test1:" + "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",

@@ -15,6 +15,8 @@ from django.http.response import HttpResponseBase
 from services.api.metrics import count_request
 from services.domain.identity.handover import TRACE_HEADER, unsign_traceparent
 from services.kit import tracing
+from services.kit.environment import environment
+from services.kit.origin import Origin, caller_address, current_origin
 
 _TRACED = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _SANE_ID = re.compile(r"^[A-Za-z0-9._-]{8,100}$")
@@ -32,7 +34,16 @@ class RequestMarks:
         started = time.perf_counter()
         given = request.headers.get("X-Request-ID", "")
         request.request_id = given if _SANE_ID.match(given) else str(uuid.uuid4())  # type: ignore[attr-defined]
-        response = self._get_response(request)
+        origin = Origin(
+            caller_address(request.META, proxies=environment().proxies),
+            request.headers.get("User-Agent", ""),
+            request.request_id,  # type: ignore[attr-defined]
+        )
+        token = current_origin.set(origin)
+        try:
+            response = self._get_response(request)
+        finally:
+            current_origin.reset(token)
         response["X-Request-ID"] = request.request_id  # type: ignore[attr-defined]
         took_s = time.perf_counter() - started
         count_request(request.method or "", _route_of(request), response.status_code, took_s)

@@ -29,7 +29,7 @@ SCOPES = frozenset(
         "integrations",
     )
     for verb in ("read", "write")
-) | {"usage:read", "terminals:write"}
+) | {"usage:read", "terminals:write", "audit:read"}
 # A program with such a token may use one MCP server of the gateway, or read there. Never given without being asked for.
 _MCP_SCOPE = re.compile(r"mcp:([a-z0-9][a-z0-9_-]{0,29}|upstream/[a-z0-9][a-z0-9_-]{0,39})(:read)?")
 _RANK = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}

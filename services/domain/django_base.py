@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.kit.environment import environment, postgres_parts
+from services.kit.environment import environment, mail_settings, postgres_parts
 
 _env = environment()
 
@@ -26,6 +26,8 @@ DOMAIN_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "services.domain.identity",
+    "services.domain.audit",
+    "services.domain.letters",
     "services.domain.agents",
     "services.domain.workspaces",
     "services.domain.events",
@@ -77,6 +79,8 @@ DATABASES: dict[str, dict[str, Any]] = {
     "plane": _database(_env.plane_database_url),
 }
 DATABASE_ROUTERS = ["services.domain.plane.router.PlaneRouter"]
+
+globals().update(mail_settings(_env))
 
 LOGGING = {
     "version": 1,

@@ -184,6 +184,12 @@ class OAuthClientMissing(Missing):
     code = "oauth_client_not_found"
 
 
+class InvitationMissing(Missing):
+    """The invitation is unknown, used, revoked or too old; all alike."""
+
+    code = "invitation_not_found"
+
+
 # --- Conflict ----------------------------------------------------------------------------------------
 
 
@@ -219,6 +225,10 @@ class IdempotencyKeyReused(Conflict):
 
 class NameTaken(Conflict):
     code = "name_taken"
+
+
+class AlreadyMember(Conflict):
+    code = "already_member"
 
 
 class StillInUse(Conflict):
@@ -332,6 +342,12 @@ class ScopeMissing(NotPermitted):
 
 class RoleMissing(NotPermitted):
     code = "role_missing"
+
+
+class LastOwner(NotPermitted):
+    """An organisation keeps at least one owner."""
+
+    code = "last_owner"
 
 
 class NotGranted(NotPermitted):

@@ -129,6 +129,16 @@ class Environment(BaseSettings):
     mcp_flood_burst: int = Field(default=2_000, ge=1)
     mcp_hold_wait_s: float = Field(default=50.0, ge=0, le=50)
 
+    sign_up: Literal["open", "invitation"] = "invitation"
+    """Who may make an account and organisations: anybody, or only who was invited (operators make organisations)."""
+    smtp_url: SecretStr | None = None
+    """`smtp://user:password@host:587` (STARTTLS, unless `?tls=none` is added) or `smtps://…`; empty: no mail."""
+    mail_from: str = "Slipway <slipway@localhost>"
+    proxies: int = Field(default=0, ge=0, le=10)
+    """How many proxies of our own stand in front of the api, each of which adds to `X-Forwarded-For`."""
+    audit_days: int = Field(default=400, ge=90, le=36_500)
+    deletion_grace_days: int = Field(default=14, ge=0, le=365)
+
     upstream_internal_hosts: str = ""
     push_contact: str = Field(default="", pattern=r"^(?:|mailto:\S+|https://\S+)$")
     """Whom push services may turn to about this installation; empty is its public address."""
@@ -166,6 +176,12 @@ class Environment(BaseSettings):
         known = {"google": (self.google_client_id, self.google_client_secret)}
         return {provider: client for provider, client in known.items() if client[0]}
 
+    @model_validator(mode="after")
+    def _open_sign_up_needs_mail(self) -> Self:
+        if self.sign_up == "open" and self.env == "production" and self.smtp_url is None:
+            raise ValueError("SLIPWAY_SIGN_UP=open needs SLIPWAY_SMTP_URL, so that addresses can be checked")
+        return self
+
 
 @functools.cache
 def environment() -> Environment:
@@ -182,4 +198,25 @@ def postgres_parts(url: SecretStr) -> dict[str, str]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": parts.hostname or "",
         "PORT": str(parts.port or 5432),
+    }
+
+
+def mail_settings(env: Environment) -> dict[str, object]:
+    """Return Django's settings for mail. Without a server, mail is refused where it is written, not lost."""
+    if env.smtp_url is None:
+        return {
+            "EMAIL_BACKEND": "django.core.mail.backends.dummy.EmailBackend",
+            "DEFAULT_FROM_EMAIL": env.mail_from,
+        }
+    parts = urlsplit(env.smtp_url.get_secret_value())
+    return {
+        "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+        "DEFAULT_FROM_EMAIL": env.mail_from,
+        "EMAIL_HOST": parts.hostname or "",
+        "EMAIL_PORT": parts.port or (465 if parts.scheme == "smtps" else 587),
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+        "EMAIL_USE_TLS": parts.scheme == "smtp" and "tls=none" not in parts.query,
+        "EMAIL_TIMEOUT": 20,
     }

@@ -10,6 +10,7 @@ TASK_TOKEN_PREFIX = "swt_"  # noqa: S105
 ACCESS_TOKEN_PREFIX = "swo_"  # noqa: S105
 REFRESH_TOKEN_PREFIX = "swr_"  # noqa: S105
 AUTHORIZATION_CODE_PREFIX = "swc_"
+INVITATION_PREFIX = "swi_"
 CLIENT_SECRET_PREFIX = "sws_"  # noqa: S105
 
 

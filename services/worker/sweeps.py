@@ -14,10 +14,13 @@ from services.domain.approvals.actions import (
     all_tenants_expire_approvals,
 )
 from services.domain.approvals.held import all_tenants_forget_held_calls, all_tenants_lose_held_calls
+from services.domain.audit.queries import all_tenants_forget_audit
 from services.domain.calls.records import all_tenants_forget_calls
 from services.domain.chats.health import all_tenants_claim_due_checks
 from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
+from services.domain.letters.posting import KEPT as LETTERS_KEPT
+from services.domain.letters.posting import all_tenants_forget_old_letters
 from services.domain.llm.logs import all_tenants_forget_call_logs
 from services.domain.llm.spending import all_tenants_settle_abandoned
 from services.domain.media.fetching import all_tenants_due_files
@@ -50,6 +53,7 @@ from services.domain.tasks.dispatch import (
 from services.domain.tasks.tokens import all_tenants_forget_old_tokens
 from services.domain.tasks.waiting import all_tenants_wake_unseen
 from services.domain.vault.keeping import all_tenants_forget_old_versions, all_tenants_notice_expiring
+from services.kit.clock import now
 from services.kit.environment import environment
 from services.worker.dead_letters import drain_dead_letters
 from services.worker.health import check_sandboxes, rest_sandboxes
@@ -150,6 +154,8 @@ def sweep_records() -> None:
     all_tenants_lose_held_calls()
     all_tenants_forget_held_calls()
     all_tenants_forget_meters()
+    all_tenants_forget_audit(now() - timedelta(days=environment().audit_days))
+    all_tenants_forget_old_letters(now() - LETTERS_KEPT)
     drain_dead_letters()
 
 

@@ -58,6 +58,10 @@ BODIES: dict[tuple[str, str], Any] = {
         "keys": {"p256dh": b64encode(b"\x04" + b"k" * 64).decode(), "auth": b64encode(b"a" * 16).decode()},
     },
     ("post", "tokens"): {"name": "n"},
+    ("post", "organisations"): {"slug": "mallorys-own", "name": "Hers"},
+    ("patch", "organisation"): {"name": "Renamed"},
+    ("post", "invitations"): {"email": "friend@mallory.example"},
+    ("post", "invitations/accept"): {"token": "swi_of-acme"},
     ("post", "oauth_clients"): {"name": "n", "redirect_uris": ["https://mallory.example/cb"]},
     ("post", "mcp_servers"): {"name": "hers", "url": "http://127.0.0.1:9/mcp"},
     ("patch", "mcp_servers/<uuid:server_id>"): {"timeout_s": 9},
@@ -76,6 +80,7 @@ BODIES: dict[tuple[str, str], Any] = {
 OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
     ("patch", "llm/policy"), ("post", "llm/keys"), ("post", "rooms"),
+    ("post", "organisations"), ("patch", "organisation"), ("post", "invitations"),
 }  # fmt: skip
 OF_HER_OWN |= {("put", "me/notifications"), ("patch", "me"), ("post", "me/push")}
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
@@ -105,6 +110,7 @@ def snapshot(acme) -> dict[str, Any]:
             in (
                 "agents",
                 "approvals",
+                "audit",
                 "calls",
                 "chat_commands",
                 "chats",
@@ -160,6 +166,7 @@ def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world
         ("post", "questions/<uuid:question_id>/answer"): "question_closed",
         ("post", "links/<uuid:link_id>/check"): "conflict",
         ("post", "wirings"): "name_taken",
+        ("post", "invitations/accept"): "not_permitted",
     }
 
 

@@ -395,7 +395,7 @@ def test_members_revoke_their_own_tokens_only(alice, bob, acme):
 
 def test_members_are_removed_by_admins_only(alice, bob, acme):
     address = f"/settings/members/{acme.users['bob'].pk}/remove"
-    bob.post(address)
+    bob.post(f"/settings/members/{acme.users['alice'].pk}/remove")
     assert "This needs the role admin." in bob.get("/settings/members").content.decode()
     alice.post(address)
     with tenant_transaction(acme.organisation.id):

@@ -18,6 +18,7 @@ LISTS = (
     "/accounts", "/accounts/new/gmail", "/destinations", "/rooms",
     "/usage", "/usage?days=7&by=model", "/usage?days=90&by=chat", "/usage.csv", "/settings/notifications",
     "/settings/models", "/settings/tokens", "/settings/members", "/settings/connected-apps",
+    "/settings/organisation", "/settings/audit", "/organisations/new",
 )  # fmt: skip
 
 
@@ -175,7 +176,8 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
         "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback",
         "/integrations/accounts/callback", "/settings/notifications/code", "/settings/notifications/push",
         f"/settings/members/{acme.users['bob'].pk}/remove", f"/settings/members/{acme.users['bob'].pk}/role",
-        "/settings/notifications/person",
+        "/settings/notifications/person", "/join/swi_x", "/settings/organisation/leave",
+        f"/settings/members/invitations/{uuid.uuid4()}/revoke",
     }  # fmt: skip
     for pattern in urlpatterns:
         assert any(pattern.pattern.match(path.lstrip("/")) for path in walked), pattern.pattern

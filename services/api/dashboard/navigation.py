@@ -40,6 +40,8 @@ _SETTINGS = (
     ("API tokens", "token", "dashboard:tokens", ("/settings/tokens",)),
     ("Connected apps", "mcp", "dashboard:connected-apps", ("/settings/connected-apps",)),
     ("Members", "members", "dashboard:members", ("/settings/members",)),
+    ("Organisation", "workspaces", "dashboard:organisation", ("/settings/organisation",)),
+    ("Audit log", "delivery", "dashboard:audit", ("/settings/audit",)),
 )
 
 

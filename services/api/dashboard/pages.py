@@ -12,12 +12,14 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
 from django.utils.http import urlencode
+from django.views.decorators.csrf import csrf_protect
 
 from services.api.dashboard.navigation import navigation_for
 from services.domain.actors import Actor
 from services.domain.approvals.queries import count_pending_approvals
 from services.domain.errors import Conflict, Missing, SlipwayError, Unauthenticated
 from services.domain.identity.models import Organisation, User
+from services.domain.identity.organisations import may_create_organisations
 from services.domain.identity.queries import all_tenants_organisations_of
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -56,6 +58,23 @@ def page(
     return answer
 
 
+def person_page(
+    view: Callable[Concatenate[HttpRequest, User, P], HttpResponse],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    """Make a view a page of a signed-in person, in whichever organisation or in none; errors are its own business."""
+
+    def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        person = request.user
+        response = (
+            view(request, person, *args, **kwargs) if isinstance(person, User) else _ask_to_sign_in(request)
+        )
+        add_never_cache_headers(response)
+        return response
+
+    functools.update_wrapper(answer, view)
+    return csrf_protect(answer)
+
+
 def _answer(
     view: Callable[Concatenate[PageRequest, P], HttpResponse],
     request: HttpRequest,
@@ -66,7 +85,8 @@ def _answer(
         return _ask_to_sign_in(request)
     entered = _enter(request, request.user)
     if entered is None:
-        return render(request, "dashboard/no_organisation.html", {"person": request.user}, status=403)
+        context = {"person": request.user, "may_create": may_create_organisations(request.user)}
+        return render(request, "dashboard/no_organisation.html", context, status=403)
     try:
         _refuse_switched_organisation(entered)
         return view(entered, *args, **kwargs)
@@ -161,6 +181,7 @@ def _frame(request: PageRequest) -> dict[str, Any]:
         "role": request.actor.role,
         "may_write": request.actor.role != "viewer",
         "may_administer": request.actor.role in ("owner", "admin"),
+        "may_create_organisations": may_create_organisations(request.person),
         "navigation": navigation_for(
             request.path, {"dashboard:approvals": count_pending_approvals(request.actor)}
         ),

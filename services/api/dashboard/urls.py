@@ -14,6 +14,7 @@ from services.api.dashboard.views import (
     consent,
     destinations,
     home,
+    joining,
     mcp_servers,
     models,
     notifications,
@@ -145,7 +146,17 @@ urlpatterns = [
         "settings/connected-apps/<uuid:app_id>/disconnect", connected_apps.disconnect, name="app-disconnect"
     ),
     path("oauth/authorize", consent.authorize, name="authorize"),
+    path("join/<str:text>", joining.join, name="join"),
+    path("organisations/new", joining.new_organisation, name="organisation-new"),
+    path("settings/organisation", settings.organisation, name="organisation"),
+    path("settings/organisation/leave", settings.leave, name="organisation-leave"),
+    path("settings/audit", settings.audit, name="audit"),
     path("settings/members", settings.members, name="members"),
+    path(
+        "settings/members/invitations/<uuid:invitation_id>/revoke",
+        settings.take_back,
+        name="invitation-revoke",
+    ),
     path("settings/members/<uuid:user_id>/role", settings.give_role, name="member-role"),
     path("settings/members/<uuid:user_id>/remove", settings.remove, name="member-remove"),
 ]

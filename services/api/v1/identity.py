@@ -12,7 +12,7 @@ from services.api.http.operations import Call, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of_list
 from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.domain.actors import Actor
-from services.domain.errors import Invalid, Missing, NotPermitted, RoleMissing, Temporary
+from services.domain.errors import Invalid, LastOwner, Missing, NotPermitted, RoleMissing, Temporary
 from services.domain.identity.actions import change_role, create_token, remove_member, revoke_token
 from services.domain.identity.models import ApiToken, Membership, Organisation, Role, User
 from services.domain.identity.people import LANGUAGE, get_person, update_person
@@ -171,14 +171,14 @@ class OneMember(Endpoint):
 
     tag = "identity"
 
-    @operation(errors=(Missing, RoleMissing, NotPermitted))
+    @operation(errors=(Missing, RoleMissing, LastOwner))
     def patch(self, call: Call, user_id: uuid.UUID, body: RoleBody) -> MemberShape:
         """Give a member another role. Only owners make owners, or take it from one."""
         return MemberShape.of(change_role(call.actor, user_id, body.role))
 
-    @operation(errors=(Missing, RoleMissing, NotPermitted))
+    @operation(errors=(Missing, RoleMissing, LastOwner))
     def delete(self, call: Call, user_id: uuid.UUID) -> None:
-        """Remove a member; their tokens die at once."""
+        """Remove a member, or leave by removing oneself. Their tokens die at once; the last owner stays."""
         remove_member(call.actor, user_id)
 
 

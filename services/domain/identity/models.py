@@ -22,6 +22,7 @@ class Organisation(models.Model):
     name = models.CharField(max_length=120)
     created_at = models.DateTimeField(default=now, editable=False)
     suspended_at = models.DateTimeField(null=True, blank=True)
+    deletion_due_at = models.DateTimeField(null=True, blank=True, editable=False)
     max_queued_tasks = models.PositiveIntegerField(default=10_000)
     max_running_tasks = models.PositiveIntegerField(default=100)
     max_idle_stop_s = models.PositiveIntegerField(default=86_400)
@@ -61,6 +62,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     display_name = models.CharField(max_length=120, blank=True)
     language = models.CharField(max_length=35, blank=True, db_default="", help_text="A tag such as pt-BR.")
     is_active = models.BooleanField(default=True)
+    deletion_due_at = models.DateTimeField(null=True, blank=True, editable=False)
     is_staff = models.BooleanField(default=False, help_text="May open the operators' desk.")
     created_at = models.DateTimeField(default=now, editable=False)
 
@@ -97,6 +99,33 @@ class Membership(TenantModel):
     class Meta:
         db_table = "membership"
         constraints = [models.UniqueConstraint(fields=["org_id", "user"], name="membership_once")]
+
+
+class Invitation(TenantModel):
+    """An offer of a place, good once within seven days. Only its text's hash is kept.
+
+    With an `email` it is for the account of that address and no other.
+    """
+
+    email = models.EmailField(blank=True)
+    role = models.CharField(max_length=10, choices=Role.choices)
+    token_hash = models.CharField(max_length=64, unique=True)
+    invited_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    expires_at = models.DateTimeField()
+    is_mailed = models.BooleanField(default=False)
+    accepted_at = models.DateTimeField(null=True)
+    accepted_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "invitation"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["org_id", "email"],
+                name="invitation_pending_once",
+                condition=models.Q(accepted_at=None, revoked_at=None) & ~models.Q(email=""),
+            )
+        ]
 
 
 class ApiToken(TenantModel):

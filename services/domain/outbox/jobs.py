@@ -257,6 +257,14 @@ class SendPush(Job):
     seq: int
 
 
+class SendLetter(Job):
+    """Send one of the platform's own mails."""
+
+    type: ClassVar[str] = "letter.send"
+
+    letter_id: uuid.UUID
+
+
 class CheckLink(Job):
     """Ask a platform whether a link works."""
 
@@ -330,6 +338,7 @@ JOBS: dict[str, type[Job]] = {
         NoteFailure,
         ReportDeadDelivery,
         SendPush,
+        SendLetter,
         CheckLink,
         ShowQuestion,
         ShowApproval,

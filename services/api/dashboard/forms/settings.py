@@ -1,4 +1,4 @@
-"""API tokens."""
+"""API tokens, invitations, organisations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from django import forms
 
 from services.api.dashboard.forms.base import DomainForm
 from services.domain.actors import SCOPES
+from services.domain.audit.models import AuditAction
+from services.domain.identity.models import Role
 from services.domain.oauth.servers import PeopleServer, scopes_of
 from services.kit.clock import now
 
@@ -53,3 +55,35 @@ class TokenForm(DomainForm):
         values["scopes"] += values.pop("mcp_scopes")
         values["expires_at"] = now() + timedelta(days=values.pop("days"))
         return values
+
+
+class InvitationForm(DomainForm):
+    """An offer of a place."""
+
+    email = forms.EmailField(
+        label="E-mail", required=False, help_text="Empty: a link for whoever you give it to. It works once."
+    )
+    role = forms.ChoiceField(choices=Role.choices, initial=Role.MEMBER)
+
+
+class OrganisationForm(DomainForm):
+    """An organisation's names."""
+
+    name = forms.CharField(max_length=120)
+    slug = forms.CharField(
+        label="Short name", max_length=40, help_text="Lowercase letters, digits and hyphens; programs use it."
+    )
+
+
+class AuditForm(DomainForm):
+    """Which part of the audit log to show."""
+
+    action = forms.ChoiceField(
+        choices=[("", "everything"), *((value, value) for value in AuditAction.values)], required=False
+    )
+    user = forms.ChoiceField(label="Person", required=False)
+
+    def __init__(self, *args: Any, people: Sequence[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        offered: Any = self.fields["user"]
+        offered.choices = [("", "everybody"), *people]

@@ -1,19 +1,27 @@
-"""API tokens and members."""
+"""API tokens, members, invitations, the organisation itself, its audit log."""
 
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from services.api.dashboard.forms.settings import TokenForm
+from services.api.dashboard.forms.settings import AuditForm, InvitationForm, OrganisationForm, TokenForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
-from services.domain.identity.actions import change_role, create_token, remove_member, revoke_token
-from services.domain.identity.models import Role
+from services.domain.audit.queries import list_audit
+from services.domain.identity.invitations import invite, join_address, list_invitations, revoke_invitation
+from services.domain.identity.members import change_role, leave_organisation, remove_member
+from services.domain.identity.models import Invitation, Role
+from services.domain.identity.organisations import rename_organisation
 from services.domain.identity.queries import list_members, list_tokens
+from services.domain.identity.tokens import create_token, revoke_token
 from services.domain.oauth.resources import list_servers
+
+AUDIT_PAGE = 100
 
 
 @page
@@ -44,14 +52,86 @@ def remove_token(request: PageRequest, token_id: uuid.UUID) -> HttpResponse:
 
 
 @page
-@require_safe
+@require_http_methods(["GET", "HEAD", "POST"])
 def members(request: PageRequest) -> HttpResponse:
-    """List the members."""
+    """List the members and the open invitations; a new one's link is shown once, unless it was mailed."""
+    form = InvitationForm(request.POST or None)
+    made: list[tuple[Invitation, str | None]] = []
+    if request.method == "POST" and form.submit(lambda given: made.append(invite(request.actor, **given))):
+        form = InvitationForm()
     return show(
         request,
         "dashboard/members.html",
-        lambda: {"members": list_members(request.actor), "roles": Role.values},
+        lambda: {
+            "members": list_members(request.actor),
+            "roles": Role.values,
+            "form": form,
+            "made": made[0][0] if made else None,
+            "made_link": join_address(made[0][1]) if made and made[0][1] else None,
+            "invitations": _invitations(request),
+        },
+        status=form.status,
     )
+
+
+def _invitations(request: PageRequest) -> list[Invitation]:
+    is_admin = request.actor.role in ("owner", "admin")
+    return list(list_invitations(request.actor).order_by("-id")) if is_admin else []
+
+
+@page
+@require_POST
+def take_back(request: PageRequest, invitation_id: uuid.UUID) -> HttpResponse:
+    """Revoke an invitation."""
+    attempt(request, lambda: revoke_invitation(request.actor, invitation_id), "The invitation is revoked.")
+    return redirect("dashboard:members")
+
+
+@page
+@require_http_methods(["GET", "HEAD", "POST"])
+def organisation(request: PageRequest) -> HttpResponse:
+    """Show the organisation's names, and let its owners change them."""
+    row = request.organisation
+    form = OrganisationForm(request.POST or None, initial={"name": row.name, "slug": row.slug})
+    if request.method == "POST" and form.submit(lambda given: rename_organisation(request.actor, given)):
+        messages.success(request, "The organisation is renamed.")
+        return redirect("dashboard:organisation")
+    return show(request, "dashboard/organisation.html", lambda: {"form": form}, status=form.status)
+
+
+@page
+@require_POST
+def leave(request: PageRequest) -> HttpResponse:
+    """Leave the organisation."""
+    is_out = attempt(request, lambda: leave_organisation(request.actor), "You have left the organisation.")
+    return redirect("dashboard:home" if is_out else "dashboard:organisation")
+
+
+@page
+@require_safe
+def audit(request: PageRequest) -> HttpResponse:
+    """Show what changed who may do what, newest first."""
+
+    def build() -> dict[str, Any]:
+        people = [(str(member.user_id), member.user.email) for member in list_members(request.actor)]
+        form = AuditForm(request.GET, people=people)
+        rows = list_audit(request.actor).order_by("-id")
+        if form.is_valid():
+            wanted = {"action": form.cleaned_data["action"], "user_id": form.cleaned_data["user"]}
+            rows = rows.filter(**{name: value for name, value in wanted.items() if value})
+        before = _uuid_or_none(request.GET.get("before", ""))
+        found = list(rows.filter(id__lt=before)[: AUDIT_PAGE + 1] if before else rows[: AUDIT_PAGE + 1])
+        shown = found[:AUDIT_PAGE]
+        return {"form": form, "records": shown, "next": shown[-1].id if len(found) > AUDIT_PAGE else None}
+
+    return show(request, "dashboard/audit.html", build)
+
+
+def _uuid_or_none(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
 
 
 @page
