@@ -12,7 +12,7 @@ from django.db import DatabaseError, connections
 
 from services.adapters.chat.healing import cut_source, heal, steady
 from services.domain.chats.blocks import hide_blocks
-from services.domain.chats.shows import SHOW_LEASE, Segment, Show, note_segments
+from services.domain.chats.shows import SHOW_LEASE, Segment, Show, is_first_in_line, note_segments
 from services.domain.contacts.destinations import HERE
 from services.domain.errors import SlipwayError, Temporary
 from services.domain.ports.chat import ChatAdapter
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 # An answer that is whole within this time is not shown before: it would only be posted to be changed at once.
 FIRST_SHOW_S = 1.0
 AGAIN_S = 5.0
+# How often an answer that may not show before an earlier one is out looks whether it is.
+TURN_S = 0.5
 # Of an answer that is longer than this many messages only the first are shown while it is written.
 MOST_MESSAGES = 5
 _TYPING_SHARE = 0.8
@@ -129,6 +131,10 @@ class Showing:
                 # It may be there and cannot be found: nothing more is shown that may have to be found again.
                 self._may_show = False
                 return _PAUSE_S
+        if not self.segments and not is_first_in_line(self.show):
+            self._show_typing()
+            self._has_news = True
+            return TURN_S
         limits = self._limits()
         if limits is not None and isinstance(self._adapter, Streams):
             self._idle_until = time.monotonic() + (limits.keep_alive_s or limits.max_age_s)

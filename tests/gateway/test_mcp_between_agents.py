@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.domain.agents.actions import AgentFields, create_agent
-from services.domain.chats.answers import plan_answer, queue_answer
+from services.domain.chats.answers import deliver_answer
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.errors import ConfigInvalid
 from services.domain.events.models import Event
@@ -175,9 +175,8 @@ def test_a_block_of_the_answer_is_said_to_the_agent_that_it_names_once(acme, cla
     asking = at_work(acme, claude)
     answer = 'I ask.\n\n<message to="research">\nWho keeps it?\n</message>'
     asking.runner.says("turn.done", status="succeeded", text=answer)
-    plan = plan_answer(asking.task.org_id, asking.task.id)
     for _ in range(2):
-        queue_answer(asking.task.org_id, asking.task.id, plan, [[] for _ in plan.messages])
+        deliver_answer(asking.task.org_id, asking.task.id, lambda _, text: [text])
     asked = Task.objects.using("operator").get(agent=researcher)
     assert (asked.prompt, asked.return_to_id, asked.hops) == ("Who keeps it?", asking.task.workspace_id, 1)
 

@@ -16,6 +16,7 @@ from services.domain.chats.actions import create_link
 from services.domain.chats.models import Chat, DeliveryAttempt, ShownAnswer
 from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.outbox.models import OutboxJob
+from services.domain.plane.models import Sandbox, SandboxState
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -23,7 +24,7 @@ from services.kit.redisbus import client, publish_envelopes
 from services.worker import showing
 from services.worker.shows import Shows
 from tests.domain.cast import Runner, start, submit
-from tests.fakes.chat_places import ChatPlace, SlackPlace, TelegramPlace, chat_place, drain
+from tests.fakes.chat_places import ChatPlace, SlackPlace, TelegramPlace, chat_place, deliver_to, drain
 from tests.fakes.serving import Fault
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -57,13 +58,9 @@ def slack(acme, monkeypatch) -> Iterator[SlackPlace]:
 class Talk:
     """A task at work for a chat, whose agent says what it is told to."""
 
-    def __init__(self, acme: Tenant, place: ChatPlace, reply_to: str = "") -> None:
-        thread_id = place.thread_id
+    def __init__(self, acme: Tenant, place: ChatPlace, reply_to: str = "", **order: Any) -> None:
         self.place = place
-        self.task: Task = submit(
-            acme,
-            deliver_to={"chat_id": str(place.chat.id), "thread_id": thread_id, "reply_to": reply_to},
-        )
+        self.task: Task = submit(acme, deliver_to=deliver_to(place, reply_to), **order)
         self.runner = Runner(self.task, start(self.task).sandbox.id)
         self.runner.says("turn.started")
 
@@ -253,6 +250,31 @@ def test_an_answer_is_delivered_although_whoever_showed_it_never_comes_back(acme
     lapse()
     until(is_delivered)
     assert slack.texts() == ["The build is *red* since Monday."]
+
+
+def test_an_answer_does_not_show_before_an_earlier_one_is_out(acme, telegram, monkeypatch):
+    first = Talk(acme, telegram)
+    # Whoever showed the first has died, and nobody may deliver it yet.
+    ShownAnswer.objects.using("operator").create(
+        org_id=acme.organisation.id, task=first.task, lease_until=now() + timedelta(seconds=60)
+    )
+    first.finishes("The first.")
+    Sandbox.objects.update(state=SandboxState.DESTROYED, task_id=None)
+    second = Talk(acme, telegram, workspace_id=first.task.workspace_id)
+    refused: list[object] = []
+    is_first = showing.is_first_in_line
+    monkeypatch.setattr(showing, "is_first_in_line", lambda show: is_first(show) or refused.append(show))
+    with shows():
+        second.says(FIRST)
+        until(lambda: len(refused) > 2)
+        assert (drafts(telegram), telegram.texts()) == ([], [])
+        lapse()
+        drain("answer.deliver", "delivery.send")
+        assert telegram.texts() == ["The first."]
+        until(lambda: drafts(telegram))
+        second.finishes(WHOLE)
+        until(lambda: is_delivered() and len(telegram.texts()) > 1)
+    assert telegram.texts() == ["The first.", "The build is red since Monday."]
 
 
 def test_a_post_whose_answer_was_lost_is_found_and_edited(acme, slack):

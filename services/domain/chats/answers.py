@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from django.db import InterfaceError, OperationalError
+
 from services.domain.chats.blocks import read_blocks
+from services.domain.chats.line import answers_due
 from services.domain.chats.models import Delivery, DeliveryKind, DeliveryStatus
 from services.domain.chats.sending import SAID_BY_AGENT, Piece, Spot, find_batch, write_message
 from services.domain.chats.shows import Segment, ShownElsewhere, close_shown
 from services.domain.contacts.between_agents import say_to_agent
 from services.domain.contacts.dead_letters import notify_concerned
 from services.domain.contacts.destinations import HERE, find_agent_of, find_origin, resolve_destination
-from services.domain.errors import DestinationMissing, QueueFull, SlipwayError, Temporary
+from services.domain.errors import DestinationMissing, QueueFull, SlipwayError, TaskMissing, Temporary
 from services.domain.events.models import Event
 from services.domain.events.types import NotificationCreated
 from services.domain.outbox.jobs import DeliverAnswer, enqueue
@@ -21,6 +25,10 @@ from services.domain.tasks.models import Task, TaskStatus
 from services.domain.tasks.queries import agent_actor
 from services.domain.tasks.submit import lock_task
 from services.domain.tenancy.transaction import tenant_transaction
+
+log = logging.getLogger(__name__)
+
+Render = Callable[[str, str], Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,37 +70,57 @@ class AnswerPlan:
     for_agents: list[ForAgent] = field(default_factory=list)
 
 
-def plan_answer(org_id: uuid.UUID, task_id: uuid.UUID) -> AnswerPlan:
-    """Say which messages a finished task's answer is: to the chat that asked, and a block each to a destination.
+def deliver_answer(org_id: uuid.UUID, task_id: uuid.UUID, render: Render) -> None:
+    """Write a finished task's answer down as deliveries, once: to the chat that asked, and a block each elsewhere.
 
-    The blocks of a task that did not succeed are no messages: they are shown as they are.
+    All that is due of its conversation at its place is written, in the order of the talk, so that the jobs cannot
+    overtake one another. While somebody still shows an answer, it and those behind it wait, and the job comes again.
+    One that cannot be written steps out of the line. `render` gives the parts of a text for a kind of platform; pure.
+    Queues: SendDelivery, DeliverAnswer, and what `say_to_agent` does. Emits: DeliveryChanged, NotificationCreated.
+    Raises: Temporary when the queue has no room for a block's agent; TaskMissing; what rendering raises.
     """
+    for each_id in _list_line(org_id, task_id):
+        try:
+            _write(org_id, each_id, render)
+        except ShownElsewhere as error:
+            if each_id > task_id:
+                break
+            # Whoever shows it queues its own job at once when they stop; this is also for when they have died.
+            with tenant_transaction(org_id):
+                enqueue(DeliverAnswer(org_id=org_id, task_id=task_id), not_before=error.until)
+            return
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            with tenant_transaction(org_id):
+                Task.objects.filter(id=each_id).update(answer_due_at=None)
+            if each_id == task_id:
+                raise
+            log.exception("the answer of task %s steps out of the line", each_id)
+    _tell_others(org_id, task_id)
+
+
+def _list_line(org_id: uuid.UUID, task_id: uuid.UUID) -> list[uuid.UUID]:
+    """List the task and those whose answers are due at its place, in their order. Raises: TaskMissing."""
     with tenant_transaction(org_id):
-        task = Task.objects.select_related("agent").filter(id=task_id, finished_at__isnull=False).first()
-        return _plan(task) if task is not None else AnswerPlan([], [])
+        task = Task.objects.filter(id=task_id, finished_at__isnull=False).first()
+        if task is None:
+            raise TaskMissing("There is no such task, or it has not ended.")
+        return sorted({task_id, *answers_due(task).values_list("id", flat=True)})
 
 
-def queue_answer(
-    org_id: uuid.UUID, task_id: uuid.UUID, plan: AnswerPlan, rendered: Sequence[Sequence[str]]
-) -> None:
-    """Write a planned answer down, once; `rendered` has the parts of each of its messages.
+def _write(org_id: uuid.UUID, task_id: uuid.UUID, render: Render) -> None:
+    """Write the messages of one answer, once; whoever comes later waits here until they stand.
 
     What was shown while it was written is replaced by it. What the agent has sent to the same place with its tools
-    already is not sent again. A block that goes nowhere is told to whom the work is for. While somebody still shows the
-    answer nothing happens, and the job comes again. Locks: the task.
-    Queues: SendDelivery, DeliverAnswer, and what `say_to_agent` does. Emits: DeliveryChanged, NotificationCreated.
-    Raises: Temporary when the queue has no room for a block's agent.
+    already is not sent again. Locks: the task. Raises: ShownElsewhere, TaskMissing, what rendering raises.
     """
     with tenant_transaction(org_id):
         task = lock_task(task_id)
-        try:
-            shown = close_shown(task)
-        except ShownElsewhere as error:
-            # Whoever shows it queues this again at once when they stop; this is for when they have died.
-            enqueue(DeliverAnswer(org_id=org_id, task_id=task_id), not_before=error.until)
-            return
+        shown = close_shown(task)
         said: set[tuple[uuid.UUID, str, tuple[str, ...]]] = set()
-        for message, parts in zip(plan.messages, rendered, strict=True):
+        for message in _plan(task).messages:
+            parts = render(message.kind, message.text)
             replaced = [] if message.to else shown
             content = (message.spot.chat.id, message.spot.thread_id, tuple(parts))
             is_said = content in said or _was_said(task, message.spot, parts)
@@ -100,6 +128,18 @@ def queue_answer(
                 continue
             said.add(content)
             write_message(message.spot, _replacing(parts, replaced), batch=message.batch, task=task)
+        task.answer_due_at = None
+        task.save(update_fields=["answer_due_at"])
+
+
+def _tell_others(org_id: uuid.UUID, task_id: uuid.UUID) -> None:
+    """Say an answer's blocks for agents to them, and tell of those that go nowhere whom the work is for.
+
+    Locks: the task. Raises: Temporary, when the queue has no room.
+    """
+    with tenant_transaction(org_id):
+        task = lock_task(task_id)
+        plan = _plan(task)
         refused = [
             block for block in (_tell_agent(task, one) for one in plan.for_agents) if block is not None
         ]
@@ -108,6 +148,7 @@ def queue_answer(
 
 
 def _plan(task: Task) -> AnswerPlan:
+    """Say what messages an answer is. Blocks of a task that did not succeed are none: they are shown as they are."""
     origin = find_origin(task)
     own: list[str] = []
     messages: list[Outgoing] = []

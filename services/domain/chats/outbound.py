@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import Min
+
 from services.domain.chats.actions import read_link_config
+from services.domain.chats.line import WAITING, is_behind, wake_next
 from services.domain.chats.models import (
     DELIVERY_LIFE,
     SENDS,
@@ -29,10 +32,6 @@ from services.kit.clock import now
 SEND_LEASE = timedelta(seconds=60)
 CHANGE_PAUSE = timedelta(seconds=1)
 LONGEST_BACKOFF_S = 900
-# For how long a message that meets trouble holds up later ones of the same chat. After that they pass it.
-ORDER_PATIENCE = timedelta(minutes=2)
-_SOON = timedelta(seconds=60)
-_WAITING = (DeliveryStatus.QUEUED, DeliveryStatus.SENDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
     """Lease the first part of a batch that is not sent yet, if it is due; None otherwise. Opens an attempt.
 
     A part whose sender died holds an expired lease and is taken again, with that attempt on record as `unknown`.
-    What is too old fails. A message waits for earlier ones of its chat and thread, within ORDER_PATIENCE.
+    What is too old fails. A message that is behind earlier ones of its chat and thread stays as it is: they wake it.
     """
     with tenant_transaction(org_id):
         row = (
@@ -86,8 +85,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
             return None
         if row.target is not None and not _may_change(row, row.target):
             return None
-        if row.kind in SENDS and _is_behind(row):
-            _wait(row)
+        if row.kind in SENDS and is_behind(row.chat_id, row.thread_id, row):
             return None
         unknown = DeliveryAttempt.objects.filter(delivery=row, outcome=AttemptOutcome.UNKNOWN)
         is_after_unknown = row.attempts > 0 and unknown.exists()
@@ -121,7 +119,10 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
 def note_part_sent(
     org_id: uuid.UUID, part: PartDue, message_id: str, *, is_found: bool = False, note: str = ""
 ) -> None:
-    """Record that the platform took a part; `is_found` says that an earlier attempt did it. Emits: DeliveryChanged."""
+    """Record that the platform took a part; `is_found` says that an earlier attempt did it.
+
+    Emits: DeliveryChanged. Queues: SendDelivery, for who waits behind it.
+    """
     with tenant_transaction(org_id):
         row = _lock_held(part)
         if row is None:
@@ -129,6 +130,7 @@ def note_part_sent(
         row.status, row.platform_message_id, row.sent_at = DeliveryStatus.SENT, message_id[:120], now()
         row.error = ""
         _release(row, AttemptOutcome.FOUND if is_found else AttemptOutcome.SENT, note)
+        wake_next(row)
 
 
 def note_part_delayed(
@@ -182,14 +184,10 @@ def put_back_part(org_id: uuid.UUID, part: PartDue, wait_s: float) -> None:
 
 
 def all_tenants_due_batches(*, limit: int = 200) -> list[tuple[uuid.UUID, str]]:
-    """List the batches that have a part due whose job may have been lost or delayed."""
-    rows = (
-        Delivery.objects.using("operator")
-        .filter(status__in=_WAITING, next_attempt_at__lte=now())
-        .values_list("org_id", "batch")
-        .distinct()
-    )
-    return list(rows[:limit])
+    """List the batches that have a part due whose job may have been lost or delayed, the longest due first."""
+    due = Delivery.objects.using("operator").filter(status__in=WAITING, next_attempt_at__lte=now())
+    batches = due.values_list("org_id", "batch").annotate(since=Min("next_attempt_at")).order_by("since")
+    return [(org_id, batch) for org_id, batch, _ in batches[:limit]]
 
 
 def emit_changed(row: Delivery) -> None:
@@ -206,26 +204,11 @@ def _may_change(row: Delivery, target: Delivery) -> bool:
     if target.status == DeliveryStatus.FAILED:
         fail_row(row, "What this changes was never sent.")
         return False
-    is_behind = target.changes.filter(id__lt=row.id, status__in=_WAITING).exclude(id=row.id).exists()
+    is_behind = target.changes.filter(id__lt=row.id, status__in=WAITING).exclude(id=row.id).exists()
     if target.status == DeliveryStatus.SENT and not is_behind:
         return True
     _wait(row)
     return False
-
-
-def _is_behind(row: Delivery) -> bool:
-    """Say whether an earlier message of the same chat and thread is about to go out, or was a moment ago."""
-    moment = now()
-    earlier = Delivery.objects.filter(
-        chat_id=row.chat_id,
-        thread_id=row.thread_id,
-        id__lt=row.id,
-        kind__in=SENDS,
-        status__in=_WAITING,
-        next_attempt_at__lte=moment + _SOON,
-        created_at__gt=moment - ORDER_PATIENCE,
-    )
-    return earlier.exclude(batch=row.batch).exists()
 
 
 def _wait(row: Delivery) -> None:
@@ -255,7 +238,7 @@ def _close_attempt(row: Delivery, outcome: AttemptOutcome, note: str) -> None:
 def fail_row(row: Delivery, error: str) -> None:
     """End a delivery that is locked, and with it the parts after it, which would make no sense alone.
 
-    Emits: DeliveryChanged. Queues: ReportDeadDelivery.
+    Emits: DeliveryChanged. Queues: ReportDeadDelivery, and SendDelivery for who waits behind it.
     """
     row.status, row.error = DeliveryStatus.FAILED, error[:300]
     row.lease_token = row.lease_until = None
@@ -268,3 +251,4 @@ def fail_row(row: Delivery, error: str) -> None:
         emit_changed(later)
     if row.kind in SENDS:
         enqueue(ReportDeadDelivery(org_id=row.org_id, delivery_id=row.id))
+        wake_next(row)

@@ -11,6 +11,7 @@ from typing import Any
 from django.db.models import Q
 
 from services.domain.chats.actions import read_link_config
+from services.domain.chats.line import answers_due, is_behind
 from services.domain.chats.models import Chat, LiveAnswers, ShownAnswer, Wiring
 from services.domain.chats.places import DeliverTo
 from services.domain.events.models import Event
@@ -134,6 +135,14 @@ def note_segments(show: Show, segments: Sequence[Segment]) -> bool:
     with tenant_transaction(show.org_id):
         held = ShownAnswer.objects.filter(id=show.id, lease_token=show.lease_token, closed_at=None)
         return bool(held.update(segments=[segment.to_json() for segment in segments]))
+
+
+def is_first_in_line(show: Show) -> bool:
+    """Say whether all that was said before in its chat and thread is out, so that an answer may begin to show."""
+    with tenant_transaction(show.org_id):
+        task = Task.objects.get(id=show.task_id)
+        due = answers_due(task).filter(id__lt=task.id)
+        return not due.exists() and not is_behind(show.chat_id, show.place.thread_id or "")
 
 
 def release_show(show: Show) -> None:

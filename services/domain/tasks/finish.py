@@ -55,6 +55,8 @@ def _finish(task: Task, outcome: Outcome) -> None:
     task.error_code, task.error_message = outcome.error or ("", "")
     task.turns, task.tool_calls = outcome.turns, outcome.tool_calls
     task.lease_token = task.lease_until = None
+    # From now on it has its place in the chat, whenever the job comes that writes the answer down.
+    task.answer_due_at = moment if task.deliver_to else None
     sums = UsageRecord.objects.filter(task=task).aggregate(
         given=Sum("input_tokens"), made=Sum("output_tokens"), cost=Sum("cost_microusd")
     )

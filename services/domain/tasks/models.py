@@ -38,6 +38,7 @@ class Task(TenantModel):
 
     `lease_token` fences whoever starts it: an action guarded by a token that is not the row's own changes nothing.
     `sandbox_id` names the sandbox at work on it; events of any other sandbox are dropped. Money is in micro-dollars.
+    `answer_due_at` is set from its end until its answer to a chat is written down as deliveries.
     `waited_ms` is how long it waited for people, which does not count towards its timeout; `waiting_seen_at` is when
     somebody last saw it wait.
     """
@@ -77,6 +78,7 @@ class Task(TenantModel):
     waited_ms = models.BigIntegerField(default=0)
     cancel_requested_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    answer_due_at = models.DateTimeField(null=True)
 
     result_text = models.TextField(blank=True)
     error_code = models.CharField(max_length=60, blank=True)
@@ -100,6 +102,11 @@ class Task(TenantModel):
                 condition=Q(status__in=["starting", "running", "waiting"]),
             ),
             models.Index(fields=["workspace", "id"], name="task_of_workspace"),
+            models.Index(
+                fields=["workspace", "id"],
+                name="task_answer_due",
+                condition=Q(answer_due_at__isnull=False),
+            ),
             models.Index(
                 fields=["org_id", "user", "created_at"], name="task_passed_on", condition=Q(hops__gt=0)
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import uuid
+from collections.abc import Sequence
 
 from services.adapters.chat.registry import build_adapters
 from services.domain.chats import answers, outbound
@@ -39,6 +40,11 @@ def adapters() -> dict[str, ChatAdapter]:
     return build_adapters(environment().platform_endpoints())
 
 
+def render(kind: str, text: str) -> Sequence[str]:
+    """Write Markdown in the markup of a kind of platform, in as many parts as it takes."""
+    return adapters()[kind].render(text)
+
+
 def route(job: RouteMessage) -> None:
     """Decide who answers a message, and show on it that it was taken up."""
     route_message(job.org_id, job.message_id)
@@ -66,14 +72,12 @@ def handle_inbound_event(job: HandleInboundEvent) -> None:
 
 def deliver_answer(job: DeliverAnswer) -> None:
     """Render the messages of a finished task's answer for their platforms and write the parts down."""
-    plan = answers.plan_answer(job.org_id, job.task_id)
-    rendered = [adapters()[message.kind].render(message.text) for message in plan.messages]
-    answers.queue_answer(job.org_id, job.task_id, plan, rendered)
+    answers.deliver_answer(job.org_id, job.task_id, render)
 
 
 def reply(job: WriteReply) -> None:
     """Write down what the platform itself says to a message."""
-    write_reply(job.org_id, job.message_id, job.text, lambda kind, text: adapters()[kind].render(text))
+    write_reply(job.org_id, job.message_id, job.text, render)
 
 
 def send_batch(job: SendDelivery) -> None:
