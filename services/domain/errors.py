@@ -633,6 +633,12 @@ class PlatformRefused(Permanent):
     code = "platform_refused"
 
 
+class ShownAnswerStopped(PlatformRefused):
+    """Somebody stopped an answer with the platform's own button while it was shown there, being written."""
+
+    code = "shown_answer_stopped"
+
+
 # --- MCP servers of others ---------------------------------------------------------------------------
 
 

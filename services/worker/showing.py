@@ -12,9 +12,10 @@ from django.db import DatabaseError, connections
 
 from services.adapters.chat.healing import cut_source, heal, steady
 from services.domain.chats.blocks import hide_blocks
+from services.domain.chats.shown_stops import stop_shown
 from services.domain.chats.shows import SHOW_LEASE, Segment, Show, is_first_in_line, note_segments
 from services.domain.contacts.destinations import HERE
-from services.domain.errors import SlipwayError, Temporary
+from services.domain.errors import ShownAnswerStopped, SlipwayError, Temporary
 from services.domain.ports.chat import ChatAdapter
 from services.domain.ports.chat_abilities import (
     Acknowledges,
@@ -213,8 +214,16 @@ class Showing:
             is_news = shown != stream.shown and shown.startswith(stream.shown)
             is_fading = limits.keep_alive_s is not None and moment - stream.shown_at >= limits.keep_alive_s
             if is_news or is_fading:
-                adapter.show_stream(self._config, self.show.place, self.segments[-1].ref, stream.shown, shown)
-                stream.shown, stream.shown_at = shown, moment
+                self._grow_stream(adapter, stream, shown)
+
+    def _grow_stream(self, adapter: Streams, stream: _Stream, shown: str) -> None:
+        try:
+            adapter.show_stream(self._config, self.show.place, self.segments[-1].ref, stream.shown, shown)
+        except ShownAnswerStopped:
+            stop_shown(self.show)
+            self._may_show = False
+        else:
+            stream.shown, stream.shown_at = shown, time.monotonic()
 
     def _open_stream(self, adapter: Streams) -> _Stream:
         number = len(self.segments)

@@ -12,6 +12,7 @@ import pytest
 
 from conftest import Tenant
 from services.adapters.chat.registry import build_adapters
+from services.adapters.chat.teams.tests.payloads import APP_ID, CONFIG, TENANT
 from services.api import linking
 from services.domain.chats.actions import create_link
 from services.domain.chats.models import Chat, Link
@@ -21,6 +22,8 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.worker.jobs import EXECUTORS, chats
 from tests.fakes.slack_server import FakeSlack
+from tests.fakes.teams_issuer import TeamsIssuer
+from tests.fakes.teams_server import FakeTeams
 from tests.fakes.telegram_server import FakeTelegram
 
 SIGNING_SECRET = "slack-signing-secret"
@@ -153,7 +156,38 @@ class SlackPlace:
         return [entry["text"] for entry in self.server.extras.ephemeral.all()]
 
 
+class TeamsPlace:
+    """A direct chat with a bot in Teams."""
+
+    kind = "teams"
+    config = {"app_id": APP_ID, "tenant_id": TENANT, "client_secret": CONFIG.client_secret.get_secret_value()}
+    person_id = "29:bob"
+
+    def __init__(self, server: FakeTeams) -> None:
+        self.server = server
+        self.settings = {"TEAMS_API_BASE": server.url, **server.issuer.settings()}
+        self.chat_id, self.thread_id = "emea/a:bob", ""
+        self.link: Link
+        self.chat: Chat
+
+    def texts(self) -> list[str]:
+        """List the texts that are there, without the streams."""
+        return [str(entry["text"]) for entry in self.server.messages()]
+
+
 ChatPlace = TelegramPlace | SlackPlace
+
+
+@contextlib.contextmanager
+def teams_place(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> Iterator[TeamsPlace]:
+    """Run a local Teams, and give a direct chat there as `chat_place` does."""
+    with (
+        TeamsIssuer({(TENANT, APP_ID): TeamsPlace.config["client_secret"]}) as issuer,
+        FakeTeams(issuer) as server,
+    ):
+        place = TeamsPlace(server)
+        _join(place, tenant, monkeypatch, is_paced=False)
+        yield place
 
 
 @contextlib.contextmanager
@@ -166,29 +200,40 @@ def chat_place(
     """
     with FakeTelegram() if kind == "telegram" else FakeSlack() as server:
         place = TelegramPlace(server) if isinstance(server, FakeTelegram) else SlackPlace(server)
-        built = build_adapters(place.settings)
-        if not is_paced:
-            unlimited = replace(
-                built[kind].manifest, per_link_per_s=None, per_chat_per_s=None, per_group_per_s=None
-            )
-            monkeypatch.setattr(built[kind], "manifest", unlimited)
-        monkeypatch.setattr(chats, "adapters", lambda: built)
-        monkeypatch.setattr(linking, "adapters", lambda: built)
-        place.link = create_link(
-            tenant.owner, kind=kind, name="Bot", config=place.config, unknown_senders="public"
-        )
-        with tenant_transaction(tenant.organisation.id):
-            place.chat = Chat.objects.create(
-                org_id=tenant.organisation.id,
-                link=place.link,
-                platform_chat_id=place.chat_id,
-                kind="direct" if kind == "telegram" else "channel",
-                title="The chat",
-            )
+        _join(place, tenant, monkeypatch, is_paced=is_paced)
         yield place
 
 
-def deliver_to(place: ChatPlace, reply_to: str = "") -> dict[str, Any]:
+def _join(
+    place: TelegramPlace | SlackPlace | TeamsPlace,
+    tenant: Tenant,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    is_paced: bool,
+) -> None:
+    kind = place.kind
+    built = build_adapters(place.settings)
+    if not is_paced:
+        unlimited = replace(
+            built[kind].manifest, per_link_per_s=None, per_chat_per_s=None, per_group_per_s=None
+        )
+        monkeypatch.setattr(built[kind], "manifest", unlimited)
+    monkeypatch.setattr(chats, "adapters", lambda: built)
+    monkeypatch.setattr(linking, "adapters", lambda: built)
+    place.link = create_link(
+        tenant.owner, kind=kind, name="Bot", config=place.config, unknown_senders="public"
+    )
+    with tenant_transaction(tenant.organisation.id):
+        place.chat = Chat.objects.create(
+            org_id=tenant.organisation.id,
+            link=place.link,
+            platform_chat_id=place.chat_id,
+            kind="channel" if kind == "slack" else "direct",
+            title="The chat",
+        )
+
+
+def deliver_to(place: ChatPlace | TeamsPlace, reply_to: str = "") -> dict[str, Any]:
     """Return what makes a task come from this chat."""
     return {"chat_id": str(place.chat.id), "thread_id": place.thread_id, "reply_to": reply_to}
 

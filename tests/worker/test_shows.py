@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Tenant
 from services.domain.chats.actions import create_link
-from services.domain.chats.models import Chat, DeliveryAttempt, ShownAnswer
+from services.domain.chats.models import Chat, DeliveryAttempt, InboundEvent, InboundMessage, ShownAnswer
 from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.outbox.models import OutboxJob
 from services.domain.plane.models import Sandbox, SandboxState
@@ -24,7 +24,16 @@ from services.kit.redisbus import client, publish_envelopes
 from services.worker import showing
 from services.worker.shows import Shows
 from tests.domain.cast import Runner, start, submit
-from tests.fakes.chat_places import ChatPlace, SlackPlace, TelegramPlace, chat_place, deliver_to, drain
+from tests.fakes.chat_places import (
+    ChatPlace,
+    SlackPlace,
+    TeamsPlace,
+    TelegramPlace,
+    chat_place,
+    deliver_to,
+    drain,
+    teams_place,
+)
 from tests.fakes.serving import Fault
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -58,7 +67,7 @@ def slack(acme, monkeypatch) -> Iterator[SlackPlace]:
 class Talk:
     """A task at work for a chat, whose agent says what it is told to."""
 
-    def __init__(self, acme: Tenant, place: ChatPlace, reply_to: str = "", **order: Any) -> None:
+    def __init__(self, acme: Tenant, place: ChatPlace | TeamsPlace, reply_to: str = "", **order: Any) -> None:
         self.place = place
         self.task: Task = submit(acme, deliver_to=deliver_to(place, reply_to), **order)
         self.runner = Runner(self.task, start(self.task).sandbox.id)
@@ -314,6 +323,35 @@ def test_what_is_for_others_is_not_shown_to_whoever_asked(acme, telegram):
         talk.says("et</message> And more.")
         until(lambda: "Told them.  And more." in drafts(telegram))
     assert not any("secret" in text or "message" in text for text in drafts(telegram))
+
+
+def test_the_stop_button_of_teams_ends_the_turn_although_only_the_next_piece_is_refused(acme, monkeypatch):
+    with teams_place(acme, monkeypatch) as teams, shows():
+        talk = Talk(acme, teams)
+        with tenant_transaction(acme.organisation.id):
+            # As somebody's who is no member of ours.
+            Task.objects.filter(id=talk.task.id).update(user=None)
+            InboundMessage.objects.create(
+                org_id=acme.organisation.id,
+                link=teams.link,
+                chat=teams.chat,
+                dedupe_key="1",
+                sender_id="29:bob",
+                text="why?",
+                sent_at=now(),
+            )
+        streams = teams.server.streams.all
+        talk.says(FIRST)
+        (stream,) = until(lambda: [one for one in streams.values() if one.shown == FIRST], within_s=10)
+        teams.server.streams.stop(stream.stream_id)
+        talk.says(" Monday, I think")
+        events = InboundEvent.objects.using("operator").values_list("kind", "sender_id", "outcome")
+        until(lambda: (drain("inbound.handle"), events.exists())[1], within_s=10)
+        assert list(events) == [("stopped", "29:bob", "stopped")]
+        assert Task.objects.using("operator").get().cancel_requested_at is not None
+        talk.runner.store(talk.runner.entry("turn.done", status="cancelled", text=""))
+        until(is_delivered, within_s=10)
+    assert (teams.texts(), streams) == (["Cancelled."], {})
 
 
 def test_redis_that_has_lost_everything_costs_what_was_not_shown(acme, telegram):

@@ -237,7 +237,10 @@ class Streams(Protocol):
         ...
 
     def show_stream(self, config: Any, place: Place, stream_ref: str, shown: str, text: str) -> None:
-        """Show Markdown `text`, whole so far; `shown` is what the call before this one showed, a beginning of it."""
+        """Show Markdown `text`, whole so far; `shown` is what the call before this one showed, a beginning of it.
+
+        Raises also: ShownAnswerStopped, where the platform says here that the person has stopped it.
+        """
         ...
 
     def close_stream(

@@ -13,7 +13,7 @@ from services.adapters.chat.teams.config import TeamsConfig
 from services.adapters.chat.teams.manifest import MANIFEST
 from services.adapters.chat.teams.places import conversation_url
 from services.adapters.chat.teams.render import utf16_units
-from services.domain.errors import PlatformRefused
+from services.domain.errors import PlatformRefused, ShownAnswerStopped
 from services.domain.ports.chat import ChatKind, Place, Receipt
 from services.domain.ports.chat_abilities import StreamLimits
 
@@ -25,6 +25,8 @@ LIMITS = StreamLimits(
     source="https://learn.microsoft.com/microsoftteams/platform/bots/streaming-ux",
 )
 OPENING = "…"
+# The connector has one code for all ends of a stream; this is how it words that of the stop button.
+_STOPPED = "canceled by user"
 
 
 def stream_limits(chat_kind: ChatKind) -> StreamLimits | None:
@@ -41,9 +43,10 @@ def open_stream(client: TeamsClient, config: TeamsConfig, place: Place) -> str:
 def show_stream(
     client: TeamsClient, config: TeamsConfig, place: Place, stream_id: str, shown: str, text: str
 ) -> None:
-    """Show the text so far; each must begin with the one before. One that the person stopped is refused.
+    """Show the text so far; each must begin with the one before.
 
     Each call needs a higher number than the one before, which the length of a growing text is.
+    Raises also: ShownAnswerStopped when the person has pressed the stop button since the call before.
     """
     if text == shown or not text.strip():
         return
@@ -53,12 +56,13 @@ def show_stream(
         "streamType": "streaming",
         "streamSequence": 1 + utf16_units(text),
     }
-    _post(
-        client,
-        config,
-        place,
-        {"type": "typing", "text": text, "textFormat": "markdown", "entities": [info]},
-    )
+    activity = {"type": "typing", "text": text, "textFormat": "markdown", "entities": [info]}
+    try:
+        _post(client, config, place, activity)
+    except PlatformRefused as error:
+        if _STOPPED in str(error.details.get("said")).lower():
+            raise ShownAnswerStopped("The person stopped the answer.", **error.details) from error
+        raise
 
 
 def close_stream(

@@ -8,7 +8,7 @@ import pytest
 
 from services.adapters.chat.teams.adapter import TeamsAdapter
 from services.adapters.chat.teams.tests.payloads import APP_ID, CONFIG, TENANT
-from services.domain.errors import PlatformRefused, PlatformThrottled
+from services.domain.errors import PlatformRefused, PlatformThrottled, ShownAnswerStopped
 from services.domain.ports.chat import ChatKind, Place
 from tests.fakes.teams_issuer import TeamsIssuer
 from tests.fakes.teams_server import FakeTeams
@@ -87,10 +87,20 @@ def test_a_stream_that_the_person_stopped_says_so(
     stream = adapter.open_stream(CONFIG, DIRECT)
     server.streams.stop(stream)
     clock.at += 2
+    with pytest.raises(ShownAnswerStopped) as caught:
+        adapter.show_stream(CONFIG, DIRECT, stream, "", "A")
+    assert caught.value.details["answer"] == "ContentStreamNotAllowed"
+
+
+def test_a_stream_that_went_on_for_too_long_was_stopped_by_nobody(
+    adapter: TeamsAdapter, clock: Clock
+) -> None:
+    stream = adapter.open_stream(CONFIG, DIRECT)
+    clock.at += 121
     with pytest.raises(PlatformRefused) as caught:
         adapter.show_stream(CONFIG, DIRECT, stream, "", "A")
     assert caught.value.details["answer"] == "ContentStreamNotAllowed"
-    assert "canceled by user" in caught.value.details["said"]
+    assert not isinstance(caught.value, ShownAnswerStopped)
 
 
 def test_an_answer_after_two_minutes_is_sent_anew_and_what_was_shown_is_taken_away(
