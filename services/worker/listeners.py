@@ -22,13 +22,14 @@ from services.domain.chats.listening import (
     all_tenants_renew,
     all_tenants_take_link,
     keep_heard,
+    list_heard,
     load_state,
     note_listener_stopped,
     release_link,
 )
 from services.domain.chats.models import Link
 from services.domain.errors import LeaseLost, Permanent, SlipwayError, Temporary
-from services.domain.ports.chat import ChatAdapter, Parsed
+from services.domain.ports.chat import ChatAdapter, Parsed, Place
 from services.domain.ports.chat_abilities import Listens
 from services.kit.vault import VaultError
 
@@ -87,6 +88,13 @@ class LinkInbox:
         """Return where to resume. Raises: LeaseLost."""
         try:
             return load_state(self._lease)
+        finally:
+            connections.close_all()
+
+    def list_heard(self) -> list[tuple[Place, str]]:
+        """List where something was heard lately, and the last message from there."""
+        try:
+            return list_heard(self._lease.handle)
         finally:
             connections.close_all()
 

@@ -35,6 +35,7 @@ class _Session:
     seq: int = 0
     events: list[JSON] = field(default_factory=list)
     connection: _Connection | None = None
+    shard: tuple[int, int] = (0, 1)
 
 
 class _Connection:
@@ -64,6 +65,9 @@ class DiscordGateway:
         self.heartbeat_ms = 41_250
         self.answers_heartbeats = True
         self.starts_left = 1_000
+        # How many shards a bot needs, and how long after one began the next may.
+        self.shards, self.begin_every_s = 1, 0.0
+        self._began_at = 0.0
         self.begun, self.heard, self.closed = Journal(), Journal(), Journal()
 
     # --- What Discord does --------------------------------------------------------------------------------
@@ -201,15 +205,26 @@ class DiscordGateway:
             return 4013
         if intents & MESSAGE_CONTENT and not self._server.may_read_content():
             return 4014
+        shard = details.get("shard", [0, 1])
+        if not (isinstance(shard, list) and len(shard) == 2 and 0 <= shard[0] < shard[1]):
+            return 4010
+        if shard[1] < self.shards:
+            return 4011
+        if time.monotonic() - self._began_at < self.begin_every_s:
+            connection.send({"op": 9, "d": False})
+            return None
         with self._lock:
             self.starts_left -= 1
+            self._began_at = time.monotonic()
             session = _Session(uuid.uuid4().hex, token, intents, connection=connection)
+            session.shard = (shard[0], shard[1])
             self._sessions[session.id] = session
             connection.session = session
             self._dispatch_to(session, "READY", self._server.ready(session.id))
             for guild in self._server.guilds():
-                self._dispatch_to(session, "GUILD_CREATE", guild)
-        self.begun.add({"how": "identify", "session": session.id})
+                if _is_of(session, str(guild["id"])):
+                    self._dispatch_to(session, "GUILD_CREATE", guild)
+        self.begun.add({"how": "identify", "session": session.id, "shard": session.shard})
         return None
 
     def _resume(self, connection: _Connection, details: Any) -> int | None:
@@ -257,6 +272,14 @@ class DiscordGateway:
 
     def _is_wanted(self, session: _Session, name: str, details: JSON) -> bool:
         kind = name.partition("_")[0]
+        if not _is_of(session, str(details.get("guild_id", "0"))):
+            return False
         if kind == "MESSAGE" and "guild_id" not in details:
             return bool(session.intents & _DIRECT_MESSAGES)
         return bool(session.intents & _GUILD_INTENT[kind]) if kind in _GUILD_INTENT else True
+
+
+def _is_of(session: _Session, guild_id: str) -> bool:
+    """Say whether a server is of a session's shard; direct chats, which are in none, are the first one's."""
+    number, count = session.shard
+    return (int(guild_id) >> 22) % count == number

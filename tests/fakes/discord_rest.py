@@ -31,6 +31,9 @@ class DiscordRest:
         self._nonces: dict[str, tuple[float, JSON]] = {}
         self._attachments: dict[str, bytes] = {}
         self.has_threads = True
+        self.closed_channels: set[str] = set()
+        self.is_down = False
+        self.before_list: Callable[[str], Any] = lambda channel_id: None
         self.files, self.reactions, self.deleted, self.ephemeral = Journal(), Journal(), Journal(), Journal()
         self.typing, self.commands = Journal(), Journal()
         message = f"/channels/{_ID}/messages/{_ID}"
@@ -45,6 +48,7 @@ class DiscordRest:
             ("GET", f"/channels/{_ID}", self._get_channel),
             ("POST", f"/channels/{_ID}/typing", self._type),
             ("POST", f"/channels/{_ID}/messages", self._create),
+            ("GET", f"/channels/{_ID}/messages", self._list),
             ("GET", message, self._get),
             ("PATCH", message, self._edit),
             ("DELETE", message, self._delete),
@@ -62,7 +66,7 @@ class DiscordRest:
             found = re.fullmatch(pattern, path)
             if found is not None and method == known_method:
                 more: JSON = {"files": files} if do == self._create else {}
-                more |= {"query": query} if do == self._acknowledge else {}
+                more |= {"query": query} if do in (self._acknowledge, self._list) else {}
                 return await run_in_threadpool(do, *(unquote(one) for one in found.groups()), body, **more)
         raise Refused(404, 0, "404: Not Found")
 
@@ -76,7 +80,8 @@ class DiscordRest:
     def _gateway(self, body: JSON) -> JSON:
         left = self._server.gateway.starts_left
         limit = {"total": 1000, "remaining": left, "reset_after": 14_400_000, "max_concurrency": 1}
-        return {"url": self._server.gateway_url, "shards": 1, "session_start_limit": limit}
+        shards = self._server.gateway.shards
+        return {"url": self._server.gateway_url, "shards": shards, "session_start_limit": limit}
 
     def _me(self, body: JSON) -> JSON:
         from tests.fakes.discord_server import BOT
@@ -160,6 +165,22 @@ class DiscordRest:
             "url": url,
             "proxy_url": url,
         }
+
+    def _list(self, channel_id: str, body: JSON, query: Mapping[str, str]) -> list[JSON]:
+        """List the messages that follow one, the newest of them first; they do not say in which server they are."""
+        self._get_channel(channel_id, body)
+        if self.is_down:
+            raise Refused(502, 0, "502: Bad Gateway")
+        self.before_list(channel_id)
+        after, limit = query.get("after", ""), int(query.get("limit", "50"))
+        if not is_snowflake(after) or not 1 <= limit <= 100:
+            raise invalid("after, limit")
+        if channel_id in self.closed_channels:
+            raise Refused(403, 50001, "Missing Access")
+        there = self._server.messages.get(channel_id, {}).values()
+        following = sorted((int(one["id"]), one) for one in there if int(one["id"]) > int(after))
+        told = [one for _, one in following[:limit]][::-1]
+        return [{name: one[name] for name in one if name not in ("guild_id", "member")} for one in told]
 
     def _get(self, channel_id: str, message_id: str, body: JSON) -> JSON:
         self._get_channel(channel_id, body)

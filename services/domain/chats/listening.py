@@ -20,9 +20,9 @@ from services.domain.chats.actions import read_link_config
 from services.domain.chats.health import note_health
 from services.domain.chats.inbound import LinkHandle, count_unknown_update
 from services.domain.chats.intake import take_in
-from services.domain.chats.models import Link, LinkListener, ListenerStatus
+from services.domain.chats.models import InboundMessage, Link, LinkListener, ListenerStatus
 from services.domain.errors import LeaseLost
-from services.domain.ports.chat import Parsed
+from services.domain.ports.chat import Parsed, Place
 from services.domain.ports.chat_abilities import Health
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -30,6 +30,8 @@ from services.kit.clock import now
 log = logging.getLogger(__name__)
 
 LEASE = timedelta(seconds=6)
+HEARD_WITHIN = timedelta(days=7)
+MOST_HEARD = 300
 # A link that was never connected does not know its bot yet.
 _QUIET = ("pending", "paused")
 
@@ -88,6 +90,16 @@ def load_state(lease: Lease) -> dict[str, Any]:
     if state is None:
         raise LeaseLost("Another process listens to the link.")
     return dict(state)
+
+
+def list_heard(handle: LinkHandle) -> list[tuple[Place, str]]:
+    """List the places in which people were heard within a week, each with the last message's id there, newest first."""
+    with tenant_transaction(handle.org_id):
+        rows = InboundMessage.objects.filter(link_id=handle.link_id, created_at__gte=now() - HEARD_WITHIN)
+        last = rows.order_by("chat_id", "thread_id", "-id").distinct("chat_id", "thread_id").values("id")
+        found = InboundMessage.objects.filter(id__in=last).order_by("-id")[:MOST_HEARD]
+        names = found.values_list("chat__platform_chat_id", "thread_id", "platform_message_id")
+        return [(Place(chat_id, thread_id or None), message_id) for chat_id, thread_id, message_id in names]
 
 
 def keep_heard(lease: Lease, parsed: Parsed, state: Mapping[str, Any] | None) -> int:

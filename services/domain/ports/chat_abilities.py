@@ -281,6 +281,10 @@ class Inbox(Protocol):
         """Return where to resume: what the last `keep` was given, or nothing."""
         ...
 
+    def list_heard(self) -> list[tuple[Place, str]]:
+        """List where something was heard lately, each with the platform's id of the last message kept from there."""
+        ...
+
     def is_stopping(self) -> bool:
         """Say whether to return soon: the process ends, or the link changed or is gone."""
         ...

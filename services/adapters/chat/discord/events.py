@@ -60,7 +60,7 @@ class Events:
         if name == "INTERACTION_CREATE":
             return interactions.read(self._config, details)
         channel_id, is_in_server = messages.read_channel_id(details)
-        channel = self._find(channel_id) if channel_id is not None and is_in_server else None
+        channel = self.find_channel(channel_id) if channel_id is not None and is_in_server else None
         match name:
             case "MESSAGE_CREATE":
                 return messages.read_message(self._config, details, channel)
@@ -68,7 +68,7 @@ class Events:
                 return messages.read_edit(self._config, details, channel)
         return messages.read_deletion(details, channel, now())
 
-    def _find(self, channel_id: str) -> Channel:
+    def find_channel(self, channel_id: str) -> Channel:
         """Return a channel. After a resumed session Discord has to be asked once about each."""
         if channel_id not in self._channels:
             try:

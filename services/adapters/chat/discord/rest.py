@@ -24,9 +24,14 @@ _USER_AGENT = "DiscordBot (https://slipway.example, 1)"
 _SNOWFLAKE = re.compile(r"[0-9]{1,19}")
 
 
+def is_snowflake(text: str) -> bool:
+    """Say whether this is an id of Discord's."""
+    return _SNOWFLAKE.fullmatch(text) is not None
+
+
 def snowflake(text: str | None) -> str:
     """Return an id if it is one, so that nothing else gets into a path. Raises: PlatformRefused."""
-    if text is None or not _SNOWFLAKE.fullmatch(text):
+    if text is None or not is_snowflake(text):
         raise PlatformRefused("The chat or message has no id of Discord's.", answer="not an id")
     return text
 

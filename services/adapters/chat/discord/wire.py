@@ -51,6 +51,7 @@ class Channel(Lenient):
     type: int = 0
     name: str | None = None
     parent_id: Snowflake | None = None
+    guild_id: Snowflake | None = None
 
 
 def made_at(snowflake: str) -> datetime:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from services.domain.ports.chat import InboundMessage, Parsed
+from services.domain.ports.chat import InboundMessage, Parsed, Place
 from services.domain.ports.chat_abilities import Listens
 
 WITHIN_S = 5.0
@@ -64,6 +64,10 @@ class HeldInbox:
     def load_state(self) -> dict[str, Any]:
         """Return the last state."""
         return dict(self.states[-1]) if self.states else {}
+
+    def list_heard(self) -> list[tuple[Place, str]]:
+        """List the places of the messages, each with its last."""
+        return list({message.place: message.message_id for message in self.messages()}.items())
 
     def is_stopping(self) -> bool:
         """Say whether it was told to stop."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from services.domain.errors import LeaseLost
-from services.domain.ports.chat import InboundMessage, Parsed
+from services.domain.ports.chat import InboundMessage, Parsed, Place
 from services.domain.ports.chat_abilities import Listens
 
 
@@ -41,6 +41,10 @@ class MemoryInbox:
         """Return where to resume."""
         loaded: dict[str, Any] = json.loads(json.dumps(self.state))
         return loaded
+
+    def list_heard(self) -> list[tuple[Place, str]]:
+        """List the places of the messages, each with its last."""
+        return list({message.place: message.message_id for message in self.messages()}.items())
 
     def is_stopping(self) -> bool:
         """Say whether to return soon."""

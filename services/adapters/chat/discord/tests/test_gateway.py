@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.adapters.chat.discord import gateway
+from services.adapters.chat.discord import gateway, missed, sessions
 from services.adapters.chat.discord.adapter import DiscordAdapter
 from services.adapters.chat.discord.tests import payloads
 from services.adapters.chat.discord.tests.payloads import CONFIG
@@ -162,7 +162,7 @@ def test_heartbeats_carry_the_last_number_and_keep_where_to_resume(
         inbox.wait_for_state()
         server.people.write(DIRECT_ID, "hello")
         inbox.wait_for_messages(1)
-        seq = inbox.load_state()["seq"]
+        seq = inbox.load_state()["sessions"][0]["seq"]
         server.gateway.heard.wait_for(3, lambda frame: frame == {"op": 1, "d": seq})
 
 
@@ -234,7 +234,8 @@ def test_a_session_that_was_forgotten_is_begun_anew(
 
 
 @pytest.mark.parametrize(
-    ("code", "how"), [(4000, "resume"), (4008, "resume"), (4007, "identify"), (4009, "identify")]
+    ("code", "how"),
+    [(4000, "resume"), (4008, "resume"), (4007, "identify"), (4009, "identify"), (4010, "identify")],
 )
 def test_a_close_is_temporary_and_its_code_says_whether_the_session_goes_on(
     adapter: DiscordAdapter, server: FakeDiscord, inbox: HeldInbox, code: int, how: str
@@ -247,7 +248,7 @@ def test_a_close_is_temporary_and_its_code_says_whether_the_session_goes_on(
         assert server.gateway.begun.wait_for(2)[1]["how"] == how
 
 
-@pytest.mark.parametrize("code", [4004, 4010, 4011, 4012, 4013, 4014])
+@pytest.mark.parametrize("code", [4004, 4012, 4013, 4014])
 def test_a_fatal_close_needs_a_person_and_says_why(
     adapter: DiscordAdapter, server: FakeDiscord, inbox: HeldInbox, code: int
 ) -> None:
@@ -282,6 +283,136 @@ def test_a_bot_without_sessions_left_waits(
     with pytest.raises(PlatformThrottled) as caught:
         adapter.listen(CONFIG, inbox)
     assert caught.value.retry_after_s == 14_400
+
+
+# --- What nobody sends again ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def lost(
+    adapter: DiscordAdapter, server: FakeDiscord, inbox: HeldInbox, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """Hear something in three places, then lose the session; gives the id of the thread among them."""
+    monkeypatch.setattr(gateway, "_INVALID_PAUSE_S", (0.0, 0.01))
+    monkeypatch.setattr(sessions, "BEGIN_EVERY_S", 0.0)
+    with heard_by(adapter, CONFIG, inbox):
+        inbox.wait_for_state()
+        server.people.write(DIRECT_ID, "one")
+        server.people.write(CHANNEL_ID, "two")
+        thread_id = server.add_channel(11, "a thread", CHANNEL_ID)
+        server.people.write(thread_id, "three")
+        inbox.wait_for_messages(3)
+    server.gateway.forget_sessions()
+    return thread_id
+
+
+def hear_again(adapter: DiscordAdapter, inbox: HeldInbox) -> None:
+    """Let the lost session be refused."""
+    with heard_by(adapter, CONFIG, inbox) as listening:
+        listening.join()
+    assert inbox.load_state() == {}
+
+
+def is_caught_up(inbox: HeldInbox) -> bool:
+    known = inbox.load_state().get("sessions", [])
+    return bool(known) and not any(one["is_behind"] for one in known)
+
+
+def test_what_was_said_while_a_session_was_lost_is_asked_for_in_order_and_once(
+    adapter: DiscordAdapter, server: FakeDiscord, inbox: HeldInbox, lost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(missed, "PAGE", 2)
+    places = (DIRECT_ID, CHANNEL_ID, lost)
+    for place in places:
+        for number in range(5):
+            server.people.write(place, f"missed {number}")
+    adapter.send(CONFIG, Place(DIRECT_ID), "It rains.")
+    hear_again(adapter, inbox)
+    news = [lost]
+
+    def write_something_new(asked_id: str) -> None:
+        # Elsewhere than in the channel that is asked: that one is asked before this is kept.
+        if asked_id == CHANNEL_ID and news:
+            server.people.write(news.pop(), "live")
+
+    server.rest.before_list = write_something_new
+    with heard_by(adapter, CONFIG, inbox):
+        inbox.wait_for_messages(19)
+        while not is_caught_up(inbox):
+            inbox.wait_for_state(len(inbox.states) + 1)
+    wanted = [f"missed {number}" for number in range(5)]
+    by_place: dict[tuple[str, bool], list[str]] = {}
+    keys: set[str] = set()
+    for message in inbox.messages()[3:]:
+        if message.dedupe_key not in keys:
+            is_thread = message.place.thread_id == lost
+            by_place.setdefault((message.place.chat_id, is_thread), []).append(message.text)
+        keys.add(message.dedupe_key)
+    assert by_place == {
+        (DIRECT_ID, False): wanted,
+        (CHANNEL_ID, False): wanted,
+        (CHANNEL_ID, True): [*wanted, "live"],
+    }
+
+
+def test_what_could_not_be_asked_for_is_asked_for_by_the_next_connection(
+    adapter: DiscordAdapter, server: FakeDiscord, inbox: HeldInbox, lost: str
+) -> None:
+    server.people.write(DIRECT_ID, "missed")
+    server.rest.closed_channels = {CHANNEL_ID}
+    hear_again(adapter, inbox)
+    server.rest.is_down = True
+    with pytest.raises(PlatformAway), heard_by(adapter, CONFIG, inbox) as listening:
+        listening.join()
+    server.rest.is_down = False
+    with heard_by(adapter, CONFIG, inbox):
+        inbox.wait_for_messages(4)
+        while not is_caught_up(inbox):
+            inbox.wait_for_state(len(inbox.states) + 1)
+    assert [message.text for message in inbox.messages()[3:]] == ["missed"]
+    assert [entry["how"] for entry in server.gateway.begun.all()] == ["identify", "identify", "resume"]
+
+
+# --- Several shards ---------------------------------------------------------------------------------------
+
+
+def test_a_bot_in_many_servers_is_heard_over_several_shards_which_begin_one_after_the_other(
+    adapter: DiscordAdapter, server: FakeDiscord, inbox: HeldInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "BEGIN_EVERY_S", 0.3)
+    server.gateway.shards, server.gateway.begin_every_s = 2, 0.2
+    with heard_by(adapter, CONFIG, inbox):
+        begun = server.gateway.begun.wait_for(2)
+        assert sorted(entry["shard"] for entry in begun) == [(0, 2), (1, 2)]
+        server.people.write(DIRECT_ID, "to the first")
+        server.people.write(CHANNEL_ID, "to the second")
+        inbox.wait_for_messages(2)
+        # One that is to connect anew does so alone.
+        server.gateway.ask_to_reconnect()
+        server.gateway.begun.wait_for(4)
+    server.people.write(CHANNEL_ID, "while nobody listened")
+    with heard_by(adapter, CONFIG, inbox):
+        inbox.wait_for_messages(3)
+    assert sorted(message.text for message in inbox.messages()) == [
+        "to the first",
+        "to the second",
+        "while nobody listened",
+    ]
+    assert {entry["how"] for entry in server.gateway.begun.all()[2:]} == {"resume"}
+
+
+def test_a_bot_that_has_come_into_too_many_servers_for_one_connection_begins_with_more(
+    adapter: DiscordAdapter, server: FakeDiscord, inbox: HeldInbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "BEGIN_EVERY_S", 0.0)
+    with pytest.raises(PlatformAway) as caught, heard_by(adapter, CONFIG, inbox) as listening:
+        inbox.wait_for_state()
+        server.gateway.shards = 2
+        server.gateway.break_all(4011)
+        listening.join()
+    assert caught.value.retry_after_s == 60
+    with heard_by(adapter, CONFIG, inbox):
+        assert server.gateway.begun.wait_for(3)[1]["shard"][1] == 2
 
 
 @pytest.mark.parametrize(

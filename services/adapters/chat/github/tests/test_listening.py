@@ -12,7 +12,7 @@ import pytest
 from services.adapters.chat.github.adapter import GithubAdapter
 from services.adapters.chat.github.tests.payloads import CONFIG
 from services.domain.errors import PlatformAway
-from services.domain.ports.chat import Parsed
+from services.domain.ports.chat import Parsed, Place
 from tests.fakes.github_chat_server import GithubChatServer
 
 
@@ -28,6 +28,9 @@ class _OneLook:
 
     def load_state(self) -> dict[str, Any]:
         return dict(self.state)
+
+    def list_heard(self) -> list[tuple[Place, str]]:
+        return []
 
     def is_stopping(self) -> bool:
         return self._is_over
