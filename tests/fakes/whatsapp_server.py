@@ -30,6 +30,7 @@ JSON = dict[str, Any]
 NUMBER_ID = "106540352242922"
 NAME = "Acme"
 PERSON, PERSON_ID = "16315551181", "US.13491208655302741918"
+GROUP_ID = "Y2FwaV9ncm91cDoxNzA1NTU1MDEzOToxMjAzNjM0MDQ2OTQyMzM4MjAZD"
 _OFFICE = "application/vnd.openxmlformats-officedocument"
 _UPLOADS = {
     "text/plain", "application/pdf", "application/msword", "application/vnd.ms-excel", "application/vnd.ms-powerpoint",
@@ -249,9 +250,11 @@ class FakeWhatsapp:
             return self._take_read(given)
         to = str(given.get("to") or given.get("recipient") or "")
         known = r"\+?[0-9]{5,20}" if given.get("to") else r"[A-Z]{2}\.[A-Za-z0-9.]{1,128}"
-        if not re.fullmatch(known, to):
-            raise Refused(131009, "(#131009) Parameter value is not valid")
         kind = given.get("type", "text")
+        if given.get("recipient_type") == "group":
+            self._check_group(to, kind)
+        elif not re.fullmatch(known, to):
+            raise Refused(131009, "(#131009) Parameter value is not valid")
         if to in self.closed and kind not in ("template", "reaction"):
             raise Refused(131047, "(#131047) Re-engagement message")
         text = self._text_of(kind, given.get(kind) or {})
@@ -259,9 +262,17 @@ class FakeWhatsapp:
         self.sent.add({"to": to, "type": kind, "text": text, "params": given, "id": message_id})
         return JSONResponse({"messaging_product": "whatsapp", "messages": [{"id": message_id}]})
 
+    def _check_group(self, group_id: str, kind: str) -> None:
+        if group_id != GROUP_ID:
+            raise Refused(131041, "(#131041) Group unknown")
+        if kind in ("interactive", "reaction"):
+            raise Refused(131051, "(#131051) Unsupported message type")
+
     def _take_read(self, given: JSON) -> Response:
         if not str(given.get("message_id", "")).startswith("wamid."):
             raise Refused(131009, "(#131009) Parameter value is not valid")
+        # Messages in groups cannot be marked.
+        _require(not str(given["message_id"]).startswith("wamid.group"))
         self.read.add(given)
         return JSONResponse({"success": True})
 

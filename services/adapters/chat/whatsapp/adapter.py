@@ -63,7 +63,7 @@ class WhatsappAdapter:
 
     def acknowledge(self, config: WhatsappConfig, place: Place, message_id: str) -> None:
         """Mark a message as read, and show that the agent is at work."""
-        outbound.acknowledge(self._base_url, config, message_id)
+        outbound.acknowledge(self._base_url, config, place, message_id)
 
     def find_emoji(self, emoji: str) -> str | None:
         """Return the emoji, of which WhatsApp takes any."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from services.adapters.chat.whatsapp.config import WhatsappConfig
 from services.adapters.chat.whatsapp.failures import WINDOW_CLOSED, explain
 from services.adapters.chat.whatsapp.payloads import MEDIA, Call, Contact, Message, Status, Value
+from services.adapters.chat.whatsapp.places import MAX_CHAT_ID, group_place
 from services.adapters.chat.wire import read_object
 from services.domain.errors import HookUnverified, MalformedBody
 from services.domain.ports.chat import (
@@ -34,6 +36,14 @@ from services.domain.ports.chat import (
 
 SIGNATURE_HEADER = "x-hub-signature-256"
 _OWN_FIELDS = ("smb_message_echoes", "message_echoes")
+_GROUP_FIELDS = (
+    "group_lifecycle_update",
+    "group_participants_update",
+    "group_settings_update",
+    "group_status_update",
+)
+# Its name comes with events of its own, which nobody has to subscribe to.
+_GROUP_TITLE = "WhatsApp group"
 _STATES = {state.value: state for state in ReportState}
 
 
@@ -90,7 +100,8 @@ def _challenged(request: HookRequest) -> Parsed:
 
 def _read_change(config: WhatsappConfig, name: str, raw: dict[str, Any], read: _Read) -> None:
     if name != "messages":
-        read.reasons.append("own_message" if name in _OWN_FIELDS else "unknown_type")
+        known = dict.fromkeys(_OWN_FIELDS, "own_message") | dict.fromkeys(_GROUP_FIELDS, "group_event")
+        read.reasons.append(known.get(name, "unknown_type"))
         return
     value = Value.model_validate(raw)
     # One webhook may serve all numbers of an app; each is a link of its own.
@@ -98,15 +109,18 @@ def _read_change(config: WhatsappConfig, name: str, raw: dict[str, Any], read: _
         read.reasons.append("other_number")
         return
     for given in value.messages:
-        _read_message(value.contacts, Message.model_validate(given), given, read)
+        _read_message(config, value, Message.model_validate(given), given, read)
     for status in value.statuses:
         _read_status(config, status, read)
 
 
-def _read_message(contacts: list[Contact], message: Message, raw: dict[str, Any], read: _Read) -> None:
-    sender = _read_sender(contacts, message)
-    if message.group_id:
-        read.reasons.append("group_message")
+def _read_message(
+    config: WhatsappConfig, value: Value, message: Message, raw: dict[str, Any], read: _Read
+) -> None:
+    sender = _read_sender(value.contacts, message)
+    place = group_place(message.group_id) if message.group_id else Place(sender.platform_id)
+    if len(place.chat_id) > MAX_CHAT_ID:
+        read.reasons.append("chat_id_too_long")
     elif message.type == "reaction":
         read.reasons.append("reaction")
     elif message.type == "system":
@@ -115,7 +129,7 @@ def _read_message(contacts: list[Contact], message: Message, raw: dict[str, Any]
         read.presses.append(
             InboundPress(
                 dedupe_key=f"press:{message.id}",
-                place=Place(sender.platform_id),
+                place=place,
                 sender=sender,
                 message_id=message.context.id if message.context else "",
                 value=pressed,
@@ -123,15 +137,18 @@ def _read_message(contacts: list[Contact], message: Message, raw: dict[str, Any]
             )
         )
     else:
+        text, is_named = _without_mention(config, value, message.words())
+        is_answer = bool(message.context and value.metadata.is_number(message.context.sender))
+        is_group = message.group_id is not None
         read.messages.append(
             InboundMessage(
                 dedupe_key=message.id,
-                place=Place(sender.platform_id),
-                chat_kind=ChatKind.DIRECT,
-                chat_title=sender.display_name,
+                place=place,
+                chat_kind=ChatKind.GROUP if is_group else ChatKind.DIRECT,
+                chat_title=_GROUP_TITLE if is_group else sender.display_name,
                 sender=sender,
-                text=message.words() or "[empty message]",
-                is_mention=True,
+                text=text or (f"@{config.bot_name}" if is_named else "[empty message]"),
+                is_mention=is_named or is_answer or not is_group,
                 message_id=message.id,
                 sent_at=_time(message.timestamp),
                 files=_files(message),
@@ -161,6 +178,15 @@ def _read_sender(contacts: list[Contact], message: Message) -> Sender:
     profile = known.profile
     name = (profile.name or profile.username) if profile else None
     return Sender(person_id, name or message.sender or person_id)
+
+
+def _without_mention(config: WhatsappConfig, value: Value, text: str) -> tuple[str, bool]:
+    """Take the number's mentions out of a text, where it stands by number or by name; say whether there were any."""
+    names = [f"@{value.metadata.digits()}", f"@{config.bot_name}"]
+    found = [name for name in names if len(name) > 1 and name in text]
+    for name in found:
+        text = text.replace(name, " ")
+    return (re.sub(r"(?<=\S) {2,}(?=\S)", " ", text).strip() if found else text), bool(found)
 
 
 def _files(message: Message) -> tuple[InboundFile, ...]:

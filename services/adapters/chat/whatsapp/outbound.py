@@ -5,7 +5,6 @@ Source: https://developers.facebook.com/docs/whatsapp/cloud-api/reference/messag
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +13,7 @@ from services.adapters.chat.emoji import bare, emoji_named
 from services.adapters.chat.whatsapp.client import ask
 from services.adapters.chat.whatsapp.config import WhatsappConfig
 from services.adapters.chat.whatsapp.failures import WINDOW_CLOSED
+from services.adapters.chat.whatsapp.places import is_group, recipient
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits
@@ -31,8 +31,6 @@ MAX_BODY = 1024
 MAX_EMOJI = 12
 _REPLY_BUTTONS = 3
 _LIST_LABEL = "Choose"
-_NUMBER = re.compile(r"\+?[0-9]{5,20}")
-_USER_ID = re.compile(r"[A-Z]{2}\.(?:ENT\.)?[A-Za-z0-9]{1,110}")
 
 
 def send(
@@ -76,7 +74,7 @@ def post(
 ) -> Receipt:
     """Post a message of any type to a person."""
     context = {"context": {"message_id": reply_to}} if reply_to else {}
-    answer = _post(base_url, config, _recipient(place) | context | message)
+    answer = _post(base_url, config, recipient(place) | context | message)
     sent = answer.get("messages") or [{}]
     return Receipt(message_id=str(sent[0].get("id", "")))
 
@@ -92,8 +90,15 @@ def send_card(
 ) -> Receipt:
     """Send a message with buttons, or with a list if there are more than three.
 
-    An address is written below the text, or before it, if both are too long for one message.
+    An address is written below the text, or before it, if both are too long for one message. Groups take neither
+    buttons nor lists: there the choices are numbered below the text.
     """
+    if is_group(place):
+        listed = "\n".join(
+            f"{number}. {button.label}{f': {button.url}' if button.url else ''}"
+            for number, button in enumerate(buttons, 1)
+        )
+        return send(base_url, config, place, f"{part}\n\n{listed}".strip(), reply_to=reply_to)
     links = "\n".join(f"{button.label}: {button.url}" for button in buttons if button.url)
     pressed = [button for button in buttons if not button.url]
     body = "\n\n".join(filter(None, (part, links)))
@@ -124,12 +129,16 @@ def find_emoji(emoji: str) -> str | None:
 
 def react(base_url: str, config: WhatsappConfig, place: Place, message_id: str, emoji: str) -> None:
     """Set the number's reaction, which replaces an earlier one of its own."""
+    if is_group(place):
+        raise PlatformRefused("WhatsApp takes no reactions of businesses in groups.")
     reaction = {"message_id": message_id, "emoji": emoji}
     post(base_url, config, place, {"type": "reaction", "reaction": reaction})
 
 
-def acknowledge(base_url: str, config: WhatsappConfig, message_id: str) -> None:
-    """Mark a message as read, and show "typing" for 25 seconds or until there is an answer."""
+def acknowledge(base_url: str, config: WhatsappConfig, place: Place, message_id: str) -> None:
+    """Mark a message as read, and show "typing" for 25 seconds or until there is an answer; in groups neither is."""
+    if is_group(place):
+        return
     given = {"status": "read", "message_id": message_id, "typing_indicator": {"type": "text"}}
     _post(base_url, config, given)
 
@@ -137,15 +146,6 @@ def acknowledge(base_url: str, config: WhatsappConfig, message_id: str) -> None:
 def _post(base_url: str, config: WhatsappConfig, given: dict[str, Any]) -> dict[str, Any]:
     message = {"messaging_product": "whatsapp"} | given
     return ask(base_url, config, "POST", f"{config.phone_number_id}/messages", json=message)
-
-
-def _recipient(place: Place) -> dict[str, Any]:
-    """Say who a message is for: by number, or by the id that a person has for the business."""
-    if _NUMBER.fullmatch(place.chat_id):
-        return {"recipient_type": "individual", "to": place.chat_id}
-    if _USER_ID.fullmatch(place.chat_id):
-        return {"recipient_type": "individual", "recipient": place.chat_id}
-    raise PlatformRefused("WhatsApp knows people by number, or by their id for the business.")
 
 
 def _is_emoji(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -74,7 +75,10 @@ class _Button(_Lenient):
 
 
 class _Context(_Lenient):
+    """The message that is answered, and the number that wrote it."""
+
     id: str = ""
+    sender: str = Field(default="", alias="from")
 
 
 class Message(_Lenient):
@@ -144,7 +148,16 @@ class Status(_Lenient):
 
 
 class _Metadata(_Lenient):
+    display_phone_number: str = ""
     phone_number_id: str = ""
+
+    def digits(self) -> str:
+        """Return the number as people's mentions have it."""
+        return re.sub(r"\D", "", self.display_phone_number)
+
+    def is_number(self, text: str) -> bool:
+        """Say whether this is the number, however it is written."""
+        return bool(self.digits()) and re.sub(r"\D", "", text) == self.digits()
 
 
 class Value(_Lenient):

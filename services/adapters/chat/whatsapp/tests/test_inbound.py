@@ -24,7 +24,7 @@ from services.domain.ports.chat import (
     ReportState,
     Sender,
 )
-from tests.fakes.whatsapp_server import PERSON, PERSON_ID
+from tests.fakes.whatsapp_server import GROUP_ID, PERSON, PERSON_ID
 
 
 def _message(body: dict[str, Any]) -> InboundMessage:
@@ -165,13 +165,33 @@ def test_a_failure_says_what_to_do_and_whether_the_template_may_help() -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "is_mention", "text"),
+    [
+        ({"text": {"body": "who has the key?"}}, False, "who has the key?"),
+        ({"text": {"body": "@15550783881 build it"}}, True, "build it"),
+        ({"text": {"body": "please @Acme build it"}}, True, "please build it"),
+        ({"text": {"body": "yes"}, "context": {"id": "wamid.out1", "from": "15550783881"}}, True, "yes"),
+        ({"text": {"body": "yes"}, "context": {"id": "wamid.in1", "from": PERSON}}, False, "yes"),
+    ],
+)
+def test_in_a_group_the_agent_is_addressed_by_mention_or_answer(
+    fields: dict[str, Any], is_mention: bool, text: str
+) -> None:
+    (heard,) = inbound.parse(CONFIG, hook(message(group_id=GROUP_ID, **fields))).messages
+    assert (heard.place, heard.chat_kind) == (Place(f"group:{GROUP_ID}"), ChatKind.GROUP)
+    assert (heard.is_mention, heard.text) == (is_mention, text)
+    assert (heard.sender.platform_id, heard.sender.display_name) == (PERSON_ID, "Bob")
+
+
+@pytest.mark.parametrize(
     ("body", "reason"),
     [
         (
             message(type="reaction", text=None, reaction={"message_id": "wamid.out1", "emoji": "👍"}),
             "reaction",
         ),
-        (message(group_id="120363"), "group_message"),
+        (message(group_id="g" * 200), "chat_id_too_long"),
+        (call(value(groups=[]), name="group_participants_update"), "group_event"),
         (message(type="system", text=None), "system_message"),
         (call(value(metadata={"phone_number_id": "999999"}, messages=[])), "other_number"),
         (status("deleted"), "unknown_status"),

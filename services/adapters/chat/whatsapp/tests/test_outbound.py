@@ -16,7 +16,7 @@ from services.domain.errors import FileTooLarge, PlatformAway, PlatformRefused, 
 from services.domain.ports.chat import HookReply, HookRequest, Place
 from services.domain.ports.chat_abilities import Button, OutgoingFile
 from tests.fakes.serving import Fault
-from tests.fakes.whatsapp_server import PERSON, PERSON_ID, FakeWhatsapp
+from tests.fakes.whatsapp_server import GROUP_ID, PERSON, PERSON_ID, FakeWhatsapp
 
 BOB = Place(PERSON_ID)
 BARE = WhatsappConfig.model_validate(CONFIG.revealed() | {"template": ""})
@@ -47,6 +47,22 @@ def test_a_person_is_written_to_by_id_or_by_number(adapter: WhatsappAdapter, ser
     }
     assert by_number["to"] == PERSON
     assert "recipient" not in by_number
+
+
+def test_a_group_takes_text_and_numbered_choices_and_is_not_marked_as_read(
+    adapter: WhatsappAdapter, server: FakeWhatsapp
+) -> None:
+    group = Place(f"group:{GROUP_ID}")
+    adapter.send(CONFIG, group, "hello")
+    adapter.send_card(CONFIG, group, "Which?", [Button("Yes", "q:1:0"), Button("No", "q:1:1")])
+    adapter.acknowledge(CONFIG, group, "wamid.group1")
+    assert [entry["text"] for entry in server.sent.all()] == ["hello", "Which?\n\n1. Yes\n2. No"]
+    assert {entry["params"]["recipient_type"] for entry in server.sent.all()} == {"group"}
+    assert server.read.all() == []
+    with pytest.raises(PlatformRefused, match="reactions"):
+        adapter.react(CONFIG, group, "wamid.group1", "👍")
+    with pytest.raises(PlatformRefused, match="not in it"):
+        adapter.send(CONFIG, Place("group:of-others"), "hello")
 
 
 def test_markup_is_whatsapps_own() -> None:
