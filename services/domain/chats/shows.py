@@ -151,8 +151,11 @@ def release_show(show: Show) -> None:
         held = ShownAnswer.objects.filter(id=show.id, lease_token=show.lease_token)
         if not held.update(lease_token=None, lease_until=None):
             return
-        if Task.objects.filter(id=show.task_id, status__in=FINAL).exists():
-            enqueue(DeliverAnswer(org_id=show.org_id, task_id=show.task_id))
+        task = Task.objects.filter(id=show.task_id, status__in=FINAL).only("traceparent").first()
+        if task is not None:
+            # It may come before the job that the task's end queued, and is of the same trace.
+            job = DeliverAnswer(org_id=show.org_id, task_id=show.task_id)
+            enqueue(job, traceparent=task.traceparent)
 
 
 def close_shown(task: Task) -> list[Segment]:

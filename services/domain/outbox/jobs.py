@@ -355,10 +355,12 @@ def enqueue(
     attempt: int = 0,
     queue: str | None = None,
     using: str = "default",
+    traceparent: str | None = None,
 ) -> None:
     """Write a job into the outbox, in the transaction that is open; the relay is woken once it commits.
 
-    `queue` sends it elsewhere than its own queue, such as to the host that has the sandbox.
+    `queue` sends it elsewhere than its own queue, such as to the host that has the sandbox. `traceparent` is what it
+    follows from, where that is not the current span.
 
     Raw SQL because the tenants' role may insert and not read: Django's own insert asks for the new id.
     """
@@ -378,7 +380,7 @@ def enqueue(
                 attempt,
                 not_before or moment,
                 moment,
-                tracing.traceparent(),
+                tracing.traceparent() if traceparent is None else traceparent,
             ],
         )
     if not_before is None:
