@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from services.domain.chats.models import Delivery, DeliveryStatus
 from services.domain.chats.sending import Piece, Spot, write_message
 from services.domain.contacts.destinations import find_origin
-from services.domain.events.log import record_event
 from services.domain.events.types import NotificationCreated
 from services.domain.identity.models import Membership
+from services.domain.push.telling import tell_person
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -60,7 +60,7 @@ def tell_dead_letter(org_id: uuid.UUID, delivery_id: uuid.UUID, parts: Sequence[
 def notify_concerned(task: Task | None, message: str) -> None:
     """Notify the person that a task works for, else the owners and admins. In the tenant's transaction.
 
-    Emits: NotificationCreated.
+    Emits: NotificationCreated. Queues: SendPush.
     """
     if task is not None and task.user_id is not None:
         people = [task.user_id]
@@ -68,8 +68,8 @@ def notify_concerned(task: Task | None, message: str) -> None:
         admins = Membership.objects.filter(role__in=("owner", "admin"), user__is_active=True)
         people = list(admins.values_list("user_id", flat=True))
     for person in people:
-        record_event(
-            f"user:{person}",
+        tell_person(
+            person,
             NotificationCreated(
                 message=message[:4_000], urgency="high", task_id=str(task.id) if task is not None else None
             ),
