@@ -6,7 +6,7 @@ import json
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,16 @@ _END_WITHIN_S = 10
 
 
 @contextmanager
-def emulated(seeds: dict[str, dict[str, Any]], *, slack_events: str = "") -> Iterator[dict[str, str]]:
-    """Run the emulators with their seeds, on ports of loopback that are free; gives their addresses."""
+def emulated(
+    seeds: dict[str, dict[str, Any]], *, slack_events: str = "", ports: Mapping[str, int] | None = None
+) -> Iterator[dict[str, str]]:
+    """Run the emulators with their seeds, on these ports of loopback or on free ones; gives their addresses."""
     packages = npm_packages.install("peers")
     # The program finds the package beside itself.
     program = packages.folder / _PROGRAM.name
     shutil.copy(_PROGRAM, program)
-    services = {name: {"port": _free_port(), "seed": seed} for name, seed in seeds.items()}
+    given = ports or {}
+    services = {name: {"port": given.get(name) or free_port(), "seed": seed} for name, seed in seeds.items()}
     process = subprocess.Popen(
         [str(packages.node), str(program)],
         cwd=packages.folder,
@@ -48,6 +51,7 @@ def emulated(seeds: dict[str, dict[str, Any]], *, slack_events: str = "") -> Ite
             process.stdout.close()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of loopback at which nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.fakes import npm_packages
 from tests.fakes.serving import Journal
+from tests.peers.emulators import free_port
 
 _PROGRAM = Path("@microsoft/m365agentsplayground/cli.js")
 _START_WITHIN_S, _END_WITHIN_S = 60, 10
@@ -52,7 +52,7 @@ class Playground:
         }
         self._post("submit", body)
 
-    def wait_for(self, action: str, **fields: Any) -> JSON:
+    def wait_for(self, action: str, *, within_s: float = 5.0, **fields: Any) -> JSON:
         """Wait until something is shown that has these fields, and return its message."""
 
         def fits(entry: JSON) -> bool:
@@ -61,7 +61,7 @@ class Playground:
                 message.get(key) == value for key, value in fields.items()
             )
 
-        found: JSON = self.shown.wait_for(1, fits)[0].get("message", {})
+        found: JSON = self.shown.wait_for(1, fits, within_s)[0].get("message", {})
         return found
 
     def _post(self, path: str, body: JSON) -> None:
@@ -77,10 +77,10 @@ class Playground:
 
 
 @contextmanager
-def playground(endpoint: str, log_file: Path) -> Iterator[Playground]:
-    """Run the emulator for a bot at an endpoint, which must answer already."""
+def playground(endpoint: str, log_file: Path, *, port: int | None = None) -> Iterator[Playground]:
+    """Run the emulator for a bot at an endpoint, which must answer already, on this port or on a free one."""
     packages = npm_packages.install("peers")
-    port = _free_port()
+    port = port or free_port()
     quiet = {"TEAMSAPPTESTER_BROWSER": "none", "M365_AGENTS_PLAYGROUND_LOGFILE": str(log_file)}
     options = ["-e", endpoint, "-c", "msteams", "-p", str(port), "--dt"]
     process = subprocess.Popen(
@@ -116,8 +116,3 @@ def _wait_for(process: subprocess.Popen[bytes], url: str) -> None:
         except httpx.TransportError:
             ended.wait(0.2)
     raise TimeoutError("the emulator does not answer")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])

@@ -23,6 +23,19 @@ def link(
     agent: str | None = None,
 ) -> dict[str, Any]:
     """Link a bot whose unknown chats go to the shell agent, or to the one that is named, and connect it."""
+    made = make_link(stack, kind, config, unknown_senders=unknown_senders, agent=agent)
+    return connect(stack, made["id"])
+
+
+def make_link(
+    stack: RunningStack,
+    kind: str,
+    config: dict[str, Any],
+    *,
+    unknown_senders: str = "public",
+    agent: str | None = None,
+) -> dict[str, Any]:
+    """Make a link without asking the platform anything: it may not run yet."""
     body = {
         "kind": kind,
         "name": f"{kind} bot",
@@ -32,7 +45,12 @@ def link(
     }
     created = stack.http.post("/v1/links", json=body)
     assert created.status_code == 201, created.text
-    connected = stack.http.post(f"/v1/links/{created.json()['id']}/connect")
+    return dict(created.json())
+
+
+def connect(stack: RunningStack, link_id: str) -> dict[str, Any]:
+    """Connect a link that was made."""
+    connected = stack.http.post(f"/v1/links/{link_id}/connect")
     assert connected.status_code == 200, connected.text
     assert connected.json()["status"] == "connected", connected.text
     return dict(connected.json())

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
-from deploy.local.stack import Stack
-from tests.conftest import MODEL_KEY
 from tests.fakes.anthropic_server import AnthropicServer, Rule, ToolUse
 from tests.fakes.otlp_server import OtlpServer, Span
-from tests.fakes.serving import LocalServer
 from tests.fakes.telegram_server import FakeTelegram
 from tests.stack.platforms import TelegramChat
 from tests.stack.running import RunningStack, registered, until
@@ -25,37 +18,10 @@ pytestmark = [pytest.mark.stack, pytest.mark.engine]
 USAGE = {"input_tokens": 1_000, "output_tokens": 100}
 
 
-@pytest.fixture(scope="module")
-def collector() -> Iterator[OtlpServer]:
-    """Run a local receiver of traces; its address is in `url`."""
-    fake = OtlpServer()
-    with LocalServer(fake.app) as server:
-        fake.url = server.url
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def stack(
-    collector: OtlpServer, telegram: FakeTelegram, model_server: AnthropicServer
-) -> Iterator[RunningStack]:
-    """Run a stack of this module's own, which traces and may reach local MCP servers."""
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith(("SLIPWAY_", "DJANGO_"))
-    }
-    environ |= {name: os.environ[name] for name in ("SLIPWAY_BASE_IMAGE",) if name in os.environ}
-    extra = {
-        "SLIPWAY_SANDBOX_SLOTS": "4",
-        "SLIPWAY_OTLP_ENDPOINT": collector.url,
-        "SLIPWAY_UPSTREAM_INTERNAL_HOSTS": "127.0.0.1",
-        "TELEGRAM_API_BASE": telegram.url,
-        "ANTHROPIC_BASE_URL": model_server.url,
-        "ANTHROPIC_API_KEY": MODEL_KEY,
-    }
-    folder = Path(tempfile.mkdtemp(prefix="slipway-observed-"))
-    running = RunningStack(Stack(folder, environ=environ, extra=extra, driver="docker", is_bound=True))
-    running.start()
-    yield running
-    running.stop()
+@pytest.fixture
+def stack(second_stack: RunningStack) -> RunningStack:
+    """Give the stack that traces."""
+    return second_stack
 
 
 def whole(collector: OtlpServer, *, root: str) -> list[Span]:
@@ -71,6 +37,21 @@ def whole(collector: OtlpServer, *, root: str) -> list[Span]:
     return []
 
 
+def wait_whole(collector: OtlpServer, *, root: str) -> list[Span]:
+    """Wait for such a trace, and return its spans. Raises: AssertionError with what is there."""
+    try:
+        found: list[Span] = until(lambda: whole(collector, root=root), within_s=30, what="the trace is whole")
+    except AssertionError as error:
+        there = {span.id: span for span in collector.spans}
+        told = [
+            f"{span.trace[:6]} {span.service} {span.name} {span.attributes.get('job', '')} "
+            f"below {there[span.parent].name if span.parent in there else span.parent or 'nothing'}"
+            for span in collector.spans
+        ]
+        raise AssertionError("\n".join([str(error), *sorted(told)])) from error
+    return found
+
+
 def test_a_message_is_one_trace_until_its_answer_is_sent(
     stack: RunningStack, telegram: FakeTelegram, collector: OtlpServer
 ):
@@ -78,7 +59,7 @@ def test_a_message_is_one_trace_until_its_answer_is_sent(
     chat.says("echo traced")
     chat.wait_for_replies(1)
 
-    spans = until(lambda: whole(collector, root="http.request"), within_s=30, what="the trace is whole")
+    spans = wait_whole(collector, root="http.request")
     services = {span.name: span.service for span in spans}
     assert services["http.request"] == "slipway-api"  # which the platform called
     assert services["task.submit"] == "slipway-worker"  # which routes what chats say
@@ -115,7 +96,7 @@ def test_one_trace_goes_from_a_websocket_through_every_service_and_the_sandbox_t
     assert answer["op"] == "ok", answer
     assert stack.wait(answer["task"]["id"], within_s=180)["status"] == "succeeded"
     assert chat.wait_for_replies(2)[1] == "Noted."
-    spans = until(lambda: whole(collector, root="ws.submit"), within_s=30, what="the trace is whole")
+    spans = wait_whole(collector, root="ws.submit")
     of_service: dict[str, set[str]] = {}
     for span in spans:
         of_service.setdefault(span.service, set()).add(span.name)
