@@ -14,6 +14,7 @@ import pytest
 from conftest import Tenant
 from services.domain.chats.actions import create_link
 from services.domain.chats.models import Chat, DeliveryAttempt, InboundEvent, InboundMessage, ShownAnswer
+from services.domain.chats.shows import claim_show, release_show
 from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.outbox.models import OutboxJob
 from services.domain.plane.models import Sandbox, SandboxState
@@ -284,6 +285,19 @@ def test_an_answer_does_not_show_before_an_earlier_one_is_out(acme, telegram, mo
         second.finishes(WHOLE)
         until(lambda: is_delivered() and len(telegram.texts()) > 1)
     assert telegram.texts() == ["The first.", "The build is red since Monday."]
+
+
+def test_what_whoever_showed_an_answer_queues_is_of_the_tasks_trace(acme, telegram):
+    talk = Talk(acme, telegram)
+    parent = f"00-{'a' * 32}-{'b' * 16}-01"
+    with tenant_transaction(acme.organisation.id):
+        Task.objects.filter(id=talk.task.id).update(traceparent=parent)
+    show = claim_show(acme.organisation.id, talk.task.id)
+    assert show is not None
+    talk.finishes(WHOLE)
+    OutboxJob.objects.using("operator").filter(type="answer.deliver").delete()
+    release_show(show)
+    assert OutboxJob.objects.using("operator").get(type="answer.deliver").traceparent == parent
 
 
 def test_a_post_whose_answer_was_lost_is_found_and_edited(acme, slack):
