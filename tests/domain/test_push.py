@@ -23,9 +23,12 @@ from starlette.routing import Route
 
 from conftest import recorded
 from services.adapters.push.client import MAX_PAYLOAD_BYTES, fit
+from services.domain.approvals.actions import Question, decide_approval, request_approval
+from services.domain.approvals.subjects import EGRESS, EgressSubject
 from services.domain.contacts.quiet import QuietHours, set_quiet_hours
 from services.domain.errors import Invalid, Missing, NotPermitted, PlatformAway, QueueFull
 from services.domain.events.types import NotificationCreated
+from services.domain.outbox.jobs import parse_job
 from services.domain.outbox.models import OutboxJob
 from services.domain.push.keys import ensure_push_key, get_public_key, get_vapid_key
 from services.domain.push.models import PushKey, PushSubscription
@@ -40,7 +43,8 @@ from services.domain.push.telling import tell_person
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from services.kit.environment import environment
-from services.worker.jobs.pushing import send_push
+from services.worker.jobs.pushing import push_approval, send_push
+from tests.domain.cast import running
 from tests.domain.pushes import due_pushes
 from tests.fakes.serving import Journal, LocalServer
 
@@ -130,6 +134,26 @@ def run_due() -> int:
     for job in found:
         send_push(job)
     return len(found)
+
+
+def test_an_approval_that_waits_is_shown_to_who_decides_it_and_one_that_is_decided_is_not(
+    acme, service, browser
+):
+    task, _ = running(acme)
+    asked = {}
+    with tenant_transaction(acme.organisation.id):
+        for host in ("one.example", "two.example"):
+            subject = EgressSubject(host=host, port=443).model_dump()
+            place = (task.workspace_id, task.agent_id, task.id)
+            asked[host] = request_approval(Question(acme.organisation.id, EGRESS, subject, *place))
+    decide_approval(acme.owner, asked["two.example"].id, "deny")
+    for row in OutboxJob.objects.using("operator").filter(type="approval.push").order_by("id"):
+        push_approval(parse_job(row.type, row.payload))
+    (got,) = service.got.all()
+    shown = browser.open(got["body"])
+    assert shown["body"] == "Shell wants to reach one.example"
+    assert asked["one.example"].id.hex.endswith(shown["tag"].removeprefix("approval-"))
+    assert shown["url"].endswith("/approvals")
 
 
 def test_a_notification_arrives_encrypted_under_the_installations_key(acme, service, browser):

@@ -10,14 +10,14 @@ from typing import Any
 from services.domain.approvals.models import Approval
 from services.domain.events.log import record_event
 from services.domain.events.types import ApprovalAgreed, ApprovalDecided, ApprovalRequested, EventData
-from services.domain.questions.announcing import announce_approval
+from services.domain.questions.announcing import announce_approval, push_request
 
 # A stream is no place for what fills pages; the approval itself has all of it.
 MAX_TOLD_BYTES = 8_000
 
 
 def tell_requested(approval: Approval) -> None:
-    """Say that something is asked for. Emits: ApprovalRequested."""
+    """Say that something is asked for. Emits: ApprovalRequested. Queues: PushApproval."""
     subject = _short(approval.subject)
     _tell(
         approval,
@@ -28,6 +28,7 @@ def tell_requested(approval: Approval) -> None:
             workspace_id=_text(approval.workspace_id),
         ),
     )
+    push_request(approval)
 
 
 def tell_agreed(approval: Approval, user_id: uuid.UUID, agreed: int) -> None:

@@ -265,6 +265,18 @@ class SendLetter(Job):
     letter_id: uuid.UUID
 
 
+class PushApproval(Job):
+    """Show in one browser of a person's that an approval waits for them."""
+
+    type: ClassVar[str] = "approval.push"
+    max_attempts: ClassVar[int] = 8
+
+    org_id: uuid.UUID
+    subscription_id: uuid.UUID
+    user_id: uuid.UUID
+    approval_id: uuid.UUID
+
+
 class CheckLink(Job):
     """Ask a platform whether a link works."""
 
@@ -339,6 +351,7 @@ JOBS: dict[str, type[Job]] = {
         ReportDeadDelivery,
         SendPush,
         SendLetter,
+        PushApproval,
         CheckLink,
         ShowQuestion,
         ShowApproval,

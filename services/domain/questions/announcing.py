@@ -9,7 +9,8 @@ from services.domain.chats.sending import Spot
 from services.domain.contacts.accounts import find_own_chat
 from services.domain.contacts.destinations import find_origin
 from services.domain.identity.models import Membership
-from services.domain.outbox.jobs import ShowApproval, enqueue
+from services.domain.outbox.jobs import PushApproval, ShowApproval, enqueue
+from services.domain.push.models import PushSubscription
 from services.domain.tasks.models import Task
 
 MAX_CARDS = 10
@@ -34,6 +35,23 @@ def announce_approval(approval: Approval) -> None:
     """
     if find_approval_spots(approval):
         enqueue(ShowApproval(org_id=approval.org_id, approval_id=approval.id))
+
+
+def push_request(approval: Approval) -> None:
+    """Show to whoever is asked, in their browsers, that an approval waits; not where a chat has its card.
+
+    Inside the tenant's transaction. Queues: PushApproval for each browser.
+    """
+    task = Task.objects.filter(id=approval.task_id).first() if approval.task_id else None
+    if task is not None and find_origin(task) is not None:
+        return
+    people = _list_deciders(approval, task)
+    for row in PushSubscription.objects.filter(user_id__in=people).defer("sealed").order_by("id"):
+        enqueue(
+            PushApproval(
+                org_id=row.org_id, subscription_id=row.id, user_id=row.user_id, approval_id=approval.id
+            )
+        )
 
 
 def _list_deciders(approval: Approval, task: Task | None) -> list[uuid.UUID]:

@@ -56,6 +56,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.CheckLink: links.check_link,
     jobs.SendPush: pushing.send_push,
     jobs.SendLetter: letters.send_letter,
+    jobs.PushApproval: pushing.push_approval,
     jobs.ShowQuestion: cards.show_question,
     jobs.ShowApproval: cards.show_approval,
     jobs.HandlePress: cards.handle_press,

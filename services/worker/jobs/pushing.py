@@ -7,18 +7,28 @@ import asyncio
 from services.adapters.push.client import push
 from services.adapters.upstreams.network import Network
 from services.domain.errors import Permanent, PushGone, Temporary
-from services.domain.outbox.jobs import SendPush
+from services.domain.outbox.jobs import PushApproval, SendPush
+from services.domain.push.approvals import find_approval_push
 from services.domain.push.keys import get_vapid_key
-from services.domain.push.telling import find_push, forget_browser, note_pushed
+from services.domain.push.telling import PushDue, find_push, forget_browser, note_pushed
 from services.kit.environment import environment
 
 
 def send_push(job: SendPush) -> None:
-    """Push a notification to one browser. One that is gone is forgotten; a service that is away is tried again.
+    """Push a notification to one browser. Raises: Temporary."""
+    _push(job, find_push(job))
+
+
+def push_approval(job: PushApproval) -> None:
+    """Push to one browser that an approval waits. Raises: Temporary."""
+    _push(job, find_approval_push(job))
+
+
+def _push(job: SendPush | PushApproval, due: PushDue | None) -> None:
+    """Push to a browser. One that is gone is forgotten; a service that is away is tried again.
 
     Raises: Temporary.
     """
-    due = find_push(job)
     if due is None:
         return
     env = environment()
