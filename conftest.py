@@ -17,7 +17,9 @@ from psycopg import sql
 from services.domain.actors import Actor
 from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.agents.models import Agent
+from services.domain.events.listed import Listed
 from services.domain.events.models import Event
+from services.domain.events.registry import KINDS
 from services.domain.identity.actions import add_member, all_tenants_create_organisation, create_token
 from services.domain.identity.models import Organisation, User
 from services.domain.identity.queries import all_tenants_actor_of
@@ -134,14 +136,19 @@ def globex(database) -> Tenant:
 
 @dataclass
 class Recorded:
-    """The events and jobs that a block committed, in order."""
+    """The events and jobs that a block committed, in order. What is told for lists is apart, in `changes`."""
 
     events: list[Event] = field(default_factory=list)
+    changes: list[Event] = field(default_factory=list)
     jobs: list[OutboxJob] = field(default_factory=list)
 
     @property
     def event_types(self) -> list[str]:
         return [event.type for event in self.events]
+
+    @property
+    def change_types(self) -> list[str]:
+        return [event.type for event in self.changes]
 
     @property
     def job_types(self) -> list[str]:
@@ -155,5 +162,7 @@ def recorded() -> Iterator[Recorded]:
     last_event = Event.objects.using("operator").order_by("-id").values_list("id", flat=True).first() or 0
     last_job = OutboxJob.objects.using("operator").order_by("-id").values_list("id", flat=True).first() or 0
     yield seen
-    seen.events.extend(Event.objects.using("operator").filter(id__gt=last_event).order_by("id"))
+    for event in Event.objects.using("operator").filter(id__gt=last_event).order_by("id"):
+        is_listed = event.stream.startswith("org:") and issubclass(KINDS[event.type].data, Listed)
+        (seen.changes if is_listed else seen.events).append(event)
     seen.jobs.extend(OutboxJob.objects.using("operator").filter(id__gt=last_job).order_by("id"))

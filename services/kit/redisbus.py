@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 STREAM_LENGTH = 2_000
 STREAM_TTL_S = 3_600
+ACCESS_CHANNEL = "slipway:nudge:access"
+"""Where it is said that somebody's access has changed: by `nudge("access")`."""
 
 
 @functools.cache

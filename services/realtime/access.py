@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from django.conf import settings
@@ -125,6 +125,9 @@ class TicketCredential:
         return {HANDOVER_HEADER: sign_actor(actor)}
 
 
+EndReason = Literal["access_ended", "access_changed"]
+
+
 @dataclass(frozen=True, slots=True)
 class Visitor:
     """Somebody who was let in."""
@@ -174,14 +177,17 @@ def all_tenants_admit(arrival: Arrival) -> Visitor:
     return Visitor(credential.all_tenants_verify(), credential)
 
 
-def all_tenants_is_still_admitted(visitor: Visitor) -> bool:
-    """Say whether the visitor would be let in again, into the same organisation."""
+def all_tenants_why_end(visitor: Visitor) -> EndReason | None:
+    """Say why the visitor may not stay: nobody would let them in again, or only with other rights; None if they may."""
     try:
-        return visitor.credential.all_tenants_verify().org_id == visitor.actor.org_id
+        actor = visitor.credential.all_tenants_verify()
     except SlipwayError as error:
         if error.status >= 500:
             raise
-        return False
+        return "access_ended"
+    if actor.org_id != visitor.actor.org_id:
+        return "access_ended"
+    return None if actor == visitor.actor else "access_changed"
 
 
 def _bearer(header: str) -> Credential:

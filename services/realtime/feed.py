@@ -6,6 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterable
 
+from services.domain.actors import Actor
 from services.realtime.entry import Entry, resync
 from services.realtime.livetail import LiveTail
 from services.realtime.outlet import Outlet
@@ -18,10 +19,11 @@ _HELD_ENTRIES = 256
 class Subscription:
     """One client's place in one stream. `seq` is the last durable number that it was given."""
 
-    __slots__ = ("feed", "outlet", "seq")
+    __slots__ = ("actor", "feed", "outlet", "seq")
 
-    def __init__(self, feed: Feed, outlet: Outlet) -> None:
+    def __init__(self, feed: Feed, actor: Actor, outlet: Outlet) -> None:
         self.feed = feed
+        self.actor = actor
         self.outlet = outlet
         self.seq = 0
 
@@ -33,7 +35,7 @@ class Subscription:
             self.seq = entry.seq
         elif entry.after is not None and entry.after != self.seq:
             return
-        self.outlet.offer(entry)
+        self.outlet.offer(entry if entry.guard is None else entry.shown_to(self.actor))
 
 
 class Feed:
@@ -69,7 +71,7 @@ class Feed:
     def accept(self, entry: Entry) -> None:
         """Take an entry of the live log: give it out in its place, drop a repeat, note a gap."""
         if entry.seq is not None:
-            if entry.seq == self.seq + 1 and self._trusts_live_log:
+            if entry.seq == self.seq + 1 and self._trusts_live_log and not entry.is_hint:
                 self._advance(entry)
             else:
                 self.wanted = max(self.wanted, entry.seq)
@@ -144,6 +146,10 @@ class Feed:
         if entry.envelope is not None:
             self._tail.take(entry.envelope)
             entry.envelope = None  # its text is enough from here on
+        if entry.guard is not None and entry.guard.readers is not None:
+            # What was said before may be for fewer now, which only the database knows.
+            self._recent.clear()
+            self._recent_bytes = 0
         self._recent.append(entry)
         self._recent_bytes += entry.size
         while len(self._recent) > _RECENT_ENTRIES or self._recent_bytes > _RECENT_BYTES:

@@ -79,7 +79,7 @@ class Hub:
             feed.remember(entry for raw in earlier if (entry := parse_live_log(raw)) is not None)
             self._feeds[key] = feed
             self._wake_reader()
-        subscription = Subscription(feed, outlet)
+        subscription = Subscription(feed, actor, outlet)
         feed.members.add(subscription)
         self._counts.streams = len(self._feeds)
         return subscription, kept
@@ -107,6 +107,18 @@ class Hub:
         if not feed.members and self._feeds.get(key) is feed:
             del self._feeds[key]
         self._counts.streams = len(self._feeds)
+
+    async def end_streams_of_what_is_gone(self) -> None:
+        """Tell who follows the stream of a workspace that was deleted, once, that it has ended. Raises: Temporary."""
+        followed = {key: uuid.UUID(key[1].partition(":")[2]) for key in self._feeds if key[1][0] == "w"}
+        if not followed:
+            return
+        existing = await self._rows.existing(sorted(set(followed.values())))
+        for key in [key for key, workspace_id in followed.items() if workspace_id not in existing]:
+            feed = self._feeds.get(key)
+            for subscription in list(feed.members) if feed is not None else ():
+                self.close(subscription)
+                subscription.outlet.end_stream(key[1])
 
     # --- one subscription's replay -------------------------------------------------------------------
 
@@ -270,7 +282,7 @@ async def _put_stored(subscription: Subscription, entry: Entry) -> None:
     if entry.seq > subscription.seq + 1:
         await subscription.outlet.put(resync(subscription.feed.stream, entry.seq))
     subscription.seq = entry.seq
-    await subscription.outlet.put(entry)
+    await subscription.outlet.put(entry.shown_to(subscription.actor))
 
 
 def first_number(after: int | None, kept: Kept) -> tuple[int, bool]:

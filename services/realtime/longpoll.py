@@ -111,6 +111,8 @@ class PollEndpoint(Endpoint):
                 listening.append(await self._listen(actor, stream, bell))
             while True:
                 bell.rung.clear()
+                if bell.has_ended:
+                    raise _missing()
                 events = await self._take(actor, queue_id, last_id)
                 if events or not is_patient:
                     return events
@@ -128,7 +130,7 @@ class PollEndpoint(Endpoint):
             subscription, _ = await self.node.hub.open(actor, stream, bell)
         except Missing as error:
             # What was the caller's when it was registered was deleted since.
-            raise QueueMissing("There is no such queue. Register a new one.") from error
+            raise _missing() from error
         self.node.hub.follow(subscription)
         return subscription
 
@@ -139,7 +141,7 @@ class PollEndpoint(Endpoint):
             state = kept.state.model_copy(deep=True)
             state.acknowledge(last_id)
             pages = await self._pages(actor, state)
-            events = _numbered(state, pages)
+            events = [(number, entry.shown_to(actor)) for number, entry in _numbered(state, pages)]
             if await self._is_stored(queue_id, kept, state):
                 return events
         raise QueueBusy("Another request is asking for this queue's events.")
@@ -150,6 +152,10 @@ class PollEndpoint(Endpoint):
     async def _pages(self, actor: Actor, state: QueueState) -> Mapping[str, list[Entry]]:
         rows = self.node.rows
         return {stream: await rows.page(actor.org_id, stream, seq) for stream, seq in state.cursors.items()}
+
+
+def _missing() -> QueueMissing:
+    return QueueMissing("There is no such queue. Register a new one.")
 
 
 def _numbered(state: QueueState, pages: Mapping[str, list[Entry]]) -> list[tuple[int, Entry]]:

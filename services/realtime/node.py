@@ -42,7 +42,7 @@ class Node:
         self.rows = Rows()
         self.live_log = LiveLog(redis_url)
         self.hub = Hub(self.rows, self.live_log, self.counts, sweep_every_s=pace.sweep_every_s)
-        self.watch = Watch(self.rows, every_s=pace.recheck_every_s)
+        self.watch = Watch(self.rows, self.hub, redis_url=redis_url, every_s=pace.recheck_every_s)
         self.queues = QueueStore(redis_url, ttl_s=pace.poll_idle_timeout_s)
         self.forwarder = Forwarder(api_url)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import Protocol
 
-from services.realtime.entry import Entry
+from services.realtime.entry import Entry, ended
 
 
 class Outlet(Protocol):
@@ -21,12 +21,15 @@ class Outlet(Protocol):
     def give_up(self) -> None:
         """End the connection, because what it should get cannot be had; the client comes back with its cursor."""
 
+    def end_stream(self, stream: str) -> None:
+        """Say that a stream is there no more; nothing of it follows."""
+
 
 class BoundedOutlet:
     """Holds what a connection has not sent yet. Live entries beyond the bounds overflow it, for good."""
 
     def __init__(self, *, max_entries: int, max_bytes: int) -> None:
-        self.is_overflown = False
+        self.is_overflown = self.has_ended = False
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._entries: deque[Entry] = deque()
@@ -52,6 +55,11 @@ class BoundedOutlet:
         self._drained.set()
         self._filled.set()
 
+    def end_stream(self, stream: str) -> None:
+        """Pass it on."""
+        self.has_ended = True
+        self.offer(ended(stream))
+
     async def put(self, entry: Entry) -> None:
         """Take an entry once the queue is less than half full, so that live entries find room beside a replay."""
         while len(self._entries) * 2 >= self._max_entries or self._size * 2 > self._max_bytes:
@@ -60,6 +68,11 @@ class BoundedOutlet:
             self._drained.clear()
             await self._drained.wait()
         self.offer(entry)
+
+    @property
+    def is_drained(self) -> bool:
+        """Say whether all that was taken is given out."""
+        return not self._entries
 
     async def take(self) -> Entry | None:
         """Return the next entry when there is one; None when the queue has overflown."""
@@ -80,11 +93,17 @@ class Bell:
 
     def __init__(self) -> None:
         self.rung = asyncio.Event()
+        self.has_ended = False
 
     def offer(self, entry: Entry) -> None:
         """Ring for a durable event."""
         if entry.seq is not None:
             self.rung.set()
+
+    def end_stream(self, stream: str) -> None:
+        """Ring: whoever listens finds the stream ended."""
+        self.has_ended = True
+        self.rung.set()
 
     async def put(self, entry: Entry) -> None:
         """Ring."""

@@ -17,9 +17,9 @@ from django.db import InterfaceError, OperationalError, connection, connections
 
 from services.domain.actors import Actor, require
 from services.domain.errors import Missing, Temporary
-from services.domain.events.log import all_tenants_heads, get_heads, list_events, to_envelope
+from services.domain.events.log import all_tenants_heads, get_heads, list_events
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.workspaces.queries import may_read_stream
+from services.domain.workspaces.queries import all_tenants_existing, may_read_stream
 from services.realtime.entry import Entry, stored_entry
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,10 @@ class Rows:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._hub_threads, _unit, lambda: all_tenants_heads(streams))
 
+    async def existing(self, workspace_ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
+        """Return those of the workspaces that are still there. Raises: Temporary."""
+        return await self.run(lambda: all_tenants_existing(workspace_ids))
+
     async def ping(self) -> None:
         """Ask the database for a sign of life. Raises: Temporary."""
         await self.run(_ping)
@@ -117,7 +121,7 @@ def _look(actor: Actor, stream: str) -> Kept:
 def _page(org_id: uuid.UUID, stream: str, after: int) -> list[Entry]:
     with tenant_transaction(org_id):
         events = list_events(stream, after=after, limit=PAGE)
-    return [stored_entry(to_envelope(event)) for event in events]
+    return [stored_entry(event) for event in events]
 
 
 def _ping() -> None:

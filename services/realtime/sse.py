@@ -54,6 +54,9 @@ class EventsEndpoint(Endpoint):
             while (entry := await outlet.take()) is not None:
                 await self.write(entry.sse)
                 delivered["sse"] += 1
+                if outlet.has_ended and outlet.is_drained:
+                    await self.write(b"", is_last=True)
+                    return
         finally:
             keepalive.cancel()
             with contextlib.suppress(asyncio.CancelledError, OSError):

@@ -35,11 +35,12 @@ from services.realtime.node import Node
 from services.realtime.outlet import BoundedOutlet
 from services.realtime.terminals import Terminals
 
-CLOSE_CODES = {"access_ended": 4001, "overflow": 4008, "shutdown": 1012}
+CLOSE_CODES = {"access_ended": 4001, "access_changed": 4002, "overflow": 4008, "shutdown": 1012}
 _FORWARDS_AT_ONCE = 8
 _LAST_WORDS_WITHIN_S = 5.0
 _MESSAGES = {
     "access_ended": "The token, ticket or session is no longer valid.",
+    "access_changed": "Your rights here are others now. Reconnect with the last number.",
     "overflow": "The connection is too slow. Reconnect with the last number.",
 }
 

@@ -61,14 +61,14 @@ def test_a_refusal_is_shown_and_asked_about_once(acme: Tenant) -> None:
     assert first == second
     assert seen.event_types == [
         "approval.requested",
-        "approval.requested",
         "egress.refused",
+        "approval.requested",
         "egress.refused",
     ]
     assert [event.stream.partition(":")[0] for event in seen.events] == [
         "workspace",
-        "org",
         "workspace",
+        "org",
         "workspace",
     ]
     assert seen.events[-1].data == {

@@ -79,20 +79,21 @@ def test_every_kind_is_closed_and_says_what_it_is(kind):
     assert kind.settings_model.binding() <= set(kind.settings_model.model_fields)
 
 
-def test_connecting_changing_and_removing_are_told_on_the_owners_stream(acme):
+def test_connecting_changing_and_removing_are_told_to_those_who_may_see_it(acme):
     with recorded() as seen:
         row = connect_integration(acme.owner, new())
         change(acme.owner, row, is_enabled=False)
         remove_integration(acme.owner, row.id)
         shared = connect_integration(acme.owner, new(is_personal=False))
-    assert [(event.stream, event.type, event.data["status"]) for event in seen.events] == [
-        (f"user:{acme.owner.user_id}", "integration.changed", "unchecked"),
-        (f"user:{acme.owner.user_id}", "integration.changed", "unchecked"),
-        (f"user:{acme.owner.user_id}", "integration.changed", "removed"),
-        (f"org:{shared.org_id}", "integration.changed", "unchecked"),
+    mine = [acme.owner.user_id]
+    assert [(event.readers, event.data["change"], event.data["is_enabled"]) for event in seen.changes] == [
+        (mine, "created", True),
+        (mine, "updated", False),
+        (mine, "deleted", False),
+        (None, "created", True),
     ]
-    assert [event.data["is_enabled"] for event in seen.events] == [True, False, False, True]
-    assert "hush" not in json.dumps([event.data for event in seen.events])
+    assert seen.changes[-1].data["integration_id"] == str(shared.id)
+    assert "hush" not in json.dumps([event.data for event in seen.changes])
 
 
 def test_what_opens_an_account_is_sealed_and_moves_to_a_newer_key(acme, monkeypatch):
@@ -181,13 +182,9 @@ def test_a_state_is_told_when_it_changes_and_only_for_the_version_that_was_tried
         changed = change(acme.owner, row, credentials={"client_secret": "new"})
         # What was tried with the old secret says nothing of the new one.
         record_failure(row.org_id, row.id, row.updated_at, AccountUnauthorised("No."))
-    assert [(event.type, event.data.get("status")) for event in seen.events] == [
-        ("integration.changed", "broken"),
-        ("integration.changed", "ok"),
-        ("integration.changed", "unauthorised"),
-        ("notification.created", None),
-        ("integration.changed", "unchecked"),
-    ]
+    states = [event.data["status"] for event in seen.changes]
+    assert states == ["broken", "ok", "unauthorised", "unchecked"]
+    assert seen.event_types == ["notification.created"]
     assert fresh(changed).status == "unchecked"
 
 

@@ -68,7 +68,7 @@ def test_a_link_that_works_stays_connected_and_nobody_is_told(acme, link):
     assert (row.status, row.last_error) == ("connected", "")
     assert row.checked_at is not None
     assert row.next_check_at > now() + CHECK_EVERY / 2
-    assert seen.event_types == []
+    assert (seen.change_types, seen.event_types) == ([], [])
 
 
 def test_a_broken_webhook_is_told_to_whoever_made_the_link_once_and_so_is_its_mending(acme, link, telegram):
@@ -80,11 +80,11 @@ def test_a_broken_webhook_is_told_to_whoever_made_the_link_once_and_so_is_its_me
     assert row.last_error == (
         "Telegram does not reach this address: Wrong response from the webhook: 502 Bad Gateway"
     )
-    assert seen.event_types == ["link.changed", "notification.created"]
+    assert (seen.change_types, seen.event_types) == (["link.changed"], ["notification.created"])
     telegram.hook_errors.clear()
     with recorded() as seen:
         assert checked(link).status == "connected"
-    assert seen.event_types == ["link.changed", "notification.created"]
+    assert (seen.change_types, seen.event_types) == (["link.changed"], ["notification.created"])
     first, second = told(acme, "bob")
     assert first.startswith("The link Helper (telegram) does not work: Telegram does not reach this address")
     assert second == "The link Helper (telegram) works again."
@@ -160,7 +160,7 @@ def test_connecting_a_refused_bot_tells_nobody_but_who_connects_it(acme, telegra
     row = create_link(acme.owner, kind="telegram", name="Wrong", config={"bot_token": TOKEN})
     with recorded() as seen, pytest.raises(PlatformRefused):
         connect_link(acme.owner, row.id)
-    assert seen.event_types == ["link.changed"]
+    assert (seen.change_types, seen.event_types) == (["link.changed"], [])
     assert told(acme, "alice") == []
 
 

@@ -120,13 +120,14 @@ def test_a_revoked_account_fails_closed_is_marked_told_and_asked_no_more(gateway
         "A person must connect it again: in the dashboard under Accounts, work. You cannot mend this."
         in words
     )
-    assert seen.event_types == ["integration.changed", "notification.created"]
-    assert [event.stream for event in seen.events] == [f"user:{acme.owner.user_id}"] * 2
+    assert seen.change_types == ["integration.changed"]
+    assert seen.event_types == ["notification.created"]
+    assert [event.readers for event in seen.changes] == [[acme.owner.user_id]]
     assert stored(row).status == "unauthorised"
     asked = len(mailbox.oauth.journal.all()), len(mailbox.calls.all())
     with recorded() as seen:
         assert gmail.refused("gmail_search", query="").startswith("account_unauthorised:")
-    assert not seen.events
+    assert not (seen.events or seen.changes)
     assert asked == (len(mailbox.oauth.journal.all()), len(mailbox.calls.all()))
 
 
@@ -148,7 +149,9 @@ def test_what_opens_an_account_is_in_no_event_error_or_result(gateway, acme, mai
         result = gmail.raw("gmail_search", query="")
         mailbox.oauth.take_back()
         words = gmail.refused("gmail_search", query="")
-    text = json.dumps([[event.data for event in seen.events], result, words, stored(row).settings])
+    text = json.dumps(
+        [[event.data for event in (*seen.events, *seen.changes)], result, words, stored(row).settings]
+    )
     assert "ya29." not in text
     assert "1//" not in text
     assert "client-secret" not in text
@@ -161,8 +164,8 @@ def test_disconnecting_ends_the_access_at_the_provider(acme, mailbox):
     with recorded() as seen:
         remove_account(acme.owner, row.id)
     assert not mailbox.oauth.is_granted
-    assert [(event.type, event.data["status"]) for event in seen.events] == [
-        ("integration.changed", "removed")
+    assert [(event.type, event.data["change"]) for event in seen.changes] == [
+        ("integration.changed", "deleted")
     ]
 
 
@@ -171,8 +174,9 @@ def test_a_provider_that_cannot_be_told_is_said_to_a_person(acme, mailbox):
     mailbox.oauth.is_down = True
     with recorded() as seen:
         remove_account(acme.owner, row.id)
-    assert seen.event_types == ["integration.changed", "notification.created"]
-    assert "Take the access back there." in seen.events[1].data["message"]
+    assert seen.change_types == ["integration.changed"]
+    assert seen.event_types == ["notification.created"]
+    assert "Take the access back there." in seen.events[0].data["message"]
 
 
 def test_an_account_that_nobody_has_authorized_says_so(gateway, acme, mailbox):

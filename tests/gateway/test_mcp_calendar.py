@@ -174,7 +174,9 @@ def test_a_wrong_password_closes_the_account_and_is_told_without_it(gateway, acm
     assert row.status == "unauthorised"
     with recorded() as seen:
         words = calling(gateway, acme, "calendar").refused("calendar_list")
-    text = json.dumps([words, [event.data for event in seen.events], stored(row).settings, row.last_error])
+    text = json.dumps(
+        [words, [event.data for event in (*seen.events, *seen.changes)], stored(row).settings, row.last_error]
+    )
     assert words.startswith("account_unauthorised:")
     assert "not the word" not in text
 

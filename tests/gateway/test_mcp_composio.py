@@ -145,8 +145,11 @@ def test_a_key_that_is_not_taken_closes_the_account_and_is_told_without_it(compo
     with recorded() as seen:
         words = composio.refused("composio_list_connections")
     assert words.startswith("account_unauthorised:")
-    assert seen.event_types == ["integration.changed", "notification.created"]
-    text = json.dumps([words, [event.data for event in seen.events], stored(account).settings])
+    assert seen.change_types == ["integration.changed"]
+    assert seen.event_types == ["notification.created"]
+    text = json.dumps(
+        [words, [event.data for event in (*seen.events, *seen.changes)], stored(account).settings]
+    )
     assert KEY not in text
     assert stored(account).status == "unauthorised"
 

@@ -301,7 +301,8 @@ def test_an_app_that_is_suspended_or_has_another_key_fails_closed(acme, github, 
         words = github.refused("github_list_issues", **SHOP)
     assert words.startswith("account_unauthorised: GitHub does not let the app in:")
     assert "in the dashboard under Accounts, acme." in words
-    assert seen.event_types == ["integration.changed", "notification.created"]
+    assert seen.change_types == ["integration.changed"]
+    assert seen.event_types == ["notification.created"]
     assert stored(account).status == "unauthorised"
     assert github.refused("github_list_issues", **SHOP).startswith("account_unauthorised:")
     assert check_account(acme.owner, account.id).status == "unauthorised"
@@ -312,7 +313,9 @@ def test_neither_the_key_nor_a_token_is_in_a_result_or_an_event(acme, gateway, s
         row = connect(acme)
         github = calling(gateway, acme, "github")
         results = [github.raw("github_list_issues", **SHOP), github.raw("github_list_repositories")]
-    text = json.dumps([results, [event.data for event in seen.events], stored(row).settings])
+    text = json.dumps(
+        [results, [event.data for event in (*seen.events, *seen.changes)], stored(row).settings]
+    )
     assert "PRIVATE KEY" not in text
     assert not [token for token in server.tokens if token in text]
 

@@ -218,7 +218,9 @@ def test_a_wrong_password_closes_the_account_and_is_told_without_it(gateway, acm
         words = mail.refused("mail_search")
     assert words.startswith("account_unauthorised:")
     assert len(mailbox.commands) == asked
-    text = json.dumps([words, [event.data for event in seen.events], stored(row).settings, row.last_error])
+    text = json.dumps(
+        [words, [event.data for event in (*seen.events, *seen.changes)], stored(row).settings, row.last_error]
+    )
     assert "not the word" not in text
 
 

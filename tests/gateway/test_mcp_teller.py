@@ -121,9 +121,12 @@ def test_a_token_that_is_not_taken_closes_the_account_and_is_told(teller, banks,
     with recorded() as seen:
         words = teller.refused("teller_list_accounts")
     assert words.startswith("account_unauthorised:")
-    assert seen.event_types == ["integration.changed", "notification.created"]
+    assert seen.change_types == ["integration.changed"]
+    assert seen.event_types == ["notification.created"]
     assert stored(account).status == "unauthorised"
-    text = json.dumps([words, [event.data for event in seen.events], stored(account).settings])
+    text = json.dumps(
+        [words, [event.data for event in (*seen.events, *seen.changes)], stored(account).settings]
+    )
     assert TOKEN not in text
     assert "PRIVATE KEY" not in text
 

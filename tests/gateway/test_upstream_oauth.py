@@ -75,7 +75,8 @@ def test_a_revoked_authorization_fails_closed_and_says_how_to_connect(
         words = weather.refused("add", a=1, b=1)
     assert words.startswith("mcp_server_unauthorised:")
     assert "A person must connect it again: in the dashboard under MCP servers, weather." in words
-    assert seen.event_types == ["mcp_server.changed", "notification.created"]
+    assert seen.change_types == ["mcp_server.changed"]
+    assert seen.event_types == ["notification.created"]
     assert stored(server).status == "unauthorised"
     assert refreshes(authorization) == 1
     with pytest.raises(UpstreamUnauthorised):

@@ -58,7 +58,8 @@ def test_a_changed_tool_is_withheld_until_it_is_accepted(acme, upstream, server,
     change(upstream, server)
     with recorded() as seen:
         assert weather.tools() == ["wait", "huge", "break_down"]
-    assert seen.event_types == ["mcp_server.changed", "notification.created", "approval.requested"]
+    assert seen.change_types == ["mcp_server.changed"]
+    assert seen.event_types == ["notification.created", "approval.requested"]
     words = weather.refused("add", a=1, b=1)
     assert words.startswith("tool_withheld: add has changed since a person reviewed it.")
     assert stored(server).status == "changed"
@@ -139,5 +140,6 @@ def test_the_owner_of_a_personal_server_is_told_and_nobody_else(acme, gateway, c
     with recorded() as seen:
         weather.tools()
     assert {event.stream for event in seen.events} == {f"user:{acme.owner.user_id}"}
+    assert [event.readers for event in seen.changes] == [[acme.owner.user_id]]
     assert not approvals(server)
     assert Event.objects.using("operator").filter(type="notification.created").count() == 1

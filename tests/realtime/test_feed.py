@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from services.domain.actors import system_actor
 from services.realtime.entry import Entry, parse_live_log
 from services.realtime.feed import Feed, Subscription
 from services.realtime.livelog import not_after
@@ -39,7 +40,7 @@ class Sink:
 
 def _feed(seq: int = 0) -> tuple[Feed, Sink]:
     feed, sink = Feed("workspace:x", uuid.uuid4(), seq=seq, position="0-0"), Sink()
-    subscription = Subscription(feed, sink)
+    subscription = Subscription(feed, system_actor(feed.org_id), sink)
     subscription.seq = seq
     feed.attach(subscription)
     return feed, sink
@@ -70,7 +71,7 @@ def test_any_loss_repetition_and_disorder_still_gives_every_number_once_in_order
 def test_a_subscription_that_is_ahead_of_its_feed_gets_no_repeat():
     feed, _ = _feed(5)
     sink = Sink()
-    ahead = Subscription(feed, sink)
+    ahead = Subscription(feed, system_actor(feed.org_id), sink)
     ahead.seq = 7
     feed.attach(ahead)
     feed.accept(Entry("delta", after=5, part=1))
@@ -119,7 +120,7 @@ def test_recent_entries_are_bounded_in_number_and_size():
 def test_a_persons_stream_takes_live_entries_as_a_hint_only():
     feed = Feed("user:x", uuid.uuid4(), seq=0, position="0-0")
     sink = Sink()
-    feed.attach(Subscription(feed, sink))
+    feed.attach(Subscription(feed, system_actor(feed.org_id), sink))
     feed.accept(Entry("perhaps of another organisation", seq=1))
     feed.accept(Entry("delta", after=0, part=1))
     assert sink.entries == []

@@ -6,6 +6,7 @@ import json
 import uuid
 from typing import Any
 
+from services.domain.actors import system_actor
 from services.domain.events.log import record_event
 from services.domain.events.types import MessageCreated, SandboxChanged, TurnStarted
 from services.domain.tenancy.transaction import tenant_transaction
@@ -92,7 +93,7 @@ def test_what_follows_the_whole_text_is_news_by_its_number():
     for part in (1, 2, 3):
         feed.accept(_entry(live("abc"[part - 1], part=part)))
     sink = Sink()
-    late = Subscription(feed, sink)
+    late = Subscription(feed, system_actor(feed.org_id), sink)
     late.seq = 1
     feed.attach(late)
     feed.accept(_entry(live("d", part=4)))

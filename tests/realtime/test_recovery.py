@@ -144,9 +144,10 @@ def test_broken_database_connections_are_replaced_unnoticed(service, acme, strea
         stream.add(1)
         client.numbers(1)
         with psycopg.connect(environment().admin_database_url.get_secret_value(), autocommit=True) as admin:
+            app = psycopg.conninfo.conninfo_to_dict(environment().database_url.get_secret_value())
             admin.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> %s",
-                [environment().database_url.get_secret_value().rpartition("/")[2], admin.info.backend_pid],
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND usename = %s",
+                [app["dbname"], app["user"]],
             )
         other = eventually(lambda: _new_stream(acme))
         other.add(3)

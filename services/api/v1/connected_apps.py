@@ -15,7 +15,7 @@ from services.domain.errors import ConnectedAppMissing, Invalid, OAuthClientMiss
 from services.domain.oauth.clients import RedirectUri, create_client, delete_client, list_clients
 from services.domain.oauth.grants import disconnect_app
 from services.domain.oauth.models import AuthMethod, ConnectedApp, OAuthClient
-from services.domain.oauth.queries import list_connected_apps
+from services.domain.oauth.queries import get_connected_app, list_connected_apps
 
 
 class ConnectedAppShape(Shape):
@@ -88,6 +88,11 @@ class OneConnectedApp(Endpoint):
     """One connected program."""
 
     tag = "connected apps"
+
+    @operation(errors=(ConnectedAppMissing,))
+    def get(self, call: Call, app_id: uuid.UUID) -> ConnectedAppShape:
+        """Show a connected program."""
+        return ConnectedAppShape.of(get_connected_app(call.actor, app_id))
 
     @operation(errors=(ConnectedAppMissing,))
     def delete(self, call: Call, app_id: uuid.UUID) -> None:

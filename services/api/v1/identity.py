@@ -16,7 +16,13 @@ from services.domain.errors import Invalid, LastOwner, Missing, NotPermitted, Ro
 from services.domain.identity.actions import change_role, create_token, remove_member, revoke_token
 from services.domain.identity.models import ApiToken, Membership, Organisation, Role, User
 from services.domain.identity.people import LANGUAGE, get_person, update_person
-from services.domain.identity.queries import get_organisation, list_members, list_tokens
+from services.domain.identity.queries import (
+    get_member,
+    get_organisation,
+    get_token,
+    list_members,
+    list_tokens,
+)
 from services.domain.identity.tickets import TICKET_LIFE, issue_ticket
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -171,6 +177,11 @@ class OneMember(Endpoint):
 
     tag = "identity"
 
+    @operation(errors=(Missing,))
+    def get(self, call: Call, user_id: uuid.UUID) -> MemberShape:
+        """Show a member."""
+        return MemberShape.of(get_member(call.actor, user_id))
+
     @operation(errors=(Missing, RoleMissing, LastOwner))
     def patch(self, call: Call, user_id: uuid.UUID, body: RoleBody) -> MemberShape:
         """Give a member another role. Only owners make owners, or take it from one."""
@@ -203,6 +214,11 @@ class OneToken(Endpoint):
     """One API token."""
 
     tag = "identity"
+
+    @operation(errors=(Missing,))
+    def get(self, call: Call, token_id: uuid.UUID) -> TokenShape:
+        """Show a token, without its text."""
+        return TokenShape.of(get_token(call.actor, token_id))
 
     @operation(errors=(Missing,))
     def delete(self, call: Call, token_id: uuid.UUID) -> None:

@@ -15,6 +15,8 @@ from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider, 
 from services.domain.agents.queries import is_agent_admin, visible_agents
 from services.domain.egress.rules import MAX_RULES, EgressRule
 from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken, RoleMissing
+from services.domain.events.announcing import announce_change, announce_hidden, hide_earlier
+from services.domain.events.listed import AgentChanged
 from services.domain.images.ordering import order_image
 from services.domain.images.packages import Packages
 from services.domain.integrations.names import ACCOUNT_SERVERS
@@ -75,7 +77,7 @@ class AgentFields(BaseModel):
 
 
 def create_agent(actor: Actor, fields: AgentFields) -> Agent:
-    """Create an agent. Emits and queues what `order_image` does when it has packages.
+    """Create an agent. Emits: AgentChanged, and what `order_image` does when it has packages, which also queues.
 
     Raises: NameTaken, Invalid, ModelNotAllowed.
     """
@@ -88,11 +90,12 @@ def create_agent(actor: Actor, fields: AgentFields) -> Agent:
         _refuse_taken_slug(values["slug"], Agent.objects.all())
         agent = Agent.objects.create(org_id=actor.org_id, owner_id=actor.user_id, **values)
         order_image(agent)
+        announce_change(AgentChanged, agent, "created")
         return agent
 
 
 def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> Agent:
-    """Change some fields; turns at work keep what they started with.
+    """Change some fields; turns at work keep what they started with. Emits: AgentChanged.
 
     Raises: AgentMissing, Invalid, NameTaken, ModelNotAllowed for a model that was not there before.
     Other packages, or another provider under them, are built into an image: emits and queues what `order_image` does.
@@ -116,6 +119,9 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
         _refuse_taken_slug(values["slug"], Agent.objects.exclude(id=agent.id))
         has_other_provider = values["provider"] != agent.provider
         has_other_packages = values["packages"] != Packages.model_validate(agent.packages).model_dump()
+        is_hidden = agent.is_shared and not values["is_shared"]
+        if is_hidden:
+            announce_hidden(AgentChanged, agent)
         for name, value in values.items():
             setattr(agent, name, value)
         if has_other_provider:
@@ -124,11 +130,17 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
         agent.save()
         if has_other_provider or has_other_packages:
             order_image(agent)
+        if is_hidden:
+            hide_earlier(AgentChanged, agent)
+        announce_change(AgentChanged, agent)
         return agent
 
 
 def archive_agent(actor: Actor, agent_id: uuid.UUID) -> None:
-    """Take an agent out of use; its workspaces stay readable. Archiving twice is fine. Raises: AgentMissing."""
+    """Take an agent out of use; its workspaces stay readable. Archiving twice is fine.
+
+    Emits: AgentChanged. Raises: AgentMissing.
+    """
     require(actor, "agents:write")
     with tenant_transaction(actor.org_id):
         agent = lock_own_agent(actor, agent_id)
@@ -136,6 +148,7 @@ def archive_agent(actor: Actor, agent_id: uuid.UUID) -> None:
             agent.archived_at = now()
             agent.slug = f"{agent.slug[:40]}-{agent.id.hex[-12:]}"
             agent.save()
+            announce_change(AgentChanged, agent)
 
 
 def lock_agent(agent_id: uuid.UUID) -> Agent:

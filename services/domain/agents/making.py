@@ -14,6 +14,8 @@ from services.domain.agents.limits import exceeding
 from services.domain.agents.models import Agent
 from services.domain.egress.rules import EgressRule, parse_rule
 from services.domain.errors import Invalid, Limited, NotPermitted
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import AgentChanged
 from services.domain.images.ordering import order_image
 from services.domain.llm.policy import refuse_agents_model
 from services.domain.tasks.models import Task
@@ -64,6 +66,7 @@ def make_agent(actor: Actor, fields: MadeAgentFields) -> Agent:
             raise NotPermitted(f"An agent that you make may not do more than you: {', '.join(more)}.")
         agent.save(force_insert=True)
         order_image(agent)
+        announce_change(AgentChanged, agent, "created")
         return agent
 
 

@@ -9,6 +9,8 @@ from services.domain.agents.actions import lock_own_agent
 from services.domain.agents.models import Agent, AgentPerson, AgentRole
 from services.domain.agents.queries import get_agent, is_agent_admin
 from services.domain.errors import Invalid, Missing, RoleMissing
+from services.domain.events.announcing import announce_change, announce_hidden, hide_earlier
+from services.domain.events.listed import AgentChanged
 from services.domain.identity.models import Membership
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -37,6 +39,7 @@ def put_agent_person(actor: Actor, agent_id: uuid.UUID, user_id: uuid.UUID, role
             defaults={"role": role},
             create_defaults={"role": role, "org_id": actor.org_id},
         )
+        announce_change(AgentChanged, agent)
         return AgentPerson.objects.select_related("user").get(agent=agent, user_id=user_id)
 
 
@@ -50,9 +53,12 @@ def remove_agent_person(actor: Actor, agent_id: uuid.UUID, user_id: uuid.UUID) -
         agent = (
             lock_own_agent(actor, agent_id) if user_id == actor.user_id else _lock_as_admin(actor, agent_id)
         )
+        announce_hidden(AgentChanged, agent)
         deleted, _ = AgentPerson.objects.filter(agent=agent, user_id=user_id).delete()
         if not deleted:
             raise Missing("This person has no role with the agent.")
+        hide_earlier(AgentChanged, agent)
+        announce_change(AgentChanged, agent)
 
 
 def _lock_as_admin(actor: Actor, agent_id: uuid.UUID) -> Agent:

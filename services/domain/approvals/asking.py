@@ -16,6 +16,8 @@ from services.domain.approvals.models import ApprovalStatus
 from services.domain.approvals.rules import Terms
 from services.domain.approvals.subjects import MCP_SERVER, PACKAGES, McpServerSubject, PackagesSubject
 from services.domain.errors import Invalid, Limited, NameTaken, NotPermitted
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import AgentChanged
 from services.domain.images.ordering import order_image
 from services.domain.images.packages import Packages, packages_of
 from services.domain.tenancy.transaction import tenant_transaction
@@ -57,6 +59,7 @@ def ask_for_packages(actor: Actor, packages: Packages, reason: str) -> Asked:
         if agent.installs_packages:
             agent.packages, agent.updated_at = merged.model_dump(), now()
             agent.save(update_fields=["packages", "updated_at"])
+            announce_change(AgentChanged, agent)
             order_image(agent)
             return Asked("granted")
         subject = PackagesSubject(packages=Packages.model_validate(new), reason=reason)

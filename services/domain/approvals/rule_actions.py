@@ -12,7 +12,7 @@ from services.domain.approvals.models import ApprovalRule
 from services.domain.approvals.rules import RuleFields
 from services.domain.chats.models import Chat
 from services.domain.errors import AgentMissing, ApprovalRuleMissing, ChatMissing, Invalid, QueueFull
-from services.domain.events.log import record_event
+from services.domain.events.announcing import announce
 from services.domain.events.types import ApprovalRuleChanged
 from services.domain.identity.models import Membership
 from services.domain.tenancy.transaction import tenant_transaction
@@ -102,4 +102,4 @@ def _tell(actor: Actor, rule: ApprovalRule, change: Literal["created", "updated"
         tool=rule.tool,
         user_id=str(actor.user_id) if actor.user_id else None,
     )
-    record_event(f"org:{rule.org_id}", event)
+    announce(event)

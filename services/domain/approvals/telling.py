@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.domain.approvals.models import Approval
+from services.domain.events.announcing import announce
 from services.domain.events.log import record_event
 from services.domain.events.types import ApprovalAgreed, ApprovalDecided, ApprovalRequested, EventData
 from services.domain.questions.announcing import announce_approval, push_request
@@ -64,7 +65,7 @@ def _tell(approval: Approval, event: EventData) -> None:
     """Record an event for those who follow the workspace, and for those who follow the organisation, in this order."""
     if approval.workspace_id is not None:
         record_event(f"workspace:{approval.workspace_id}", event, task_id=approval.task_id)
-    record_event(f"org:{approval.org_id}", event, task_id=approval.task_id)
+    announce(event, task_id=approval.task_id)
     announce_approval(approval)
 
 

@@ -17,6 +17,8 @@ from services.domain.chats.models import (
     delivery_expiry,
 )
 from services.domain.errors import Conflict, LinkMissing, Missing
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import DeliveryChanged, LinkChanged
 from services.domain.outbox.jobs import SendDelivery, enqueue
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.keyring import open_json, seal_json
@@ -47,7 +49,7 @@ def create_link(
             get_usable_agent(actor, default_agent_id)
         row_id = uuid7()
         sealed = seal_json(config, row_id)
-        return Link.objects.create(
+        link = Link.objects.create(
             id=row_id,
             org_id=actor.org_id,
             kind=kind,
@@ -58,6 +60,8 @@ def create_link(
             unknown_senders=unknown_senders,
             created_by_id=actor.user_id,
         )
+        announce_change(LinkChanged, link, "created")
+        return link
 
 
 def update_link(
@@ -88,6 +92,7 @@ def update_link(
             _refuse_opening(actor, unknown_senders)
             link.unknown_senders = unknown_senders
         link.save()
+        announce_change(LinkChanged, link)
         return link
 
 
@@ -95,7 +100,9 @@ def delete_link(actor: Actor, link_id: uuid.UUID) -> None:
     """Delete a link with its chats, wirings and deliveries. Raises: LinkMissing."""
     require(actor, "chats:write", role="member")
     with tenant_transaction(actor.org_id):
-        _lock_link(link_id).delete()
+        link = _lock_link(link_id)
+        announce_change(LinkChanged, link, "deleted")
+        link.delete()
 
 
 def read_link_config(link: Link) -> dict[str, Any]:
@@ -120,6 +127,8 @@ def retry_delivery(actor: Actor, delivery_id: uuid.UUID) -> Delivery:
         failed.filter(part__gte=delivery.part).update(
             status=DeliveryStatus.QUEUED, attempts=0, next_attempt_at=now(), expires_at=delivery_expiry()
         )
+        for row in Delivery.objects.filter(batch=delivery.batch, part__gte=delivery.part):
+            announce_change(DeliveryChanged, row)
         delivery.refresh_from_db()
         enqueue(SendDelivery(org_id=actor.org_id, batch=delivery.batch))
         return delivery

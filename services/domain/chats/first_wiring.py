@@ -5,6 +5,8 @@ from __future__ import annotations
 import uuid
 
 from services.domain.chats.models import Chat, Engage, SessionMode, Wiring
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import WiringChanged
 from services.domain.ports.chat import ChatKind
 
 
@@ -12,9 +14,10 @@ def wire_as_usual(chat: Chat, agent_id: uuid.UUID) -> Wiring:
     """Wire a chat to an agent by the usual rules: all that is said in a direct chat, mentions anywhere else.
 
     Inside the tenant's transaction. A wiring to this agent that is there already stays what it is.
+    Emits: WiringChanged.
     """
     is_direct = chat.kind == ChatKind.DIRECT
-    wiring, _ = Wiring.objects.get_or_create(
+    wiring, is_new = Wiring.objects.get_or_create(
         chat=chat,
         agent_id=agent_id,
         defaults={
@@ -23,4 +26,6 @@ def wire_as_usual(chat: Chat, agent_id: uuid.UUID) -> Wiring:
             "session_mode": SessionMode.SHARED if is_direct else SessionMode.PER_THREAD,
         },
     )
+    if is_new:
+        announce_change(WiringChanged, wiring, "created")
     return wiring

@@ -11,8 +11,9 @@ from services.domain.actors import Actor, require
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.models import Link, LinkListener, ListenerStatus
 from services.domain.errors import LinkMissing
-from services.domain.events.log import record_event
-from services.domain.events.types import LinkChanged, NotificationCreated
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import LinkChanged
+from services.domain.events.types import NotificationCreated
 from services.domain.identity.models import Membership
 from services.domain.ports.chat_abilities import Health
 from services.domain.push.telling import tell_person
@@ -113,16 +114,7 @@ def _settle(link: Link, health: Health, *, is_certain: bool) -> None:
         )
     link.save()
     if (link.status, link.last_error) != was:
-        record_event(
-            f"org:{link.org_id}",
-            LinkChanged(
-                link_id=str(link.id),
-                kind=link.kind,
-                name=link.name,
-                status=link.status,
-                reason=link.last_error,
-            ),
-        )
+        announce_change(LinkChanged, link)
 
 
 def _tell_people(link: Link) -> None:

@@ -13,6 +13,8 @@ from services.domain.chats.actions import read_link_config
 from services.domain.chats.first_wiring import wire_as_usual
 from services.domain.chats.models import Chat, InboundMessage, Link
 from services.domain.chats.queries import lock_chat
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import ChatChanged
 from services.domain.media.offering import keep_files
 from services.domain.outbox.jobs import RouteMessage, enqueue
 from services.domain.ports.chat import InboundMessage as Incoming
@@ -85,6 +87,7 @@ def _keep_chat(handle: LinkHandle, message: Incoming) -> Chat:
         defaults={"org_id": handle.org_id, "kind": message.chat_kind, "title": message.chat_title[:200]},
     )
     if is_new:
+        announce_change(ChatChanged, chat, "created")
         agent_id = Link.objects.values_list("default_agent_id", flat=True).get(id=handle.link_id)
         if agent_id is not None:
             wire_as_usual(chat, agent_id)

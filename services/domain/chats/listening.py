@@ -154,7 +154,7 @@ def _held(lease: Lease) -> Any:
 def _store(handle: LinkHandle, parsed: Parsed) -> int:
     """Store what came. What no column can hold is counted and passed over: it would come again for ever."""
     try:
-        with transaction.atomic():
+        with tenant_transaction(handle.org_id):
             return take_in(handle, parsed)
     except DataError:
         log.exception("what came in for link %s cannot be stored", handle.link_id)

@@ -20,8 +20,9 @@ from services.domain.chats.models import (
     DeliveryKind,
     DeliveryStatus,
 )
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import DeliveryChanged
 from services.domain.events.log import record_event
-from services.domain.events.types import DeliveryChanged
 from services.domain.outbox.jobs import ReportDeadDelivery, SendDelivery, enqueue
 from services.domain.ports.chat import ChatKind, Place
 from services.domain.rooms.telling import KIND as ROOMS_KIND
@@ -95,6 +96,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
         # If the sender dies, the sweep finds the part again when its lease is over.
         row.next_attempt_at = row.lease_until
         row.save()
+        announce_change(DeliveryChanged, row)
         DeliveryAttempt.objects.create(org_id=org_id, delivery=row, started_at=moment)
         return PartDue(
             row.id,
@@ -180,6 +182,7 @@ def put_back_part(org_id: uuid.UUID, part: PartDue, wait_s: float) -> None:
         row.next_attempt_at = now() + timedelta(seconds=wait_s)
         row.lease_token = row.lease_until = None
         row.save()
+        announce_change(DeliveryChanged, row)
         enqueue(SendDelivery(org_id=org_id, batch=row.batch), not_before=row.next_attempt_at)
 
 
@@ -194,8 +197,9 @@ def emit_changed(row: Delivery) -> None:
     """Tell those who follow the task's workspace, or the room, how far a delivery is; in the tenant's transaction."""
     if row.chat.link.kind == ROOMS_KIND:
         tell_changed(row.chat)
+    announce_change(DeliveryChanged, row)
     if row.task is not None:
-        data = DeliveryChanged(delivery_id=str(row.id), status=row.status, error=row.error)
+        data = DeliveryChanged.of(row, "updated")
         record_event(f"workspace:{row.task.workspace_id}", data, task_id=row.task.id, turn=row.task.turn)
 
 

@@ -22,6 +22,8 @@ from services.domain.chats.patterns import check_pattern
 from services.domain.chats.registering import settle_question
 from services.domain.contacts.quiet import QuietHours
 from services.domain.errors import ChatMissing, ConfigInvalid, Missing, NameTaken
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import WiringChanged
 from services.domain.identity.models import Membership
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -86,6 +88,7 @@ def create_wiring(actor: Actor, fields: WiringFields) -> Wiring:
         if Wiring.objects.filter(chat_id=fields.chat_id, agent_id=fields.agent_id).exists():
             raise NameTaken("The chat is wired to this agent already.")
         wiring = Wiring.objects.create(org_id=actor.org_id, **fields.model_dump())
+        announce_change(WiringChanged, wiring, "created")
         settle_question(chat, actor, fields.agent_id)
         return wiring
 
@@ -105,6 +108,7 @@ def update_wiring(actor: Actor, wiring_id: uuid.UUID, changes: dict[str, Any]) -
         for name, value in fields.model_dump().items():
             setattr(wiring, name, value)
         wiring.save()
+        announce_change(WiringChanged, wiring)
         return wiring
 
 
@@ -112,9 +116,11 @@ def delete_wiring(actor: Actor, wiring_id: uuid.UUID) -> None:
     """Remove a wiring. Raises: Missing."""
     require(actor, "chats:write")
     with tenant_transaction(actor.org_id):
-        deleted, _ = Wiring.objects.filter(id=wiring_id).delete()
-        if not deleted:
+        wiring = Wiring.objects.select_for_update().filter(id=wiring_id).first()
+        if wiring is None:
             raise Missing("There is no such wiring.")
+        announce_change(WiringChanged, wiring, "deleted")
+        wiring.delete()
 
 
 def _check(fields: WiringFields) -> None:

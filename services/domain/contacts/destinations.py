@@ -26,6 +26,8 @@ from services.domain.errors import (
     NameTaken,
     RoleMissing,
 )
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import DestinationChanged
 from services.domain.identity.models import Membership
 from services.domain.tasks.models import Task
 from services.domain.tenancy.transaction import tenant_transaction
@@ -77,9 +79,11 @@ def create_destination(actor: Actor, fields: DestinationFields) -> Destination:
         _check(actor, fields)
         if Destination.objects.filter(owner_id=owner_id, name=fields.name).exists():
             raise NameTaken("There is a destination of this name.")
-        return Destination.objects.create(
+        row = Destination.objects.create(
             org_id=actor.org_id, owner_id=owner_id, **fields.model_dump(exclude={"is_shared"})
         )
+        announce_change(DestinationChanged, row, "created")
+        return row
 
 
 def update_destination(actor: Actor, destination_id: uuid.UUID, changes: dict[str, Any]) -> Destination:
@@ -97,6 +101,7 @@ def update_destination(actor: Actor, destination_id: uuid.UUID, changes: dict[st
             setattr(row, name, value)
         row.updated_at = now()
         row.save()
+        announce_change(DestinationChanged, row)
         return row
 
 
@@ -104,7 +109,9 @@ def delete_destination(actor: Actor, destination_id: uuid.UUID) -> None:
     """Remove a destination: no agent can send there by this name any more. Raises: DestinationMissing."""
     require(actor, "chats:write")
     with tenant_transaction(actor.org_id):
-        _lock(actor, destination_id).delete()
+        row = _lock(actor, destination_id)
+        announce_change(DestinationChanged, row, "deleted")
+        row.delete()
 
 
 def list_destinations(actor: Actor) -> QuerySet[Destination]:

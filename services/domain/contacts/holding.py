@@ -18,7 +18,7 @@ from services.domain.chats.sending import Piece, Spot, write_message
 from services.domain.contacts.accounts import find_person
 from services.domain.contacts.gate import Ruling, Standing, judge_sender
 from services.domain.contacts.models import HeldMessage, HeldMessageState, LinkSender, SenderStanding
-from services.domain.events.log import record_event
+from services.domain.events.announcing import announce
 from services.domain.events.types import SenderChanged
 from services.domain.outbox.jobs import RouteMessage, enqueue
 from services.kit.clock import now
@@ -115,7 +115,7 @@ def tell_changed(sender: LinkSender, standing: str, user_id: uuid.UUID | None) -
             "user_id": str(user_id) if user_id else None,
         }
     )
-    record_event(f"org:{sender.org_id}", event)
+    announce(event)
 
 
 def allow_sender(sender: LinkSender, approval: Approval | None, user_id: uuid.UUID | None) -> None:
@@ -175,7 +175,7 @@ def _rule(message: InboundMessage, *, is_asking: bool) -> Passage:
 
 
 def _lock_sender_of(message: InboundMessage) -> LinkSender:
-    LinkSender.objects.get_or_create(
+    _, is_new = LinkSender.objects.get_or_create(
         link_id=message.link_id,
         platform_user_id=message.sender_id,
         defaults={"org_id": message.org_id, "chat_id": message.chat_id},
@@ -186,6 +186,8 @@ def _lock_sender_of(message: InboundMessage) -> LinkSender:
     sender.display_name = message.sender_name or sender.display_name
     sender.chat_id, sender.last_heard_at = message.chat_id, message.created_at
     sender.save(update_fields=["display_name", "chat", "last_heard_at"])
+    if is_new:
+        tell_changed(sender, "unknown", None)
     return sender
 
 

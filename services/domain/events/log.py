@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection, connections, transaction
 from django.db.models import Max
 
 from services.domain.events.models import Event, Stream
+from services.domain.events.registry import HIDDEN
 from services.domain.events.types import EventData
 from services.kit.clock import now, rfc3339
 from services.kit.orgpg.tenant import current_org
@@ -23,22 +24,27 @@ WITH moved AS (
     INSERT INTO stream (name, org_id, head, oldest) VALUES (%(stream)s, %(org)s, %(count)s, 1)
     ON CONFLICT (org_id, name) DO UPDATE SET head = stream.head + excluded.head RETURNING head
 )
-INSERT INTO event (org_id, stream, seq, type, at, task_id, turn, data)
-SELECT %(org)s, %(stream)s, moved.head - %(count)s + new.n, new.type, %(at)s, new.task_id, new.turn, new.data
+INSERT INTO event (org_id, stream, seq, type, at, task_id, turn, data, readers)
+SELECT %(org)s, %(stream)s, moved.head - %(count)s + new.n, new.type, %(at)s, new.task_id, new.turn, new.data,
+       new.readers::uuid[]
 FROM moved, unnest(
-    %(types)s::text[], %(tasks)s::uuid[], %(turns)s::int[], %(data)s::text[]::jsonb[]
-) WITH ORDINALITY AS new (type, task_id, turn, data, n)
+    %(types)s::text[], %(tasks)s::uuid[], %(turns)s::int[], %(data)s::text[]::jsonb[], %(readers)s::text[]
+) WITH ORDINALITY AS new (type, task_id, turn, data, readers, n)
 RETURNING seq
 """
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """An event to append, with the task and turn it belongs to, if any."""
+    """An event to append, with the task and turn it belongs to, if any.
+
+    `readers` are the people who alone may see it, as its object's readers; None leaves it to the scope of its type.
+    """
 
     data: EventData
     task_id: uuid.UUID | None = None
     turn: int | None = None
+    readers: tuple[uuid.UUID, ...] | None = None
 
 
 def to_envelope(event: Event) -> dict[str, Any]:
@@ -54,6 +60,17 @@ def to_envelope(event: Event) -> dict[str, Any]:
     }
 
 
+def to_hidden(envelope: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what somebody gets in place of an event that is not for them."""
+    kept = {name: envelope[name] for name in ("stream", "seq", "at")}
+    return {**kept, "type": HIDDEN, "task_id": None, "turn": None, "data": {}}
+
+
+def to_hint(event: Event) -> dict[str, Any]:
+    """Return what Redis is told of an event that not everybody may see: that it is there, and no more."""
+    return {"stream": event.stream, "seq": event.seq, "is_hint": True}
+
+
 def record_events(stream: str, events: Sequence[NewEvent]) -> list[Event]:
     """Append events to a stream of the current tenant, inside its transaction, and publish them after the commit.
 
@@ -62,6 +79,17 @@ def record_events(stream: str, events: Sequence[NewEvent]) -> list[Event]:
     org_id = current_org.get()
     if org_id is None or not connection.in_atomic_block:
         raise RuntimeError("events are recorded together with the change, in the tenant's transaction")
+    return _append(org_id, stream, events, using="default")
+
+
+def all_tenants_record_events(org_id: uuid.UUID, stream: str, events: Sequence[NewEvent]) -> list[Event]:
+    """Append events like `record_events`, in a transaction of the platform's own, which is no tenant's."""
+    if not connections["operator"].in_atomic_block:
+        raise RuntimeError("events are recorded together with the change, in its transaction")
+    return _append(org_id, stream, events, using="operator")
+
+
+def _append(org_id: uuid.UUID, stream: str, events: Sequence[NewEvent], *, using: str) -> list[Event]:
     if not events:
         return []
     rows = [
@@ -72,11 +100,12 @@ def record_events(stream: str, events: Sequence[NewEvent]) -> list[Event]:
             at=now(),
             task_id=event.task_id,
             turn=event.turn,
-            data=event.data.model_dump(mode="json", exclude_none=True),
+            data=event.data.to_data(),
+            readers=None if event.readers is None else list(event.readers),
         )
         for event in events
     ]
-    with connection.cursor() as cursor:
+    with connections[using].cursor() as cursor:
         cursor.execute(
             _APPEND,
             {
@@ -88,12 +117,13 @@ def record_events(stream: str, events: Sequence[NewEvent]) -> list[Event]:
                 "tasks": [row.task_id for row in rows],
                 "turns": [row.turn for row in rows],
                 "data": [json.dumps(row.data) for row in rows],
+                "readers": [_array(row.readers) for row in rows],
             },
         )
         for row, (seq,) in zip(rows, sorted(cursor.fetchall()), strict=True):
             row.seq, row.at = seq, rows[0].at
-    envelopes = [to_envelope(row) for row in rows]
-    transaction.on_commit(lambda: publish_envelopes(envelopes), robust=True)
+    envelopes = [to_envelope(row) if row.readers is None else to_hint(row) for row in rows]
+    transaction.on_commit(lambda: publish_envelopes(envelopes), using=using, robust=True)
     return rows
 
 
@@ -125,3 +155,8 @@ def all_tenants_heads(streams: Sequence[str]) -> dict[str, int]:
     """
     rows = Stream.objects.using("operator").filter(name__in=streams)
     return dict(rows.values("name").annotate(highest=Max("head")).values_list("name", "highest"))
+
+
+def _array(ids: list[uuid.UUID] | None) -> str | None:
+    """Write ids as PostgreSQL's text of an array: one statement cannot take arrays of several lengths."""
+    return None if ids is None else "{" + ",".join(map(str, ids)) + "}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from services.kit.clock import now
@@ -26,7 +27,7 @@ class Stream(models.Model):
 
 
 class Event(models.Model):
-    """One durable entry of a stream."""
+    """One durable entry of a stream. Its `readers` alone may see it; null: whoever holds its type's scope."""
 
     id = models.BigAutoField(primary_key=True)
     org_id = models.UUIDField(editable=False)
@@ -37,6 +38,7 @@ class Event(models.Model):
     task_id = models.UUIDField(null=True)
     turn = models.PositiveIntegerField(null=True)
     data = models.JSONField(default=dict)
+    readers = ArrayField(models.UUIDField(), null=True)
 
     class Meta:
         db_table = "event"

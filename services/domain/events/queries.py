@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.domain.actors import Actor
-from services.domain.events.log import get_heads, list_events, to_envelope
+from services.domain.events.log import get_heads, list_events, to_envelope, to_hidden
+from services.domain.events.models import Event
+from services.domain.events.registry import is_event_for
 from services.domain.workspaces.queries import get_workspace
 
 
@@ -34,7 +36,12 @@ def get_events_of_workspace(
     # The head first: an event that is added in between is then missing from neither answer, only from this page.
     oldest, head = get_heads([stream]).get(stream, (1, 0))
     return EventPage(
-        [to_envelope(event) for event in list_events(stream, after=after, limit=limit, types=types)],
+        [_shown(actor, event) for event in list_events(stream, after=after, limit=limit, types=types)],
         oldest,
         head,
     )
+
+
+def _shown(actor: Actor, event: Event) -> dict[str, Any]:
+    envelope = to_envelope(event)
+    return envelope if is_event_for(actor, event.type, event.readers) else to_hidden(envelope)

@@ -14,6 +14,10 @@ class EventData(BaseModel):
 
     type: ClassVar[str]
 
+    def to_data(self) -> dict[str, Any]:
+        """Return the fields that say something."""
+        return self.model_dump(mode="json", exclude_none=True)
+
 
 class TaskQueued(EventData):
     type: ClassVar[str] = "task.queued"
@@ -159,13 +163,6 @@ class CommandFinished(EventData):
     error: str = ""
 
 
-class DeliveryChanged(EventData):
-    type: ClassVar[str] = "delivery.changed"
-    delivery_id: str
-    status: str
-    error: str = ""
-
-
 class AnswerReturned(EventData):
     """A task's answer was given to the workspace of the agent that asked, or could not be, for a `reason`.
 
@@ -267,39 +264,6 @@ class ImageChanged(EventData):
     agent_id: str
     status: Literal["queued", "building", "ready", "failed"]
     error: str = ""
-
-
-class McpServerChanged(EventData):
-    """A registered MCP server is found in another state than before."""
-
-    type: ClassVar[str] = "mcp_server.changed"
-    server_id: str
-    name: str
-    status: str
-    reason: str = ""
-
-
-class IntegrationChanged(EventData):
-    """A connected account was added, changed or removed, or is found in another state than before."""
-
-    type: ClassVar[str] = "integration.changed"
-    integration_id: str
-    kind: str
-    name: str
-    status: str
-    reason: str = ""
-    is_enabled: bool = True
-
-
-class LinkChanged(EventData):
-    """A link to a platform works, or does not; `reason` says why not."""
-
-    type: ClassVar[str] = "link.changed"
-    link_id: str
-    kind: str
-    name: str
-    status: str
-    reason: str = ""
 
 
 class NotificationCreated(EventData):

@@ -20,6 +20,8 @@ from services.domain.errors import (
     NotPermitted,
     QueueFull,
 )
+from services.domain.events.announcing import all_tenants_announce_change
+from services.domain.events.listed import MemberChanged
 from services.domain.identity.members import require_givable
 from services.domain.identity.models import Invitation, Membership, Organisation, User
 from services.domain.letters.posting import can_send, post_letter
@@ -125,9 +127,12 @@ def all_tenants_accept_invitation(user: User, text: str) -> Organisation:
         if row.email and row.email != user.email:
             raise NotPermitted("This invitation is for another e-mail address. Sign in with that account.")
         members = Membership.objects.using("operator")
-        _, is_new = members.get_or_create(org_id=row.org_id, user_id=user.pk, defaults={"role": row.role})
+        member, is_new = members.get_or_create(
+            org_id=row.org_id, user_id=user.pk, defaults={"role": row.role}
+        )
         if not is_new:
             raise AlreadyMember("You are a member already.")
+        all_tenants_announce_change(row.org_id, MemberChanged, member, "created")
         row.accepted_at, row.accepted_by_id = now(), user.pk
         row.save(using="operator", update_fields=["accepted_at", "accepted_by"])
         all_tenants_record_of_account(

@@ -8,7 +8,10 @@ from services.domain.actors import Actor, require
 from services.domain.audit.models import AuditAction
 from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import Invalid, LastOwner, Missing, NotPermitted
-from services.domain.identity.models import ApiToken, Invitation, Membership, Role, User
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import MemberChanged
+from services.domain.identity.models import Invitation, Membership, Role, User
+from services.domain.identity.tokens import revoke_tokens_of
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
@@ -28,6 +31,7 @@ def add_member(actor: Actor, user: User, role: str) -> Membership:
         )
         if is_new:
             record_audit(actor, AuditAction.MEMBER_ADDED, subject_of(user), role=role)
+            announce_change(MemberChanged, member, "created")
         return member
 
 
@@ -56,6 +60,7 @@ def change_role(actor: Actor, user_id: uuid.UUID, role: str) -> Membership:
         _require_another_owner(members, member, "The last owner stays one.")
         member.role = role
         member.save(update_fields=["role"])
+        announce_change(MemberChanged, member)
         if role not in (Role.OWNER, Role.ADMIN):
             _revoke_invitations_of(user_id)
         record_audit(
@@ -112,9 +117,10 @@ def _end(actor: Actor, members: list[Membership], leaving: Membership, action: A
     _require_another_owner(
         members, leaving, "The last owner cannot leave. Make somebody else an owner first."
     )
-    ApiToken.objects.filter(user_id=leaving.user_id, revoked_at=None).update(revoked_at=now())
+    revoke_tokens_of(leaving.user_id)
     _revoke_invitations_of(leaving.user_id)
     record_audit(actor, action, subject_of(leaving.user), role=leaving.role)
+    announce_change(MemberChanged, leaving, "deleted")
     leaving.delete()
 
 

@@ -122,6 +122,7 @@ def all_tenants_suspend_organisation(org_id: uuid.UUID) -> None:
             _record_decision(org_id, AuditAction.ORGANISATION_SUSPENDED)
         # Gateways remember whose token was good: they are to look again.
         transaction.on_commit(lambda: nudge("tokens", "all"), using="operator", robust=True)
+        transaction.on_commit(lambda: nudge("access"), using="operator", robust=True)
 
 
 def all_tenants_resume_organisation(org_id: uuid.UUID) -> None:

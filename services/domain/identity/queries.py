@@ -77,10 +77,27 @@ def list_tokens(actor: Actor) -> list[ApiToken]:
     return list(rows if actor.role in ("owner", "admin") else rows.filter(user=actor.user_id))
 
 
+def get_token(actor: Actor, token_id: uuid.UUID) -> ApiToken:
+    """Return one of the tokens that `list_tokens` shows. In the tenant's transaction. Raises: Missing."""
+    found = next((row for row in list_tokens(actor) if row.id == token_id), None)
+    if found is None:
+        raise Missing("There is no such token.")
+    return found
+
+
 def list_members(actor: Actor) -> list[Membership]:
     """List the members, with their accounts, in the tenant's transaction."""
     require(actor, "members:read")
     return list(Membership.objects.select_related("user").order_by("id"))
+
+
+def get_member(actor: Actor, user_id: uuid.UUID) -> Membership:
+    """Return one member, with the account, in the tenant's transaction. Raises: Missing."""
+    require(actor, "members:read")
+    found = Membership.objects.select_related("user").filter(user_id=user_id).first()
+    if found is None:
+        raise Missing("There is no such member.")
+    return found
 
 
 def get_organisation(org_id: uuid.UUID) -> Organisation:

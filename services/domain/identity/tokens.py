@@ -9,6 +9,8 @@ from services.domain.actors import SCOPES, Actor, is_scope, require
 from services.domain.audit.models import AuditAction
 from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import Invalid, Missing, NotPermitted
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import TokenChanged
 from services.domain.identity.models import ApiToken
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -50,6 +52,7 @@ def create_token(
             expires_at=expires_at,
         )
         record_audit(actor, AuditAction.TOKEN_CREATED, subject_of(row), scopes=wanted)
+        announce_change(TokenChanged, row, "created")
     return row, text
 
 
@@ -61,6 +64,15 @@ def revoke_token(actor: Actor, token_id: uuid.UUID) -> None:
         row.revoked_at = now()
         row.save(update_fields=["revoked_at"])
         record_audit(actor, AuditAction.TOKEN_REVOKED, subject_of(row))
+        announce_change(TokenChanged, row, "deleted")
+
+
+def revoke_tokens_of(user_id: uuid.UUID) -> None:
+    """Revoke all tokens that a person has here, in the tenant's transaction. Emits: TokenChanged."""
+    rows = list(ApiToken.objects.select_for_update().filter(user_id=user_id, revoked_at=None))
+    for row in rows:
+        announce_change(TokenChanged, row, "deleted")
+    ApiToken.objects.filter(id__in=[row.id for row in rows]).update(revoked_at=now())
 
 
 def lock_token(actor: Actor, token_id: uuid.UUID) -> ApiToken:

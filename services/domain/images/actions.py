@@ -12,6 +12,8 @@ from services.domain.actors import Actor, require
 from services.domain.agents.actions import lock_agent, lock_own_agent
 from services.domain.agents.models import Agent
 from services.domain.errors import AgentArchived, Invalid, LeaseLost, Limited, NotPermitted
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import AgentChanged
 from services.domain.images.models import AgentImage, ImageStatus
 from services.domain.images.ordering import UNDER_WAY, note_image_changed, order_image
 from services.domain.images.packages import packages_of
@@ -250,7 +252,10 @@ def _settle(image: AgentImage) -> None:
         return
     is_newest = not AgentImage.objects.filter(agent_id=image.agent_id, number__gt=image.number).exists()
     if is_newest:
-        Agent.objects.filter(id=image.agent_id).update(image=image.tag)
+        agent = Agent.objects.get(id=image.agent_id)
+        agent.image = image.tag
+        agent.save(update_fields=["image"])
+        announce_change(AgentChanged, agent)
     note_image_changed(image)
 
 

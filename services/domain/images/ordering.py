@@ -6,7 +6,8 @@ from django.db.models import Q
 
 from services.domain.agents.images import image_of
 from services.domain.agents.models import Agent
-from services.domain.events.log import record_event
+from services.domain.events.announcing import announce, announce_change
+from services.domain.events.listed import AgentChanged
 from services.domain.events.types import ImageChanged
 from services.domain.images.models import AgentImage, ImageStatus
 from services.domain.images.packages import packages_of
@@ -29,6 +30,7 @@ def order_image(agent: Agent, *, is_fresh: bool = False) -> AgentImage | None:
         if agent.image:
             agent.image = ""
             agent.save(update_fields=["image"])
+            announce_change(AgentChanged, agent)
         return None
     newest = agent.images.order_by("-number").first()
     image = AgentImage.objects.create(
@@ -47,14 +49,13 @@ def order_image(agent: Agent, *, is_fresh: bool = False) -> AgentImage | None:
 
 def note_image_changed(image: AgentImage) -> None:
     """Tell the organisation how far a build is. Emits: ImageChanged."""
-    record_event(
-        f"org:{image.org_id}",
+    announce(
         ImageChanged(
             image_id=str(image.id),
             agent_id=str(image.agent_id),
             status=ImageStatus(image.status).value,
             error=image.error_code,
-        ),
+        )
     )
 
 

@@ -23,12 +23,13 @@ from services.domain.errors import (
     QueueFull,
     SlipwayError,
 )
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import IntegrationChanged
 from services.domain.integrations.credentials import ACCOUNT_GRANTS
 from services.domain.integrations.models import Integration, IntegrationStatus
 from services.domain.integrations.queries import ADMINS
 from services.domain.integrations.telling import (
     notify_person,
-    tell_changed,
     tell_state,
 )
 from services.domain.oauth_grants.keeping import seal_into
@@ -91,7 +92,7 @@ def connect_integration(actor: Actor, fields: NewIntegration) -> Integration:
         )
         seal_into(row, {"credentials": fields.credentials})
         _save_named(row, force_insert=True)
-        tell_changed(row)
+        announce_change(IntegrationChanged, row, "created")
         return row
 
 
@@ -124,7 +125,7 @@ def update_integration(
             row.status, row.last_error = IntegrationStatus.UNCHECKED, ""
         row.updated_at = now()
         _save_named(row)
-        tell_changed(row)
+        announce_change(IntegrationChanged, row)
         return row
 
 
@@ -132,7 +133,7 @@ def remove_integration(actor: Actor, integration_id: uuid.UUID) -> None:
     """Forget an account and what opens it. Locks: it. Emits: IntegrationChanged. Raises: IntegrationMissing."""
     with tenant_transaction(actor.org_id):
         row = lock_own_integration(actor, integration_id)
-        tell_changed(row, status="removed")
+        announce_change(IntegrationChanged, row, "deleted")
         row.delete()
 
 

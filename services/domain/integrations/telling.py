@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from services.domain.events.log import record_event
-from services.domain.events.types import IntegrationChanged, NotificationCreated
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import IntegrationChanged
+from services.domain.events.types import NotificationCreated
 from services.domain.integrations.models import Integration, IntegrationStatus
 from services.domain.push.telling import tell_person
 
@@ -13,32 +14,12 @@ def how_to_connect(name: str) -> str:
     return f"A person must connect it again: in the dashboard under Accounts, {name}."
 
 
-def stream_of(integration: Integration) -> str:
-    """Return the stream of those who may know of an account: its person, or the organisation."""
-    return f"user:{integration.owner_id}" if integration.owner_id else f"org:{integration.org_id}"
-
-
-def tell_changed(integration: Integration, *, status: str | None = None) -> None:
-    """Record that an account has changed. Emits: IntegrationChanged."""
-    record_event(
-        stream_of(integration),
-        IntegrationChanged(
-            integration_id=str(integration.id),
-            kind=integration.kind,
-            name=integration.name,
-            status=status or integration.status,
-            reason=integration.last_error,
-            is_enabled=integration.is_enabled,
-        ),
-    )
-
-
 def tell_state(integration: Integration) -> None:
     """Record another state, and notify the account's person of what only a person can mend.
 
     Emits: IntegrationChanged, NotificationCreated.
     """
-    tell_changed(integration)
+    announce_change(IntegrationChanged, integration)
     if integration.status == IntegrationStatus.UNAUTHORISED:
         notify_person(integration, f"Account {integration.name}: {integration.last_error}")
 

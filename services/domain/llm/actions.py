@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
 from services.domain.errors import Invalid, ModelNotAllowed
-from services.domain.events.log import record_event
+from services.domain.events.announcing import announce
 from services.domain.events.types import LlmPolicyChanged
 from services.domain.llm.models import Effort, KeySource, LlmPolicy, PlatformModels
 from services.domain.llm.patterns import MAX_PATTERNS, ModelName, ModelPattern, is_allowed
@@ -88,11 +88,10 @@ def update_policy(actor: Actor, changes: dict[str, Any]) -> LlmPolicy:
         for name, value in values.items():
             setattr(policy, name, value)
         _save(policy)
-        record_event(
-            f"org:{actor.org_id}",
+        announce(
             LlmPolicyChanged(
                 actor=actor.kind, user_id=str(actor.user_id) if actor.user_id else None, changes=changed
-            ),
+            )
         )
         return policy
 

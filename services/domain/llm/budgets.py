@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
 from services.domain.errors import AgentMissing, BudgetMissing, Missing, PlaybookMissing
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import BudgetChanged
 from services.domain.identity.models import Membership
 from services.domain.llm.models import Budget, BudgetLevel, BudgetPeriod, BudgetSpent
 from services.domain.llm.periods import bucket_of, renewal_of, start_of
@@ -103,9 +105,11 @@ def put_budget(actor: Actor, fields: BudgetFields) -> Budget:
         if budget is None:
             budget = Budget.objects.create(org_id=actor.org_id, limit_microusd=fields.limit_microusd, **key)
             _count_from_start(budget)
+            announce_change(BudgetChanged, budget, "created")
         elif budget.limit_microusd != fields.limit_microusd:
             budget.limit_microusd, budget.updated_at = fields.limit_microusd, now()
             budget.save(update_fields=["limit_microusd", "updated_at"])
+            announce_change(BudgetChanged, budget)
             # People hear of this limit's shares anew.
             BudgetSpent.objects.filter(budget=budget).update(noticed=0)
         return budget
@@ -116,7 +120,9 @@ def delete_budget(actor: Actor, budget_id: uuid.UUID) -> None:
     require(actor, "budgets:write", role="admin")
     with tenant_transaction(actor.org_id):
         _lock_out_reservations(actor)
-        get_budget(actor, budget_id).delete()
+        budget = get_budget(actor, budget_id)
+        announce_change(BudgetChanged, budget, "deleted")
+        budget.delete()
 
 
 def list_budgets(actor: Actor) -> QuerySet[Budget]:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.domain.actors import Actor, require, system_actor
 from services.domain.errors import Invalid, LlmKeyMissing, NameTaken, QueueFull
-from services.domain.events.log import record_event
+from services.domain.events.announcing import announce
 from services.domain.events.types import LlmKeyChanged, NotificationCreated
 from services.domain.identity.models import Membership
 from services.domain.llm.actions import touch_policy
@@ -210,8 +210,7 @@ def _refuse_taken(name: str, others: QuerySet[LlmKey]) -> None:
 
 
 def _tell(actor: Actor, key: LlmKey, change: Any) -> None:
-    record_event(
-        f"org:{actor.org_id}",
+    announce(
         LlmKeyChanged(
             key_id=str(key.id),
             name=key.name,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from services.domain.events.log import record_event
+from services.domain.events.announcing import announce
+from services.domain.events.listed import BudgetChanged
 from services.domain.events.types import BudgetReached, NotificationCreated
 from services.domain.identity.models import Membership
 from services.domain.llm.models import BudgetLevel, BudgetSpent
@@ -41,8 +42,7 @@ def _tell_once(period: BudgetSpent, share: int) -> None:
         return
     budget = period.budget
     whose = f"the {budget.level}'s budget" if budget.level != BudgetLevel.PERSON else "a person's budget"
-    record_event(
-        f"org:{budget.org_id}",
+    announce(
         BudgetReached(
             budget_id=str(budget.id),
             level=budget.level,
@@ -53,6 +53,7 @@ def _tell_once(period: BudgetSpent, share: int) -> None:
             limit_microusd=budget.limit_microusd,
             spent_microusd=period.spent_microusd,
         ),
+        readers=BudgetChanged.readers_of(budget),
     )
     text = (
         f"Models: {whose} for the {budget.period} {period.bucket} is spent. Further calls are refused."

@@ -17,6 +17,8 @@ from django.db.models import F, Func, IntegerField, Q, QuerySet, Sum, TextField,
 from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
 from services.domain.errors import AgentMissing, Invalid, MemoryChanged, MemoryFull, MemoryMissing
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import NoteChanged
 from services.domain.memory.models import Memory
 from services.domain.memory.queries import SEARCH_CONFIGS, list_memories, missing_note, notes_of
 from services.domain.tenancy.transaction import tenant_transaction
@@ -96,6 +98,7 @@ def delete_memory(actor: Actor, agent_id: uuid.UUID, name: str, *, if_version: i
         if note is None:
             raise missing_note(name)
         _refuse_other_version(name, note, if_version)
+        announce_change(NoteChanged, note, "deleted")
         note.delete()
 
 
@@ -104,19 +107,23 @@ def forget_memories(actor: Actor, agent_id: uuid.UUID, which: Forgetting) -> lis
     require(actor, "memory:write")
     with tenant_transaction(actor.org_id):
         _lock_namespace(actor, agent_id)
-        found = which.applied(list_memories(actor, agent_id)).values_list("id", "name").order_by("name")
-        rows = list(found)
-        Memory.objects.filter(id__in=[row[0] for row in rows]).delete()
-        return [row[1] for row in rows]
+        found = which.applied(list_memories(actor, agent_id)).defer("body", "search", "words")
+        rows = list(found.order_by("name"))
+        for note in rows:
+            announce_change(NoteChanged, note, "deleted")
+        Memory.objects.filter(id__in=[note.id for note in rows]).delete()
+        return [note.name for note in rows]
 
 
 def forget_memory(actor: Actor, memory_id: uuid.UUID) -> None:
     """Forget a note of the actor's user, by its id. Raises: MemoryMissing."""
     require(actor, "memory:write")
     with tenant_transaction(actor.org_id):
-        deleted, _ = list_memories(actor).filter(id=memory_id).delete()
-        if not deleted:
+        note = list_memories(actor).filter(id=memory_id).first()
+        if note is None:
             raise MemoryMissing("There is no such note.")
+        announce_change(NoteChanged, note, "deleted")
+        note.delete()
 
 
 def _check(name: str, body: str) -> None:
@@ -185,7 +192,9 @@ def _save(note: Memory, body: str) -> Memory:
     words = Func(vector, function="tsvector_to_array", output_field=_WORDS)
     note.search = vector
     note.words = Func(words, Value(" "), function="array_to_string", output_field=TextField())
+    is_new = note._state.adding
     note.save()
+    announce_change(NoteChanged, note, "created" if is_new else "updated")
     return note
 
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, require
-from services.domain.errors import TokenInvalid
+from services.domain.errors import ConnectedAppMissing, TokenInvalid
 from services.domain.identity.models import Membership
 from services.domain.identity.queries import is_suspended
 from services.domain.oauth.models import AppToken, ConnectedApp, TokenKind
@@ -43,6 +43,14 @@ def list_connected_apps(actor: Actor) -> QuerySet[ConnectedApp]:
         .select_related("user", "agent")
     )
     return apps if actor.role in ADMINS else apps.filter(user=actor.user_id)
+
+
+def get_connected_app(actor: Actor, app_id: uuid.UUID) -> ConnectedApp:
+    """Return one connected program, in the tenant's transaction. Raises: ConnectedAppMissing."""
+    app = list_connected_apps(actor).filter(id=app_id).first()
+    if app is None:
+        raise ConnectedAppMissing("There is no such connected app.")
+    return app
 
 
 def all_tenants_authenticate_app(token: str, resource: str) -> AppAccess:

@@ -21,6 +21,8 @@ from services.domain.errors import (
     ScheduleInvalid,
     SlipwayError,
 )
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import PlaybookChanged
 from services.domain.outbox.jobs import FirePlaybook, enqueue
 from services.domain.playbooks.made import check_agents_playbook, note_maker
 from services.domain.playbooks.models import Playbook, PlaybookRun
@@ -71,6 +73,7 @@ def create_playbook(actor: Actor, fields: PlaybookFields) -> tuple[Playbook, str
         sealed = seal_text(secret, playbook.id)
         playbook.sealed_hook_secret, playbook.hook_key_id = sealed.blob, sealed.key_id
         playbook.save()
+        announce_change(PlaybookChanged, playbook, "created")
         return playbook, secret
 
 
@@ -85,6 +88,7 @@ def update_playbook(actor: Actor, playbook_id: uuid.UUID, changes: dict[str, Any
             check_agents_playbook(actor, playbook)
         playbook.updated_at = now()
         playbook.save()
+        announce_change(PlaybookChanged, playbook)
         return playbook
 
 
@@ -92,7 +96,9 @@ def delete_playbook(actor: Actor, playbook_id: uuid.UUID) -> None:
     """Delete a playbook and the record of its runs; their tasks stay. Raises: PlaybookMissing."""
     require(actor, "playbooks:write")
     with tenant_transaction(actor.org_id):
-        _lock(actor, playbook_id).delete()
+        playbook = _lock(actor, playbook_id)
+        announce_change(PlaybookChanged, playbook, "deleted")
+        playbook.delete()
 
 
 def run_playbook(
@@ -169,6 +175,7 @@ def all_tenants_claim_due_playbooks(*, limit: int = 200) -> int:
             playbook.next_run_at = next_run(playbook.cron, playbook.timezone, now()) if is_lasting else None
             playbook.is_enabled = is_lasting
             playbook.save(update_fields=["next_run_at", "is_enabled"])
+            announce_change(PlaybookChanged, playbook)
             claimed += 1
     return claimed
 

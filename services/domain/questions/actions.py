@@ -21,6 +21,8 @@ from services.domain.errors import (
     RateLimited,
     TaskFinished,
 )
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import QuestionChanged
 from services.domain.events.log import record_event
 from services.domain.events.types import QuestionAsked
 from services.domain.identity.models import User
@@ -102,6 +104,7 @@ def ask_question(actor: Actor, ask: Ask) -> Question:
             expires_at=question.expires_at.isoformat(),
         )
         record_event(f"workspace:{task.workspace_id}", event, task_id=task.id, turn=task.turn)
+        announce_change(QuestionChanged, question, "created")
         if question.chat_id is not None:
             enqueue(ShowQuestion(org_id=task.org_id, question_id=question.id))
         return question

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import QuestionChanged
 from services.domain.events.log import record_event
 from services.domain.events.types import QuestionAnswered
 from services.domain.outbox.jobs import ShowQuestion, enqueue
@@ -27,6 +29,7 @@ def close_locked_question(question: Question, status: QuestionStatus) -> None:
         via=question.answered_via,
     )
     record_event(f"workspace:{question.workspace_id}", event, task_id=question.task_id)
+    announce_change(QuestionChanged, question)
     if question.chat_id is not None:
         enqueue(ShowQuestion(org_id=question.org_id, question_id=question.id))
 

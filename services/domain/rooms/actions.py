@@ -17,6 +17,8 @@ from services.domain.chats.models import Chat, Engage, Link, UnknownSenders, Wir
 from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.contacts.models import PlatformAccount
 from services.domain.errors import Invalid, NotPermitted
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import ChatChanged
 from services.domain.identity.models import User
 from services.domain.ports.chat import ChatKind, InboundMessage, InboundPress, Parsed, Place, Sender
 from services.domain.rooms.queries import get_room
@@ -41,6 +43,7 @@ def open_room(actor: Actor, title: str) -> Chat:
             kind=ChatKind.GROUP,
             title=title,
         )
+        announce_change(ChatChanged, room, "created")
         tell_changed(room)
         return room
 
@@ -53,6 +56,7 @@ def rename_room(actor: Actor, room_id: uuid.UUID, title: str) -> Chat:
         room = get_room(actor, room_id)
         room.title = title
         room.save(update_fields=["title"])
+        announce_change(ChatChanged, room)
         tell_changed(room)
         return room
 
@@ -63,6 +67,7 @@ def close_room(actor: Actor, room_id: uuid.UUID) -> None:
     with tenant_transaction(actor.org_id):
         room = get_room(actor, room_id)
         tell_changed(room)
+        announce_change(ChatChanged, room, "deleted")
         room.delete()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.domain.chats.models import Chat
-from services.domain.events.log import record_event
+from services.domain.events.announcing import announce
 from services.domain.events.types import RoomChanged
 
 KIND = "web"
@@ -12,4 +12,4 @@ KIND = "web"
 
 def tell_changed(room: Chat) -> None:
     """Tell the organisation's readers, inside the tenant's transaction. Emits: RoomChanged."""
-    record_event(f"org:{room.org_id}", RoomChanged(chat_id=str(room.id)))
+    announce(RoomChanged(chat_id=str(room.id)))

@@ -10,6 +10,8 @@ from typing import Any
 from django.db.models import Q
 
 from services.domain.agents.models import Agent
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import TaskChanged
 from services.domain.identity.models import Organisation
 from services.domain.outbox.jobs import DispatchTask, enqueue
 from services.domain.tasks.finish import Outcome, finish_locked_task
@@ -108,7 +110,7 @@ def claim_task(waiting: Task, sandbox_id: uuid.UUID, *, sandbox_state: str = "")
     """Take a queued task for a sandbox with a fresh lease; None when somebody else was faster.
 
     Readers of the workspace see the sandbox's state, when it is given, change together with the task's.
-    Emits: SandboxChanged.
+    Emits: SandboxChanged, TaskChanged.
     """
     with tenant_transaction(waiting.org_id):
         lease = [sandbox_id, uuid.uuid4(), now() + START_LEASE]
@@ -117,6 +119,7 @@ def claim_task(waiting: Task, sandbox_id: uuid.UUID, *, sandbox_state: str = "")
             return None
         if sandbox_state:
             note_sandbox_state(task.workspace_id, sandbox_state)
+        announce_change(TaskChanged, task)
     return task
 
 
@@ -153,6 +156,7 @@ def give_back_task(
         task.status = TaskStatus.QUEUED
         task.sandbox_id = task.lease_token = task.lease_until = None
         task.save()
+        announce_change(TaskChanged, task)
         enqueue(
             DispatchTask(), not_before=now() + timedelta(seconds=retry_after_s) if retry_after_s else None
         )

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from django.db.models import Sum
 
 from services.domain.approvals.ending import close_calls_of
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import TaskChanged
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import TaskFinished, TurnDone
 from services.domain.outbox.jobs import DeliverAnswer, DispatchTask, ReturnAnswer, SettleSandbox, enqueue
@@ -36,7 +38,7 @@ class Outcome:
 def finish_locked_task(task: Task, outcome: Outcome) -> bool:
     """End a task whose row is locked; False when it has ended already, and then nothing changes.
 
-    Its tokens die here. Emits: TurnDone when the runner said so, TaskFinished.
+    Its tokens die here. Emits: TurnDone when the runner said so, TaskFinished, TaskChanged.
     Queues: SettleSandbox, which frees the slot, or DispatchTask; DeliverAnswer when somebody waits for an answer in a
     chat, ReturnAnswer when an agent does.
     """
@@ -67,6 +69,7 @@ def _finish(task: Task, outcome: Outcome) -> None:
     close_calls_of(task)
     withdraw_questions(task)
     record_events(f"workspace:{task.workspace_id}", [*_events(task, outcome), *settle_messages(task)])
+    announce_change(TaskChanged, task)
     if task.sandbox_id is None:
         enqueue(DispatchTask())
     else:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import uuid
 
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import TaskChanged
 from services.domain.events.log import record_event
 from services.domain.events.models import Event
 from services.domain.events.types import MessageCreated, SandboxChanged, TaskQueued, TaskStarted, TurnStarted
@@ -44,6 +46,7 @@ def settle_lost_task(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUI
         task.save()
         queued = TaskQueued(task_id=str(task.id), agent_id=str(task.agent_id), source=task.source)
         record_event(f"workspace:{task.workspace_id}", queued, task_id=task.id, turn=task.turn)
+        announce_change(TaskChanged, task)
         enqueue(DispatchTask())
         return True
 

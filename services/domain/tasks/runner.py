@@ -16,6 +16,8 @@ from services.domain.commands.actions import store_command_entry
 from services.domain.contacts.introducing import introduce
 from services.domain.egress.rules import read_rules
 from services.domain.errors import Conflict
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import TaskChanged
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.models import RunnerJournal
 from services.domain.events.types import (
@@ -320,6 +322,7 @@ def _start(batch: _Batch) -> None:
     task.lease_token = task.lease_until = None
     _execute(_START, [str(task.status), moment, task.deadline_at, task.id])
     batch.events.append(NewEvent(TaskStarted(task_id=str(task.id)), task.id, task.turn))
+    announce_change(TaskChanged, task)
 
 
 def _write(batch: _Batch) -> int | None:

@@ -21,6 +21,8 @@ from services.domain.errors import (
     TaskFinished,
     TaskMissing,
 )
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import TaskChanged
 from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import MessageCreated, TaskQueued
 from services.domain.llm.policy import choose_model
@@ -74,7 +76,7 @@ def submit_task(
 
     With a key that this actor used before, the first task is returned again. An agent's counts as passed on once more;
     `hops` is how often work had been passed on when no task submits, but a playbook that an agent made.
-    Emits: TaskQueued, MessageCreated. Queues: DispatchTask.
+    Emits: TaskQueued, MessageCreated, TaskChanged, WorkspaceChanged. Queues: DispatchTask.
     Raises: AgentMissing, AgentArchived, WorkspaceMissing, WorkspaceArchived, PromptInvalid, QueueFull,
     IdempotencyKeyReused, Invalid, ChatMissing, LoopStopped, ModelNotAllowed.
     """
@@ -110,6 +112,7 @@ def submit_task(
                 NewEvent(MessageCreated(role="user", text=order.prompt), task.id, task.turn),
             ],
         )
+        announce_change(TaskChanged, task, "created")
         enqueue(DispatchTask())
         # The job is the promise; this spares a task that can start now the way through the broker.
         transaction.on_commit(_wake_dispatchers, robust=True)

@@ -13,6 +13,8 @@ from typing import Literal
 from django.db import transaction
 from django.db.models import Count, F, Q
 
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import TaskChanged
 from services.domain.events.log import record_event
 from services.domain.events.models import Event
 from services.domain.events.types import TaskResumed, TaskWaiting, ToolCalled, ToolReturned
@@ -132,3 +134,4 @@ def _set_deadline(task: Task, *, ahead: timedelta) -> None:
 
 def _tell(task: Task, event: TaskWaiting | TaskResumed) -> None:
     record_event(f"workspace:{task.workspace_id}", event, task_id=task.id, turn=task.turn)
+    announce_change(TaskChanged, task)

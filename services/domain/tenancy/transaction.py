@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
 
 from django.db import transaction
 
 from services.kit.orgpg.tenant import current_org
+
+Ending = Callable[[list[Any]], None]
+
+_endings: ContextVar[dict[Ending, list[Any]] | None] = ContextVar("endings", default=None)
 
 
 @contextlib.contextmanager
@@ -22,12 +28,48 @@ def tenant_transaction(org_id: uuid.UUID) -> Iterator[None]:
     if connection.in_atomic_block:
         if outer != org_id:
             raise RuntimeError("a transaction of another tenant is open")
-        with transaction.atomic():
+        with transaction.atomic(), _dropped_on_failure():
             yield
         return
     reset = current_org.set(org_id)
     try:
-        with transaction.atomic():
+        with transaction.atomic(), _ended_before_commit():
             yield
     finally:
         current_org.reset(reset)
+
+
+def before_commit(ending: Ending, item: Any) -> None:
+    """Have `ending` called once with all items of this transaction, as the last that it does.
+
+    For what locks a row that many transactions want: so late it is held for the length of the commit only. Items of a
+    nested transaction that is rolled back are dropped. Raises: RuntimeError outside a tenant's transaction.
+    """
+    endings = _endings.get()
+    if endings is None:
+        raise RuntimeError("this needs the tenant's transaction")
+    endings.setdefault(ending, []).append(item)
+
+
+@contextlib.contextmanager
+def _ended_before_commit() -> Iterator[None]:
+    endings: dict[Ending, list[Any]] = {}
+    reset = _endings.set(endings)
+    try:
+        yield
+        for ending, items in endings.items():
+            ending(items)
+    finally:
+        _endings.reset(reset)
+
+
+@contextlib.contextmanager
+def _dropped_on_failure() -> Iterator[None]:
+    endings = _endings.get() or {}
+    before = {ending: len(items) for ending, items in endings.items()}
+    try:
+        yield
+    except BaseException:
+        for ending, items in endings.items():
+            del items[before.get(ending, 0) :]
+        raise

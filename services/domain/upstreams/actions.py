@@ -15,6 +15,8 @@ from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
 from services.domain.approvals.models import ApprovalStatus
 from services.domain.errors import Invalid, NameTaken, NotPermitted, QueueFull
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import McpServerChanged
 from services.domain.identity.models import ApiToken
 from services.domain.oauth.models import ConnectedApp
 from services.domain.oauth_grants.keeping import open_sealed, seal_into
@@ -137,6 +139,7 @@ def register_upstream(actor: Actor, fields: NewUpstream) -> UpstreamServer:
         )
         _take_credential(server, fields.credential)
         server.save(force_insert=True)
+        announce_change(McpServerChanged, server, "created")
         return server
 
 
@@ -166,6 +169,7 @@ def update_upstream(actor: Actor, server_id: uuid.UUID, changes: dict[str, Any])
         _judge_again(server)
         server.updated_at = now()
         server.save()
+        announce_change(McpServerChanged, server)
         return server
 
 
@@ -186,6 +190,7 @@ def delete_upstream(actor: Actor, server_id: uuid.UUID) -> None:
         for scope in scopes_of_upstream(server.name):
             _take_from_lists(ConnectedApp, "scopes", scope)
             _take_from_lists(ApiToken, "scopes", scope)
+        announce_change(McpServerChanged, server, "deleted")
         server.delete()
 
 

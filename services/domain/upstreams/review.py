@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 from services.domain.actors import Actor, require
 from services.domain.errors import Invalid, ToolsChangedAgain, UpstreamMissing
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import McpServerChanged
 from services.domain.upstreams.in_sandbox import refuse_in_sandbox
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
 from services.domain.upstreams.queries import ADMINS
@@ -55,4 +57,5 @@ def accept_tools(
         tell_state(server)
     server.updated_at = now()
     server.save(update_fields=["reviewed", "status", "last_error", "updated_at"])
+    announce_change(McpServerChanged, server)
     return server

@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 
 from services.domain.approvals.models import Approval, ApprovalStatus
-from services.domain.events.log import record_event
-from services.domain.events.types import ApprovalDecided, McpServerChanged, NotificationCreated
+from services.domain.events.announcing import announce, announce_change
+from services.domain.events.listed import McpServerChanged
+from services.domain.events.types import ApprovalDecided, NotificationCreated
 from services.domain.push.telling import tell_person
 from services.domain.upstreams.models import UpstreamServer, UpstreamStatus
 from services.kit.clock import now
@@ -20,13 +21,7 @@ def tell_state(server: UpstreamServer) -> None:
 
     Emits: McpServerChanged, NotificationCreated.
     """
-    stream = f"user:{server.owner_id}" if server.owner_id else f"org:{server.org_id}"
-    record_event(
-        stream,
-        McpServerChanged(
-            server_id=str(server.id), name=server.name, status=server.status, reason=server.last_error
-        ),
-    )
+    announce_change(McpServerChanged, server)
     person = server.owner_id or server.created_by_id
     if server.status in _NEEDS_A_PERSON and person is not None:
         message = f"MCP server {server.name}: {server.last_error}"
@@ -42,6 +37,4 @@ def close_questions(server: UpstreamServer, status: ApprovalStatus, user_id: uui
     for approval in asked:
         approval.status, approval.decided_at, approval.decided_by_id = status, now(), user_id
         approval.save(update_fields=["status", "decided_at", "decided_by"])
-        record_event(
-            f"org:{server.org_id}", ApprovalDecided(approval_id=str(approval.id), status=status.value)
-        )
+        announce(ApprovalDecided(approval_id=str(approval.id), status=status.value))

@@ -11,6 +11,8 @@ from pydantic import SecretStr
 
 from services.domain.actors import Actor, require
 from services.domain.errors import Invalid, Missing, NameTaken, NotPermitted, QueueFull
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import SecretChanged
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.fields import NewSecret, SecretFields, check_expiry, check_name, check_value
 from services.domain.vault.keyring import seal_text
@@ -57,6 +59,7 @@ def create_secret(actor: Actor, fields: NewSecret) -> Secret:
             org_id=actor.org_id, owner_id=owner_id, name=fields.name, created_by_id=actor.user_id, **values
         )
         _seal(actor, secret, fields.value.get_secret_value(), number=1)
+        announce_change(SecretChanged, secret, "created")
         return secret
 
 
@@ -93,6 +96,7 @@ def update_secret(
             secret.versions.exclude(number=secret.version).delete()
         secret.updated_at = now()
         secret.save()
+        announce_change(SecretChanged, secret)
         return secret
 
 
@@ -111,6 +115,7 @@ def roll_back_secret(actor: Actor, secret_id: uuid.UUID, number: int) -> Secret:
             raise Missing("This version is not kept any more.")
         _use(secret, number)
         secret.save(update_fields=["version", "updated_at"])
+        announce_change(SecretChanged, secret)
         return secret
 
 
@@ -123,6 +128,7 @@ def delete_secret(actor: Actor, secret_id: uuid.UUID) -> None:
         secret = lock_visible_secret(actor, secret_id)
         if not is_own(actor, secret):
             require(actor, "secrets:write", role="admin")
+        announce_change(SecretChanged, secret, "deleted")
         secret.delete()
 
 

@@ -10,6 +10,8 @@ from services.domain.actors import Actor, require
 from services.domain.agents.actions import get_usable_agent
 from services.domain.agents.models import Agent
 from services.domain.errors import StillInUse, WorkspaceArchived
+from services.domain.events.announcing import announce_change
+from services.domain.events.listed import WorkspaceChanged
 from services.domain.events.log import record_event
 from services.domain.events.models import Event, Stream
 from services.domain.events.types import SandboxChanged
@@ -27,8 +29,11 @@ _SET_SANDBOX_STATE = "UPDATE workspace SET sandbox_state = %s WHERE id = %s AND 
 def create_workspace(
     actor: Actor, agent: Agent, *, source: str, is_persistent: bool, name: str = "", turn_count: int = 0
 ) -> Workspace:
-    """Make a new workspace of an agent, inside the caller's transaction; `turn_count` 1 with its first turn."""
-    return Workspace.objects.create(
+    """Make a new workspace of an agent, inside the caller's transaction; `turn_count` 1 with its first turn.
+
+    Emits: WorkspaceChanged.
+    """
+    workspace = Workspace.objects.create(
         org_id=actor.org_id,
         agent=agent,
         user_id=actor.user_id,
@@ -37,6 +42,8 @@ def create_workspace(
         name=name[:120],
         turn_count=turn_count,
     )
+    announce_change(WorkspaceChanged, workspace, "created")
+    return workspace
 
 
 def note_turn(workspace: Workspace, title: str) -> None:
@@ -45,22 +52,24 @@ def note_turn(workspace: Workspace, title: str) -> None:
     workspace.last_active_at = now()
     workspace.name = workspace.name or title
     workspace.save(update_fields=["turn_count", "last_active_at", "name"])
+    announce_change(WorkspaceChanged, workspace)
 
 
 def rename_workspace(actor: Actor, workspace_id: uuid.UUID, name: str) -> Workspace:
-    """Give a workspace a name. Raises: WorkspaceMissing."""
+    """Give a workspace a name. Emits: WorkspaceChanged. Raises: WorkspaceMissing."""
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
         workspace = lock_workspace(workspace_id)
         workspace.name = name
         workspace.save(update_fields=["name"])
+        announce_change(WorkspaceChanged, workspace)
         return workspace
 
 
 def archive_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """Close a workspace to new work; its events stay, its files go to object storage at once. Twice is fine.
 
-    Queues: StopSandbox, ArchiveVolume. Raises: WorkspaceMissing, StillInUse.
+    Emits: WorkspaceChanged. Queues: StopSandbox, ArchiveVolume. Raises: WorkspaceMissing, StillInUse.
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
@@ -69,6 +78,7 @@ def archive_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
         if workspace.archived_at is None:
             workspace.archived_at = now()
             workspace.save(update_fields=["archived_at"])
+            announce_change(WorkspaceChanged, workspace)
             _order_stop(workspace)
             order_archive(workspace.id)
         return workspace
@@ -77,7 +87,7 @@ def archive_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
 def restore_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """Open an archived workspace again; its files come back with the next task. Twice is fine.
 
-    Raises: WorkspaceMissing, AgentArchived.
+    Emits: WorkspaceChanged. Raises: WorkspaceMissing, AgentArchived.
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
@@ -86,13 +96,14 @@ def restore_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
         if workspace.archived_at is not None:
             workspace.archived_at = None
             workspace.save(update_fields=["archived_at"])
+            announce_change(WorkspaceChanged, workspace)
         return workspace
 
 
 def delete_workspace(actor: Actor, workspace_id: uuid.UUID) -> None:
     """Delete a workspace, its tasks, events and session; its sandbox goes at once, its files with the next sweep.
 
-    Queues: StopSandbox. Raises: WorkspaceMissing, StillInUse.
+    Emits: WorkspaceChanged. Queues: StopSandbox. Raises: WorkspaceMissing, StillInUse.
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
@@ -101,25 +112,30 @@ def delete_workspace(actor: Actor, workspace_id: uuid.UUID) -> None:
         _order_stop(workspace)
         Event.objects.filter(stream=workspace.stream).delete()
         Stream.objects.filter(name=workspace.stream).delete()
+        announce_change(WorkspaceChanged, workspace, "deleted")
         workspace.delete()
 
 
 def mirror_sandbox_state(org_id: uuid.UUID, workspace_id: uuid.UUID, state: str, *, reason: str = "") -> None:
     """Show readers what the sandbox plane decided. A workspace that is gone is no error.
 
-    Emits: SandboxChanged, when the state is another one.
+    Emits: SandboxChanged and WorkspaceChanged, when the state is another one.
     """
     with tenant_transaction(org_id):
         note_sandbox_state(workspace_id, state, reason=reason)
 
 
 def note_sandbox_state(workspace_id: uuid.UUID, state: str, *, reason: str = "") -> None:
-    """Show readers what the sandbox plane decided, in the tenant's transaction. Emits: SandboxChanged."""
+    """Show readers what the sandbox plane decided, in the tenant's transaction.
+
+    Emits: SandboxChanged, WorkspaceChanged.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_SET_SANDBOX_STATE, [state, workspace_id, state])
         has_changed = cursor.rowcount == 1
     if has_changed:
         record_event(f"workspace:{workspace_id}", SandboxChanged(state=state, reason=reason))
+        announce_change(WorkspaceChanged, Workspace.objects.get(id=workspace_id))
 
 
 def save_session(workspace: Workspace, session_id: str, entries: list[dict[str, object]]) -> None:
