@@ -111,7 +111,8 @@ if [ "${#missing[@]}" -gt 0 ]; then install_packages "${missing[@]}"; fi
 # --- the virtual environment ------------------------------------------------------------------------------------
 python=$(find_python) || { echo "Slipway needs Python 3.11 or newer; this machine has none." >&2; exit 2; }
 stamp=$venv/.slipway-$(basename "$lock").sha256
-wanted=$(sha256sum requirements/bootstrap.lock "$lock" | sha256sum | cut -d' ' -f1)
+client=clients/python
+wanted=$(sha256sum requirements/bootstrap.lock "$lock" $client/pyproject.toml | sha256sum | cut -d' ' -f1)
 if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then exit 0; fi
 
 begin "python packages"
@@ -142,10 +143,12 @@ export UV_SYSTEM_CERTS="${UV_SYSTEM_CERTS:-true}"
 export SSL_CERT_FILE="${SSL_CERT_FILE:-${PIP_CERT:-/etc/ssl/certs/ca-certificates.crt}}"
 "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --index-strategy unsafe-best-match \
     --require-hashes -r "$lock"
+# The command `slipway`, from this tree: uv builds it by itself, and what it needs is in the lock.
+"$venv/bin/uv" pip install --quiet --offline --no-deps --python "$venv/bin/python" --editable "$client"
 echo "$wanted" >"$stamp"
 # The developers' lock holds all that running needs.
 if [ -n "$is_dev" ]; then
-    sha256sum requirements/bootstrap.lock requirements/services.lock | sha256sum | cut -d' ' -f1 \
+    sha256sum requirements/bootstrap.lock requirements/services.lock $client/pyproject.toml | sha256sum | cut -d' ' -f1 \
         >"$venv/.slipway-services.lock.sha256"
 fi
 finish

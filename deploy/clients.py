@@ -262,7 +262,7 @@ def _resources(described: dict[str, Any]) -> str:
     names = _names(described["components"]["schemas"])
     groups: dict[str, list[_Method]] = defaultdict(list)
     for path, operations in described["paths"].items():
-        group, *rest = path.strip("/").split("/")
+        group, *rest = path.strip("/").replace("-", "_").split("/")
         for http, operation in operations.items():
             name = _NAMES.get(operation["operationId"]) or _method_name(http, rest, operations)
             groups[group].append(_Method(name, http, path, operation, names))
@@ -325,6 +325,11 @@ def _dict(entries: dict[str, str]) -> str:
 if __name__ == "__main__":
     import django
 
+    from deploy.local.envfile import read
+
+    # Nothing is asked of what listens behind these, if anything does.
+    for name, value in read(ROOT / "deploy" / "check.env").items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "services.api.settings")
     django.setup()
     raise SystemExit(main())

@@ -98,6 +98,10 @@ class WorkspaceMissing(Missing):
     code = "workspace_not_found"
 
 
+class DeviceCodeMissing(Missing):
+    code = "device_code_not_found"
+
+
 class TaskMissing(Missing):
     code = "task_not_found"
 

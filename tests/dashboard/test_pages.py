@@ -173,7 +173,7 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
     made = make_everything(acme)
     walked = {
         *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
-        "/organisation", "/oauth/authorize", "/sign-in", "/integrations/mcp/callback",
+        "/organisation", "/oauth/authorize", "/activate", "/sign-in", "/integrations/mcp/callback",
         "/integrations/accounts/callback", "/settings/notifications/code", "/settings/notifications/push",
         f"/settings/members/{acme.users['bob'].pk}/remove", f"/settings/members/{acme.users['bob'].pk}/role",
         "/settings/notifications/person", "/join/swi_x", "/settings/organisation/leave",

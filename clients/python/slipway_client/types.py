@@ -8,6 +8,12 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 
+class Acceptance(TypedDict):
+    """An invitation's text."""
+
+    token: str
+
+
 class Access(TypedDict):
     """Uses of one credential by one piece of work, or by a person who had it tried."""
 
@@ -237,6 +243,98 @@ class Attempt(TypedDict):
     finished_at: str | None
     outcome: str
     note: str
+
+
+class Audit(TypedDict):
+    """One record. `reason` says why, of what was refused; `address` and `device` are the request's."""
+
+    id: str
+    at: str
+    action: AuditAction
+    actor: AuditActor
+    subject: AuditSubject
+    reason: str
+    details: dict[str, Any]
+    address: str
+    device: str
+    request_id: str
+
+
+AuditAction = Literal[
+    "organisation.created",
+    "organisation.renamed",
+    "organisation.suspended",
+    "organisation.resumed",
+    "organisation.exported",
+    "organisation.deletion_planned",
+    "organisation.deletion_cancelled",
+    "member.added",
+    "member.role_changed",
+    "member.removed",
+    "member.left",
+    "invitation.created",
+    "invitation.accepted",
+    "invitation.revoked",
+    "token.created",
+    "token.rotated",
+    "token.revoked",
+    "sign_in.succeeded",
+    "sign_in.failed",
+    "session.ended",
+    "session.revoked",
+    "password.changed",
+    "factor.added",
+    "factor.removed",
+    "recovery_codes.made",
+    "identity.linked",
+    "identity.unlinked",
+    "account.closed",
+    "account.reopened",
+    "account.deletion_planned",
+    "account.deletion_cancelled",
+    "agent_role.given",
+    "agent_role.removed",
+    "secret.created",
+    "secret.changed",
+    "secret.deleted",
+    "integration.connected",
+    "integration.changed",
+    "integration.removed",
+    "mcp_server.registered",
+    "mcp_server.changed",
+    "mcp_server.removed",
+    "model_key.created",
+    "model_key.changed",
+    "model_key.removed",
+    "approval_rule.changed",
+    "approval_rule.deleted",
+    "app.connected",
+    "app.disconnected",
+    "oauth_client.created",
+    "oauth_client.deleted",
+    "platform_account.linked",
+    "platform_account.unlinked",
+    "sender.decided",
+    "sender.forgotten",
+]
+
+
+class AuditActor(TypedDict):
+    """Who did it, by the name of that time."""
+
+    kind: str
+    id: str | None
+    name: str
+    token_id: str | None
+
+
+class AuditSubject(TypedDict):
+    """What it is about, by the name of that time."""
+
+    kind: str
+    id: str
+    name: str
+    user_id: str | None
 
 
 AuthMethod = Literal["none", "client_secret_post", "client_secret_basic"]
@@ -735,6 +833,18 @@ class IntegrationEdit(TypedDict):
 IntegrationStatus = Literal["unchecked", "ok", "unauthorised", "broken"]
 
 
+class Invitation(TypedDict):
+    """A pending invitation, without its text."""
+
+    id: str
+    email: str
+    role: Role
+    invited_by: str | None
+    is_mailed: bool
+    created_at: str
+    expires_at: str
+
+
 class Key(TypedDict):
     """A key without its text. One that is `refused` is not used until a check finds it good."""
 
@@ -951,6 +1061,30 @@ class MoveBody(TypedDict):
     to: str
 
 
+class MyOrganisation(TypedDict):
+    """An organisation and the caller's role in it."""
+
+    id: str
+    slug: str
+    name: str
+    role: Role
+
+
+class MyOrganisations(TypedDict):
+    """The caller's organisations, by name. A token knows its own only."""
+
+    items: list[MyOrganisation]
+
+
+class Name(TypedDict):
+    """Whether a short name can be had, why not, and one that could be had instead."""
+
+    slug: str
+    is_available: bool
+    reason: str
+    suggestion: str
+
+
 class NewClient(TypedDict):
     """A client with its secret, if it has one, which is shown this once."""
 
@@ -964,6 +1098,27 @@ class NewClient(TypedDict):
     client_secret: str | None
 
 
+class NewInvitation(TypedDict):
+    """An offer of a place. With an `email` it is for that account only; without, for whoever has the link."""
+
+    email: NotRequired[str]
+    role: NotRequired[Role]
+
+
+class NewInvitationShape(TypedDict):
+    """A new invitation. Its text and link are shown this once; null when they are on their way by mail."""
+
+    id: str
+    email: str
+    role: Role
+    invited_by: str | None
+    is_mailed: bool
+    created_at: str
+    expires_at: str
+    token: str | None
+    url: str | None
+
+
 class NewKey(TypedDict):
     """A key to keep."""
 
@@ -973,6 +1128,13 @@ class NewKey(TypedDict):
     is_enabled: NotRequired[bool]
     vendor: LlmVendor
     key: str
+
+
+class NewOrganisation(TypedDict):
+    """A new organisation; the caller becomes its owner."""
+
+    slug: str
+    name: str
 
 
 class NewPlaybook(TypedDict):
@@ -1054,6 +1216,13 @@ class Organisation(TypedDict):
     id: str
     slug: str
     name: str
+
+
+class OrganisationChanges(TypedDict):
+    """The fields to change. With another `slug` the old one is free at once."""
+
+    slug: NotRequired[str]
+    name: NotRequired[str]
 
 
 class Packages(TypedDict):

@@ -13,6 +13,7 @@ from services.api.dashboard.views import (
     connected_apps,
     consent,
     destinations,
+    devices,
     home,
     joining,
     mcp_servers,
@@ -145,6 +146,7 @@ urlpatterns = [
     path(
         "settings/connected-apps/<uuid:app_id>/disconnect", connected_apps.disconnect, name="app-disconnect"
     ),
+    path("activate", devices.activate, name="activate"),
     path("oauth/authorize", consent.authorize, name="authorize"),
     path("join/<str:text>", joining.join, name="join"),
     path("organisations/new", joining.new_organisation, name="organisation-new"),

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from pydantic import ValidationError
 
 from services.api.http.bodies import read_raw
+from services.api.oauth.device import DEVICE_GRANT, DEVICE_PATH, trade_device_code
 from services.api.oauth.requests import (
     MAX_BODY_BYTES,
     address_of,
@@ -52,10 +53,11 @@ def metadata(request: HttpRequest) -> HttpResponse:
             "token_endpoint": f"{base}{TOKEN_PATH}",
             "registration_endpoint": f"{base}{REGISTER_PATH}",
             "revocation_endpoint": f"{base}{REVOKE_PATH}",
+            "device_authorization_endpoint": f"{base}{DEVICE_PATH}",
             "scopes_supported": scopes_of(PEOPLE_SERVERS.values()),
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": ["authorization_code", "refresh_token"],
+            "grant_types_supported": ["authorization_code", "refresh_token", DEVICE_GRANT],
             "code_challenge_methods_supported": ["S256"],
             "token_endpoint_auth_methods_supported": methods,
             "revocation_endpoint_auth_methods_supported": methods,
@@ -98,6 +100,8 @@ def _registration(client: OAuthClient, secret: str | None) -> dict[str, Any]:
 def token(request: HttpRequest) -> HttpResponse:
     """Trade a code or a refresh token for tokens. Source: OAuth 2.1, section 3.2."""
     given = form(request)
+    if given.get("grant_type") == DEVICE_GRANT:
+        return trade_device_code(given)
     shown = credentials(request, given)
     try:
         return _tokens(_trade(all_tenants_authenticate_client(shown), given))

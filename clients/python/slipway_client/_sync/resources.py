@@ -1023,8 +1023,149 @@ class Members:
         return found
 
     def delete(self, user_id: str) -> None:
-        """Remove a member; their tokens die at once."""
+        """Remove a member, or leave by removing oneself. Their tokens die at once; the last owner stays."""
         self._transport.call("DELETE", f"/members/{path_part(user_id)}")
+
+
+class Organisations:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self) -> types.MyOrganisations:
+        """List the caller's organisations. Name one with the header `X-Slipway-Org` to act in it."""
+        found: types.MyOrganisations = self._transport.call("GET", "/organisations")
+        return found
+
+    def create(self, **body: Unpack[types.NewOrganisation]) -> types.MyOrganisation:
+        """Make an organisation, where this installation lets people do so."""
+        found: types.MyOrganisation = self._transport.call("POST", "/organisations", json=body)
+        return found
+
+    def get_name_check(self, *, slug: str | None = None) -> types.Name:
+        """Say whether an organisation could have a short name."""
+        found: types.Name = self._transport.call("GET", "/organisations/name-check", params={"slug": slug})
+        return found
+
+
+class Organisation:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def update(self, **body: Unpack[types.OrganisationChanges]) -> types.Organisation:
+        """Rename the organisation. Owners only."""
+        found: types.Organisation = self._transport.call("PATCH", "/organisation", json=body)
+        return found
+
+
+class Invitations:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self, *, limit: int | None = None) -> Pages[types.Invitation]:
+        """List the invitations that can still be accepted, newest first."""
+        return Pages(self._transport, "/invitations", {"limit": limit})
+
+    def create(self, **body: Unpack[types.NewInvitation]) -> types.NewInvitationShape:
+        """Invite somebody for seven days. An older invitation of the same address ends."""
+        found: types.NewInvitationShape = self._transport.call("POST", "/invitations", json=body)
+        return found
+
+    def delete(self, invitation_id: str) -> None:
+        """Take an invitation back."""
+        self._transport.call("DELETE", f"/invitations/{path_part(invitation_id)}")
+
+    def accept(self, **body: Unpack[types.Acceptance]) -> types.Organisation:
+        """Join the organisation that an invitation is of. It is used up then."""
+        found: types.Organisation = self._transport.call("POST", "/invitations/accept", json=body)
+        return found
+
+
+class Audit:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        action: Literal[
+            "organisation.created",
+            "organisation.renamed",
+            "organisation.suspended",
+            "organisation.resumed",
+            "organisation.exported",
+            "organisation.deletion_planned",
+            "organisation.deletion_cancelled",
+            "member.added",
+            "member.role_changed",
+            "member.removed",
+            "member.left",
+            "invitation.created",
+            "invitation.accepted",
+            "invitation.revoked",
+            "token.created",
+            "token.rotated",
+            "token.revoked",
+            "sign_in.succeeded",
+            "sign_in.failed",
+            "session.ended",
+            "session.revoked",
+            "password.changed",
+            "factor.added",
+            "factor.removed",
+            "recovery_codes.made",
+            "identity.linked",
+            "identity.unlinked",
+            "account.closed",
+            "account.reopened",
+            "account.deletion_planned",
+            "account.deletion_cancelled",
+            "agent_role.given",
+            "agent_role.removed",
+            "secret.created",
+            "secret.changed",
+            "secret.deleted",
+            "integration.connected",
+            "integration.changed",
+            "integration.removed",
+            "mcp_server.registered",
+            "mcp_server.changed",
+            "mcp_server.removed",
+            "model_key.created",
+            "model_key.changed",
+            "model_key.removed",
+            "approval_rule.changed",
+            "approval_rule.deleted",
+            "app.connected",
+            "app.disconnected",
+            "oauth_client.created",
+            "oauth_client.deleted",
+            "platform_account.linked",
+            "platform_account.unlinked",
+            "sender.decided",
+            "sender.forgotten",
+        ]
+        | None = None,
+        actor_id: str | None = None,
+        user_id: str | None = None,
+        subject_id: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+    ) -> Pages[types.Audit]:
+        """List what changed who may do what, and who signed in, newest first. Admins only."""
+        return Pages(
+            self._transport,
+            "/audit",
+            {
+                "limit": limit,
+                "action": action,
+                "actor_id": actor_id,
+                "user_id": user_id,
+                "subject_id": subject_id,
+                "since": since,
+                "until": until,
+            },
+        )
 
 
 class Calls:
@@ -1213,6 +1354,10 @@ class Resources:
         self.connected_apps = ConnectedApps(self.transport)
         self.oauth_clients = OauthClients(self.transport)
         self.members = Members(self.transport)
+        self.organisations = Organisations(self.transport)
+        self.organisation = Organisation(self.transport)
+        self.invitations = Invitations(self.transport)
+        self.audit = Audit(self.transport)
         self.calls = Calls(self.transport)
         self.llm = Llm(self.transport)
         self.budgets = Budgets(self.transport)
