@@ -31,6 +31,7 @@ def pages_of(made: Everything) -> list[str]:
     return [
         f"/workspaces/{made.task.workspace_id}",
         f"/workspaces/{made.task.workspace_id}/questions",
+        f"/workspaces/{made.task.workspace_id}/terminal",
         f"/agents/{made.task.agent_id}",
         f"/playbooks/{made.playbook.id}",
         f"/links/{made.link.id}",
@@ -50,6 +51,12 @@ def pages_of(made: Everything) -> list[str]:
     ]
 
 
+def pages_of_files(made: Everything) -> list[str]:
+    """Name the pages that a running sandbox answers for."""
+    files = f"/workspaces/{made.task.workspace_id}/files"
+    return [files, f"{files}/image"]
+
+
 def buttons_of(made: Everything) -> list[str]:
     """Name the addresses that change single things."""
     workspace, playbook, link = (
@@ -57,7 +64,8 @@ def buttons_of(made: Everything) -> list[str]:
     )  # fmt: skip
     return [
         f"{workspace}/prompt", f"{workspace}/tasks/{made.task.id}/stop", f"{workspace}/rename", f"{workspace}/archive",
-        f"{workspace}/delete", f"/agents/{made.task.agent_id}/archive",
+        f"{workspace}/delete", f"/agents/{made.task.agent_id}/archive", f"{workspace}/wake",
+        *(f"{workspace}/files/{name}" for name in ("upload", "folder", "move", "delete", "save")),
         f"/agents/{made.task.agent_id}/build", f"{playbook}/run", f"{playbook}/switch",
         *(f"{link}/senders/{made.sender.id}/{name}" for name in ("allow", "deny", "forget")),
         f"{link}/unknown-senders", f"{playbook}/delete", f"{link}/pair", f"/agents/{made.task.agent_id}/people",
@@ -112,7 +120,7 @@ def test_no_page_is_kept_by_a_cache(alice):
 
 def test_a_stranger_is_asked_to_sign_in_everywhere(acme):
     made = make_everything(acme)
-    for path in [*LISTS, *pages_of(made)]:
+    for path in [*LISTS, *pages_of(made), *pages_of_files(made)]:
         answer = Client().get(path)
         assert answer.status_code == 302, path
         assert answer.headers["Location"].startswith("/sign-in")
@@ -122,7 +130,7 @@ def test_a_stranger_is_asked_to_sign_in_everywhere(acme):
 
 def test_another_tenants_things_are_not_found(mallory, acme):
     made = make_everything(acme)
-    for path in pages_of(made):
+    for path in [*pages_of(made), *pages_of_files(made)]:
         answer = mallory.get(path)
         assert answer.status_code == 404, path
         assert "Not found" in answer.content.decode()
@@ -172,8 +180,9 @@ def test_the_navigation_marks_where_one_is(alice, path):
 def test_every_address_of_the_dashboard_is_walked_here(acme):
     made = make_everything(acme)
     walked = {
-        *(path.partition("?")[0] for path in LISTS), *pages_of(made), *buttons_of(made), "/tickets", "/sign-out",
-        "/organisation", "/oauth/authorize", "/activate", "/sign-in", "/integrations/mcp/callback",
+        *(path.partition("?")[0] for path in LISTS), *pages_of(made), *pages_of_files(made), *buttons_of(made),
+        "/tickets", "/sign-out", "/organisation", "/palette", "/oauth/authorize", "/activate", "/sign-in",
+        "/integrations/mcp/callback",
         "/integrations/accounts/callback", "/settings/notifications/code", "/settings/notifications/push",
         f"/settings/members/{acme.users['bob'].pk}/remove", f"/settings/members/{acme.users['bob'].pk}/role",
         "/settings/notifications/person", "/join/swi_x", "/settings/organisation/leave",

@@ -254,3 +254,13 @@ def test_a_viewer_reads_and_sends_nothing(acme):
     answer = person.post(f"/workspaces/{task.workspace_id}/prompt", {"prompt": "x", "key": "k"}, **JSON)
     assert answer.status_code == 400
     assert "tasks:write" in answer.json()["error"]["message"]
+
+
+def test_the_palette_finds_by_name_what_is_ones_own(alice, mallory, acme, globex):
+    submit(acme, "Weekly numbers")
+    found = alice.get("/palette?q=WEEKLY").json()["items"]
+    assert [(line["label"], line["kind"]) for line in found] == [("Weekly numbers", "Workspace")]
+    assert alice.get(found[0]["url"]).status_code == 200
+    assert {line["kind"] for line in alice.get("/palette?q=shell").json()["items"]} == {"Workspace", "Agent"}
+    assert mallory.get("/palette?q=weekly").json()["items"] == []
+    assert mallory.get("/palette").json()["items"] == []
