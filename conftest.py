@@ -12,7 +12,6 @@ import pytest
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
-from psycopg import sql
 
 from services.domain.actors import Actor
 from services.domain.agents.actions import AgentFields, create_agent
@@ -25,7 +24,7 @@ from services.domain.identity.models import Organisation, User
 from services.domain.identity.queries import all_tenants_actor_of
 from services.domain.outbox.models import OutboxJob
 from services.kit.redisbus import client as redis_client
-from tests.emptying import Emptier
+from tests.databases import Emptier, drop, is_of_version, mark, schema_version
 
 
 def _database_of(url: str) -> str:
@@ -40,41 +39,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def provisioned(servers, django_db_blocker):
-    """Make the suite's roles, databases and tables, from nothing."""
+def provisioned(servers, django_db_blocker) -> Iterator[list[Emptier]]:
+    """Make the suite's roles, databases and tables from nothing, unless an earlier session left just these."""
+    admin = os.environ["SLIPWAY_ADMIN_DATABASE_URL"]
+    names = [_database_of(os.environ[f"SLIPWAY_{owner}_DATABASE_URL"]) for owner in ("OWNER", "PLANE_OWNER")]
+    version = schema_version()
     with django_db_blocker.unblock():
-        for name in ("OWNER", "PLANE_OWNER"):
-            database = _database_of(os.environ[f"SLIPWAY_{name}_DATABASE_URL"])
-            with psycopg.connect(os.environ["SLIPWAY_ADMIN_DATABASE_URL"], autocommit=True) as connection:
-                connection.execute(
-                    sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database))
-                )
-        call_command("provision", verbosity=0)
-    yield
+        if not all(is_of_version(admin, name, version) for name in names):
+            for name in names:
+                drop(admin, name)
+            call_command("provision", verbosity=0)
+            for name in names:
+                mark(admin, name, version)
+    emptiers = [Emptier(admin, name) for name in names]
+    for emptier in emptiers:
+        emptier.empty()
+    yield emptiers
+    for emptier in emptiers:
+        emptier.close()
     with django_db_blocker.unblock():
         for connection in connections.all():
             connection.close()
             connection.close_pool()
 
 
-@pytest.fixture(scope="session")
-def emptiers(provisioned) -> Iterator[list[Emptier]]:
-    """Empty both databases, each over a connection of its own."""
-    names = [_database_of(os.environ[f"SLIPWAY_{owner}_DATABASE_URL"]) for owner in ("OWNER", "PLANE_OWNER")]
-    made = [Emptier(os.environ["SLIPWAY_ADMIN_DATABASE_URL"], name) for name in names]
-    yield made
-    for emptier in made:
-        emptier.close()
-
-
 @pytest.fixture
-def database(emptiers, django_db_blocker) -> Iterator[None]:
+def database(provisioned, django_db_blocker) -> Iterator[None]:
     """Let a test use the databases with real commits; afterwards every table and Redis are empty again."""
     with django_db_blocker.unblock():
         yield
         for connection in connections.all(initialized_only=True):
             connection.close()
-        for emptier in emptiers:
+        for emptier in provisioned:
             emptier.empty()
         redis_client().flushdb()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, expect
 
 from tests.browser.conftest import PHONE, Visit
 
@@ -14,14 +14,19 @@ pytestmark = [pytest.mark.browser, pytest.mark.stack, pytest.mark.timeout(240)]
 Open = Callable[..., Visit]
 
 
+def entry(me: Visit, name: str) -> Locator:
+    """Return a line of the list of files."""
+    return me.page.locator(".files .row", has_text=name)
+
+
 def test_files_and_a_terminal_see_what_the_task_wrote(visit: Open) -> None:
     me = visit()
     me.sign_in()
     me.start_task("mkdir -p out; echo one > out/report.txt")
     me.wait_turn("succeeded")
     me.page.get_by_role("link", name="Files").click()
-    me.page.get_by_role("link", name="out").click()
-    me.page.get_by_role("link", name="report.txt").click()
+    entry(me, "out").click()
+    entry(me, "report.txt").click()
     editor = me.page.get_by_label("Content")
     assert editor.input_value() == "one\n"
     editor.fill("two\n")
@@ -30,7 +35,7 @@ def test_files_and_a_terminal_see_what_the_task_wrote(visit: Open) -> None:
     dropped = {"name": "dropped.txt", "mimeType": "text/plain", "buffer": b"from outside"}
     me.page.get_by_label("Files", exact=True).set_input_files([dropped])
     me.page.get_by_role("button", name="Upload").click()
-    me.page.get_by_role("link", name="dropped.txt").wait_for()
+    entry(me, "dropped.txt").wait_for()
 
     me.page.get_by_role("link", name="Terminal").click()
     screen = me.page.locator(".xterm-rows")
@@ -52,5 +57,5 @@ def test_files_fit_a_phone(visit: Open) -> None:
     me.wait_turn("succeeded")
     me.page.get_by_role("link", name="Files").click()
     assert not me.has_horizontal_scroll()
-    me.page.get_by_role("link", name="a-rather-long").click()
+    entry(me, "a-rather-long").click()
     assert not me.has_horizontal_scroll()
