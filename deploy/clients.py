@@ -187,6 +187,9 @@ class _Method:
         ids = [found["name"] for found in parameters if found["in"] == "path"]
         queries = [found for found in parameters if found["in"] == "query"]
         headers = [found["name"] for found in parameters if found["in"] == "header"]
+        if self._answer() != "bytes":
+            # There is nobody here who would keep what was shown before.
+            headers = [name for name in headers if name != "If-None-Match"]
         body, takes_bytes = self._body()
         page = self._page()
         arguments = ["self", *(f"{name}: str" for name in ids)]
@@ -294,7 +297,7 @@ def _method_name(http: str, rest: list[str], operations: dict[str, Any]) -> str:
 
     `tasks` → list, create; `tasks/{id}` → get; `tasks/{id}/cancel` → cancel; `agents/{id}/people/{id}` → put_person.
     """
-    words = [part for part in rest if not part.startswith("{")]
+    words = [part.replace("-", "_") for part in rest if not part.startswith("{")]
     is_one = bool(rest) and rest[-1].startswith("{")
     if http == "post" and words and "get" not in operations and not is_one:
         return "_".join(words)

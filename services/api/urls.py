@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from services.api.service_document import SERVICE_PATH, describe_service
+from services.api.v1.documentation import list_problems, show_problem, show_reference
 from services.api.views import health, metrics, no_such_route, ready
 
 urlpatterns = [
@@ -15,6 +16,9 @@ urlpatterns = [
     path(SERVICE_PATH.lstrip("/"), describe_service),
     path("v1", no_such_route),
     path("v1/", include("services.api.v1.urls")),
+    path("docs", show_reference, name="reference"),
+    path("docs/problems", list_problems, name="problems"),
+    path("docs/problems/<slug:code>", show_problem, name="problem"),
     path("", include("services.api.oauth.urls")),
     path("hooks/", include("services.api.hooks.urls")),
     path("admin/", admin.site.urls),

@@ -50,6 +50,7 @@ DOMAIN_APPS = [
     "services.domain.push",
     "services.domain.questions",
     "services.domain.oauth",
+    "services.domain.idempotency",
     "services.domain.outbox",
     "services.domain.tenancy",
     "services.domain.plane",

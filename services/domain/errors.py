@@ -94,6 +94,14 @@ class AgentMissing(Missing):
     code = "agent_not_found"
 
 
+class AgentVersionMissing(Missing):
+    code = "agent_version_not_found"
+
+
+class AgentTemplateMissing(Missing):
+    code = "agent_template_not_found"
+
+
 class WorkspaceMissing(Missing):
     code = "workspace_not_found"
 
@@ -221,10 +229,21 @@ class AgentArchived(Conflict):
     code = "agent_archived"
 
 
-class IdempotencyKeyReused(Conflict):
-    """The same key came with another body."""
+class IdempotencyKeyInUse(Conflict):
+    """The request with this key is under way. Trying again gives its answer."""
 
-    code = "idempotency_key_reused"
+    code = "idempotency_key_in_use"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class PreconditionFailed(Conflict):
+    """The object is not the version that the caller names."""
+
+    code = "precondition_failed"
+    status = 412
 
 
 class NameTaken(Conflict):
@@ -377,6 +396,13 @@ class FileDenied(NotPermitted):
 
 
 # --- Invalid -----------------------------------------------------------------------------------------
+
+
+class IdempotencyKeyReused(Invalid):
+    """The same key came with another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
 
 
 class MalformedBody(Invalid):

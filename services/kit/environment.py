@@ -119,6 +119,10 @@ class Environment(BaseSettings):
     otlp_endpoint: str | None = Field(
         default=None, validation_alias=AliasChoices("SLIPWAY_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
     )
+    api_token_per_s: float = Field(default=200.0, gt=0)
+    api_token_burst: int = Field(default=4_000, ge=1)
+    api_org_per_s: float = Field(default=1_000.0, gt=0)
+    api_org_burst: int = Field(default=20_000, ge=1)
     mcp_task_per_s: float = Field(default=40.0, gt=0)
     mcp_task_burst: int = Field(default=400, ge=1)
     mcp_tool_per_s: float = Field(default=20.0, gt=0)

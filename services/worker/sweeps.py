@@ -19,6 +19,7 @@ from services.domain.calls.records import all_tenants_forget_calls
 from services.domain.chats.health import all_tenants_claim_due_checks
 from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
+from services.domain.idempotency.keeping import all_tenants_forget_answers
 from services.domain.letters.posting import KEPT as LETTERS_KEPT
 from services.domain.letters.posting import all_tenants_forget_old_letters
 from services.domain.llm.logs import all_tenants_forget_call_logs
@@ -156,6 +157,7 @@ def sweep_records() -> None:
     all_tenants_forget_meters()
     all_tenants_forget_audit(now() - timedelta(days=environment().audit_days))
     all_tenants_forget_old_letters(now() - LETTERS_KEPT)
+    all_tenants_forget_answers()
     drain_dead_letters()
 
 

@@ -11,6 +11,7 @@ from django.urls import resolve
 
 from services.api.http.openapi import _ID
 from services.api.v1.documentation import document
+from services.domain.problems import PROBLEMS
 
 
 class Answer:
@@ -94,6 +95,7 @@ def check_answer(method: str, path: str, answer: Answer) -> None:
     assert documented is not None, (method, path, answer.status, answer.body)
     if answer.status >= 400:
         check_schema({"$ref": "#/components/schemas/ErrorBody"}, answer.body)
+        assert PROBLEMS[answer.code].status == answer.status, answer.body
     elif "application/octet-stream" in documented.get("content", ()):
         assert answer.headers["Content-Disposition"].startswith("attachment")
     elif "content" in documented:

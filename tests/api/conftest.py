@@ -15,6 +15,7 @@ from services.api import sandbox_files
 from services.api.linking import checked_config
 from services.domain.actors import Actor
 from services.domain.agents.actions import update_agent
+from services.domain.agents.models import Agent
 from services.domain.approvals.actions import Question, request_approval
 from services.domain.approvals.models import Approval
 from services.domain.approvals.rule_actions import create_rule
@@ -155,6 +156,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "task_id": task.id,
         "workspace_id": task.workspace_id,
         "agent_id": acme.agent.id,
+        "version_id": _version_of(acme.agent),
         "playbook_id": playbook.id,
         "secret_id": create_secret(owner, NewSecret(name="API_KEY", value=SecretStr("hush"))).id,
         "link_id": link.id,
@@ -181,6 +183,11 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "user_id": acme.users["bob"].pk,
     }
     return World(ids, hook_secret)
+
+
+def _version_of(agent: Agent) -> uuid.UUID:
+    with tenant_transaction(agent.org_id):
+        return agent.versions.get(number=1).id
 
 
 def _message_of(chat: Chat) -> uuid.UUID:

@@ -73,7 +73,7 @@ def test_a_change_requires_nothing_and_has_no_defaults(served):
 
 
 def test_people_can_read_it_without_a_script_or_a_third_party(database):
-    page = Client().get("/v1/docs")
+    page = Client().get("/docs")
     assert page.status_code == 200
     text = page.content.decode()
     assert "/v1/workspaces/{workspace_id}/events" in text

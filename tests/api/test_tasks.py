@@ -110,7 +110,7 @@ def test_the_same_key_and_body_give_the_same_task(alice, acme):
 def test_the_same_key_with_another_body_is_refused(alice, acme):
     alice.post(ROUTE, order(acme.agent.id), Idempotency_Key="k1")
     refused = alice.post(ROUTE, order(acme.agent.id, prompt="echo other"), Idempotency_Key="k1")
-    assert (refused.status, refused.code) == (409, "idempotency_key_reused")
+    assert (refused.status, refused.code) == (422, "idempotency_key_reused")
 
 
 def test_a_key_belongs_to_its_caller(alice, acme):

@@ -24,6 +24,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "tasks/<uuid:task_id>/messages"): {"text": "x"},
     ("post", "agents"): {"name": "Mallory's"},
     ("patch", "agents/<uuid:agent_id>"): {"name": "Stolen"},
+    ("post", "agents/<uuid:agent_id>/clone"): {"name": "Copied"},
+    ("post", "agents/<uuid:agent_id>/rollback"): {"version": 1},
     ("put", "agents/<uuid:agent_id>/people/<uuid:user_id>"): {"role": "admin"},
     ("patch", "members/<uuid:user_id>"): {"role": "admin"},
     ("patch", "me"): {"language": "de"},
@@ -76,6 +78,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "approval_rules"): {"effect": "deny", "tool": "*", "agent_id": "agent_id"},
     ("patch", "approval_rules/<uuid:rule_id>"): {"effect": "allow"},
 }  # fmt: skip
+# What has to be asked for with a query.
+QUERIES = {"agents/<uuid:agent_id>/diff": "?before=1&after=1"}
 # These create something of mallory's own, and name nothing of acme's.
 OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
@@ -95,7 +99,7 @@ def with_ids(value: Any, world: World) -> Any:
 
 
 def call(api: Api, method: str, route: str, world: World):
-    path = "/v1/" + _ID.sub(lambda found: world[found[1]], route)
+    path = "/v1/" + _ID.sub(lambda found: world[found[1]], route) + QUERIES.get(route, "")
     return api.call(method.upper(), path, with_ids(BODIES.get((method, route)), world))
 
 
@@ -167,6 +171,7 @@ def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world
         ("post", "links/<uuid:link_id>/check"): "conflict",
         ("post", "wirings"): "name_taken",
         ("post", "invitations/accept"): "not_permitted",
+        ("get", "agents/<uuid:agent_id>/people/<uuid:user_id>"): "not_found",
     }
 
 

@@ -92,13 +92,14 @@ class Agent(TypedDict):
     when_busy: WhenBusy
     created_at: str
     updated_at: str
+    version: int
     archived_at: str | None
 
 
-class AgentChanges(TypedDict):
-    """The fields to change; those that are not sent stay as they are."""
+class AgentBody(TypedDict):
+    """A new agent. What is not sent is as the template says, else as it is for all."""
 
-    name: NotRequired[str]
+    name: str
     slug: NotRequired[str | None]
     description: NotRequired[str]
     provider: NotRequired[Provider]
@@ -125,12 +126,13 @@ class AgentChanges(TypedDict):
     reads_all_memories: NotRequired[bool]
     installs_packages: NotRequired[bool]
     when_busy: NotRequired[WhenBusy]
+    template: NotRequired[str | None]
 
 
-class AgentFields(TypedDict):
-    """What a person may set on an agent."""
+class AgentChanges(TypedDict):
+    """The fields to change; those that are not sent stay as they are."""
 
-    name: str
+    name: NotRequired[str]
     slug: NotRequired[str | None]
     description: NotRequired[str]
     provider: NotRequired[Provider]
@@ -176,6 +178,32 @@ class AgentRoleBody(TypedDict):
     """A person's role with an agent."""
 
     role: AgentRole
+
+
+class AgentTemplate(TypedDict):
+    """An agent to start from: `POST /agents` with its slug as `template`. `fields` is what it sets."""
+
+    slug: str
+    title: str
+    description: str
+    fields: dict[str, Any]
+
+
+class AgentTemplates(TypedDict):
+    """All templates."""
+
+    items: list[AgentTemplate]
+
+
+class AgentVersion(TypedDict):
+    """What an agent was set to: `fields` as they would be sent. `restores`: it went back to that version."""
+
+    id: str
+    number: int
+    fields: dict[str, Any]
+    restores: int | None
+    made_by_user_id: str | None
+    created_at: str
 
 
 class AnswerBody(TypedDict):
@@ -473,6 +501,12 @@ class ClientBody(TypedDict):
     is_confidential: NotRequired[bool]
 
 
+class CloneBody(TypedDict):
+    """The new agent's name; null is the other one's with "copy"."""
+
+    name: NotRequired[str | None]
+
+
 class Code(TypedDict):
     """A code to send to a bot in a direct chat, as `/link <code>`. It is shown this once and good once.
 
@@ -658,6 +692,23 @@ class DestinationShape(TypedDict):
     created_at: str
 
 
+class Diff(TypedDict):
+    """What two versions set otherwise."""
+
+    before: int
+    after: int
+    changes: list[Difference]
+
+
+class Difference(TypedDict):
+    """One field that differs. `lines` is a unified diff where both are texts of several lines."""
+
+    field: str
+    before: Any
+    after: Any
+    lines: list[str]
+
+
 Effort = Literal["low", "medium", "high", "max"]
 
 
@@ -681,12 +732,15 @@ class ErrorBody(TypedDict):
 
 
 class ErrorDetail(TypedDict):
-    """What went wrong: `code` is stable, `message` may be shown to people, `details` depends on the code."""
+    """What went wrong: `code` is stable, `message` may be shown to people, `details` depends on the code.
+
+    `doc_url` is a page that says what the code means and what to do about it."""
 
     code: str
     message: str
     details: dict[str, Any]
     request_id: str
+    doc_url: str
 
 
 class Event(TypedDict):
@@ -1401,6 +1455,12 @@ class RoleBody(TypedDict):
     role: Role
 
 
+class RollbackBody(TypedDict):
+    """The version to go back to, by number."""
+
+    version: int
+
+
 class Room(TypedDict):
     """A room, which is a chat: its id is good wherever a chat's is."""
 
@@ -1724,6 +1784,7 @@ class Task(TypedDict):
     prompt: str
     model: str | None
     turn: int
+    agent_version: int | None
     max_turns: int | None
     max_budget_microusd: int | None
     max_budget_usd: str | None

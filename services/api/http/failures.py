@@ -26,6 +26,7 @@ from services.domain.errors import (
     Temporary,
     Unauthenticated,
 )
+from services.kit.environment import environment
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +34,16 @@ _DISCARDED_BYTES = 16 * 1024 * 1024
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong: `code` is stable, `message` may be shown to people, `details` depends on the code."""
+    """What went wrong: `code` is stable, `message` may be shown to people, `details` depends on the code.
+
+    `doc_url` is a page that says what the code means and what to do about it.
+    """
 
     code: str
     message: str
     details: dict[str, Any]
     request_id: str
+    doc_url: str
 
 
 class ErrorBody(BaseModel):
@@ -73,7 +78,11 @@ def answer_error(request: HttpRequest, error: Exception) -> HttpResponse:
     if isinstance(error, RequestDataTooBig | BodyTooLarge) or request.method == "PUT":
         _discard_body(request)
     detail = ErrorDetail(
-        code=known.code, message=known.message, details=_shown_details(known), request_id=request_id
+        code=known.code,
+        message=known.message,
+        details=_shown_details(known),
+        request_id=request_id,
+        doc_url=f"{environment().public_url.rstrip('/')}/docs/problems/{known.code}",
     )
     response = JsonResponse(ErrorBody(error=detail).model_dump(mode="json"), status=status)
     if status == 401:

@@ -9,8 +9,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from services.api.http.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from services.api.http.failures import ErrorBody
+from services.api.http.idempotency import IDEMPOTENCY_KEY
 from services.api.http.operations import Download, Endpoint, Operation
+from services.api.http.rates import RATE_LIMIT, RATE_LIMIT_POLICY
+from services.domain.errors import IdempotencyKeyInUse, IdempotencyKeyReused, PreconditionFailed
 
 Routes = Iterable[tuple[str, type[Endpoint]]]
 
@@ -25,14 +29,33 @@ _ALWAYS: dict[str, tuple[str, tuple[str, ...]]] = {
     "405": ("The path has no such method", ("method_not_allowed",)),
     "413": ("The body is too large", ("body_too_large",)),
     "415": ("The body is not JSON by its Content-Type", ("unsupported_media_type",)),
-    "429": ("A limit is reached; `Retry-After` says when to come back", ("limited",)),
+    "429": ("A limit is reached; `Retry-After` says when to come back", ("rate_limited", "limited")),
     "503": ("It may work when tried again, after `Retry-After` seconds", ("temporary",)),
 }
 _BYTES = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 _OTHERWISE = {
     "416": "The file has no such bytes",
     "409": "It exists, but not in a state that allows this",
+    "412": "The object is not the version that `If-Match` names",
+    "422": "The key was used with another request",
     "502": "A party outside refused for good",
+}
+
+_SAID = {
+    IDEMPOTENCY_KEY: "Makes a retry harmless: the same request with the same key gets the first one's answer.",
+    IF_MATCH: "An `ETag`: the object is changed only if it still is this version.",
+    IF_NONE_MATCH: "An `ETag`: 304 if the object still is this version.",
+}
+_TEXT = {"schema": {"type": "string"}}
+_RATES = {
+    RATE_LIMIT: {
+        "description": "What is left of each limit, and in how many seconds it is whole again.",
+        **_TEXT,
+    },
+    RATE_LIMIT_POLICY: {
+        "description": "So many requests in so many seconds, of a token and of its organisation.",
+        **_TEXT,
+    },
 }
 
 Document = dict[str, Any]
@@ -96,8 +119,12 @@ def _operation(
         "operationId": f"{method}{endpoint.__name__}",
         "tags": [endpoint.tag],
         "summary": operation.summary,
-        "parameters": [*_path_parameters(route), *_query_parameters(operation), *_headers(operation)],
-        "responses": _responses(operation, references),
+        "parameters": [
+            *_path_parameters(route),
+            *_query_parameters(operation),
+            *_headers(_headers_of(endpoint, method, operation)),
+        ],
+        "responses": _responses(endpoint, method, operation, references),
     }
     if operation.takes_bytes:
         described["requestBody"] = {"required": True, "content": _BYTES}
@@ -122,9 +149,25 @@ def _query_parameters(operation: Operation) -> list[Document]:
     ]
 
 
-def _headers(operation: Operation) -> list[Document]:
+def _headers_of(endpoint: type[Endpoint], method: str, operation: Operation) -> list[str]:
+    """Return the headers that an operation reads: those it names, and those that all of its method read."""
+    names = list(operation.headers)
+    if method == "post" and not operation.takes_bytes:
+        names.append(IDEMPOTENCY_KEY)
+    if method == "get" and operation.shows_object:
+        names.append(IF_NONE_MATCH)
+    if method in ("patch", "put", "delete") and endpoint.version_shown_by() is not None:
+        names.append(IF_MATCH)
+    return list(dict.fromkeys(names))
+
+
+def _headers(names: list[str]) -> list[Document]:
     schema = {"type": "string", "minLength": 1, "maxLength": 150}
-    return [{"name": name, "in": "header", "required": False, "schema": schema} for name in operation.headers]
+    described = {name: {"description": _SAID[name]} if name in _SAID else {} for name in names}
+    return [
+        {"name": name, "in": "header", "required": False, "schema": schema, **described[name]}
+        for name in names
+    ]
 
 
 def _inlined(model: type[BaseModel]) -> Document:
@@ -143,8 +186,13 @@ def _inlined(model: type[BaseModel]) -> Document:
     return inlined
 
 
-def _responses(operation: Operation, references: dict[Any, Any]) -> Document:
-    success: Document = {"description": operation.summary}
+def _responses(
+    endpoint: type[Endpoint], method: str, operation: Operation, references: dict[Any, Any]
+) -> Document:
+    names = _headers_of(endpoint, method, operation)
+    success: Document = {"description": operation.summary, "headers": dict(_RATES)}
+    if IF_NONE_MATCH in names or IF_MATCH in names:
+        success["headers"][ETAG] = {"description": "The version that is shown.", "schema": {"type": "string"}}
     if operation.answer is Download:
         success["content"] = _BYTES
     elif operation.answer is not None:
@@ -153,9 +201,16 @@ def _responses(operation: Operation, references: dict[Any, Any]) -> Document:
     for error in operation.errors:
         known = failures.setdefault(str(error.status), [])
         known.extend({error.code} - set(known))
+    if IDEMPOTENCY_KEY in names:
+        failures.setdefault("409", []).append(IdempotencyKeyInUse.code)
+        failures["422"] = [IdempotencyKeyReused.code]
+    if IF_MATCH in names:
+        failures["412"] = [PreconditionFailed.code]
     body = _json(references[(ErrorBody, "serialization")])
+    same = {"304": {"description": "The caller has this version."}} if IF_NONE_MATCH in names else {}
     return {
         str(operation.status): success,
+        **same,
         **{
             status: {"description": _described(status, codes), "content": body}
             for status, codes in sorted(failures.items())

@@ -22,8 +22,12 @@ from rest_framework.views import APIView
 
 from services.api.http.authentication import ORG_PARAMETER
 from services.api.http.bodies import NoFields, read_body, read_query
+from services.api.http.conditions import IF_MATCH, answer_unless_known, change_if_match, mark_version
+from services.api.http.idempotency import IDEMPOTENCY_KEY, answer_once
+from services.api.http.rates import count_request, tell_rates
+from services.api.http.shapes import Page
 from services.domain.actors import Actor
-from services.domain.errors import MalformedBody, SlipwayError, Unauthenticated
+from services.domain.errors import Invalid, MalformedBody, SlipwayError, Unauthenticated
 from services.domain.tenancy.transaction import tenant_transaction
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -85,6 +89,12 @@ class Operation:
     takes_bytes: bool = False
     is_waiting: bool = False
 
+    @property
+    def shows_object(self) -> bool:
+        """Say whether the answer is one object: not bytes, nothing, or a page of a list."""
+        is_model = isinstance(self.answer, type) and issubclass(self.answer, BaseModel)
+        return is_model and not issubclass(self.answer, Page)
+
 
 def operation(
     *,
@@ -115,9 +125,12 @@ def operation(
                 read_body(plain, NoFields)
             actor = cast("Actor", request.auth)
             call = Call(actor, {name: plain.headers.get(name) for name in operated.headers})
-            with nullcontext() if operated.is_waiting else _reading(plain, call.actor):
-                result = method(self, call, **given)
-            return _answered(result, operated.status)
+
+            def answer() -> HttpResponseBase:
+                with nullcontext() if operated.is_waiting else _reading(plain, call.actor):
+                    return _answered(method(self, call, **given), operated.status)
+
+            return self._mannerly(plain, call.actor, operated, ids, answer)
 
         respond.is_operation = True  # type: ignore[attr-defined]
         respond.declared = (status, errors, headers, is_waiting)  # type: ignore[attr-defined]
@@ -158,6 +171,54 @@ class Endpoint(APIView):
         if request.auth is None:
             raise Unauthenticated("Sign in, or send `Authorization: Bearer <token>`.")
         request._request.actor = request.auth  # type: ignore[attr-defined]  # our own attribute
+        count_request(request._request, cast("Actor", request.auth))
+
+    def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """Tell the caller, whatever the answer, how many more requests are welcome."""
+        tell_rates(getattr(request, "_request", request), response)
+        return super().finalize_response(request, response, *args, **kwargs)
+
+    def _mannerly(
+        self,
+        request: HttpRequest,
+        actor: Actor,
+        operated: Operation,
+        ids: dict[str, Any],
+        answer: Callable[[], HttpResponseBase],
+    ) -> HttpResponseBase:
+        """Answer with what all operations of a method have: versions of objects, or requests that count once."""
+        if request.method in ("GET", "HEAD"):
+            return answer_unless_known(request, answer()) if operated.shows_object else answer()
+        if request.method == "POST":
+            if IDEMPOTENCY_KEY in operated.headers or operated.takes_bytes:
+                return answer()  # its action sees to that itself
+            return answer_once(request, actor, answer, is_waiting=operated.is_waiting)
+        if IF_MATCH in request.headers:
+            shown = self.version_shown_by()
+            if shown is None:
+                raise Invalid(
+                    f"There is no version to match here: leave {IF_MATCH} out.", fields={IF_MATCH: "not here"}
+                )
+            show = functools.partial(_show, self, shown, actor, ids)
+            answered = change_if_match(request, actor, show, answer, is_waiting=operated.is_waiting)
+        else:
+            answered = answer()
+        return (
+            mark_version(answered)
+            if operated.answer is not None and self._is_shown_whole(operated)
+            else answered
+        )
+
+    def _is_shown_whole(self, operated: Operation) -> bool:
+        shown = self.version_shown_by()
+        return shown is not None and operation_of(shown).answer is operated.answer
+
+    @classmethod
+    def version_shown_by(cls) -> Callable[..., HttpResponseBase] | None:
+        """Return the GET whose answer is the version of this path's object; None when the path has no object."""
+        shown = getattr(cls, "get", None)
+        is_one = hasattr(shown, "is_operation") and operation_of(shown).shows_object
+        return shown if is_one and operation_of(shown).query is NoQuery else None
 
     @classmethod
     def operations(cls) -> dict[str, Operation]:
@@ -171,6 +232,13 @@ class Endpoint(APIView):
 def _reading(request: HttpRequest, actor: Actor) -> AbstractContextManager[None]:
     """Open the tenant's transaction for a read, its answer included. A change is the action's own transaction."""
     return nullcontext() if request.method in _WRITES else tenant_transaction(actor.org_id)
+
+
+def _show(
+    endpoint: Endpoint, shown: Callable[..., HttpResponseBase], actor: Actor, ids: dict[str, Any]
+) -> HttpResponseBase:
+    result = inspect.unwrap(shown)(endpoint, Call(actor, {}), **ids)
+    return _answered(result, 200)
 
 
 def _answered(result: BaseModel | Download | None, status: int) -> HttpResponseBase:

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from services.api.http.bodies import Closed
 from services.api.http.shapes import Page, Shape
-from services.domain.errors import CursorInvalid
+from services.domain.errors import CursorInvalid, Missing
 
 _MARK = b"\x01"
 
@@ -49,6 +49,14 @@ def page_of_list(rows: Sequence[RowT], query: PageQuery, show: Callable[[RowT], 
         (row for row in rows if below is None or row.pk < below), key=lambda row: row.pk, reverse=True
     )
     return _page(found[: query.limit + 1], query, show)
+
+
+def one_of(rows: QuerySet[RowT], row_id: uuid.UUID, missing: type[Missing], *, what: str) -> RowT:
+    """Return the row with an id of those that an actor sees. Raises: `missing`."""
+    row = rows.filter(id=row_id).first()
+    if row is None:
+        raise missing(f"There is no such {what}.")
+    return row
 
 
 def _page(rows: list[RowT], query: PageQuery, show: Callable[[RowT], ShapeT]) -> Page[ShapeT]:

@@ -13,11 +13,39 @@ from services.api.http.paging import PageQuery, page_of, page_of_list
 from services.api.http.shapes import Changes, Moment, Page, Shape, to_usd
 from services.domain.agents.actions import AgentFields, archive_agent, create_agent, update_agent
 from services.domain.agents.models import Agent, AgentPerson, AgentRole, Provider, WhenBusy
-from services.domain.agents.people import list_agent_people, put_agent_person, remove_agent_person
+from services.domain.agents.people import (
+    get_agent_person,
+    list_agent_people,
+    put_agent_person,
+    remove_agent_person,
+)
 from services.domain.agents.queries import get_agent, list_agents
+from services.domain.agents.templates import get_agent_template
 from services.domain.egress.rules import EgressRule
-from services.domain.errors import AgentMissing, Invalid, Missing, ModelNotAllowed, NameTaken, RoleMissing
+from services.domain.errors import (
+    AgentMissing,
+    AgentTemplateMissing,
+    Invalid,
+    Missing,
+    ModelNotAllowed,
+    NameTaken,
+    RoleMissing,
+)
 from services.domain.images.packages import Packages
+
+
+class AgentBody(AgentFields):
+    """A new agent. What is not sent is as the template says, else as it is for all."""
+
+    template: str | None = Field(
+        default=None, max_length=60, description="The slug of one of `agent_templates`."
+    )
+
+    def fields(self) -> AgentFields:
+        """Return what the domain takes. Raises: AgentTemplateMissing."""
+        given = self.model_dump(exclude_unset=True, exclude={"template"})
+        preset = get_agent_template(self.template).fields if self.template is not None else {}
+        return AgentFields.model_validate(preset | given)
 
 
 class AgentChanges(AgentFields, Changes):
@@ -63,6 +91,7 @@ class AgentShape(Shape):
     when_busy: WhenBusy
     created_at: Moment
     updated_at: Moment
+    version: int
     archived_at: Moment | None
 
     @classmethod
@@ -118,6 +147,11 @@ class OneAgentPerson(Endpoint):
 
     tag = "agents"
 
+    @operation(errors=(AgentMissing, Missing))
+    def get(self, call: Call, agent_id: uuid.UUID, user_id: uuid.UUID) -> AgentPersonShape:
+        """Show a person's role with an agent."""
+        return AgentPersonShape.of(get_agent_person(call.actor, agent_id, user_id))
+
     @operation(errors=(AgentMissing, Missing, RoleMissing))
     def put(
         self, call: Call, agent_id: uuid.UUID, user_id: uuid.UUID, body: AgentRoleBody
@@ -141,10 +175,10 @@ class Agents(Endpoint):
         """List the agents in use, newest first."""
         return page_of(list_agents(call.actor), query, AgentShape.of)
 
-    @operation(status=201, errors=(NameTaken, Invalid, ModelNotAllowed))
-    def post(self, call: Call, body: AgentFields) -> AgentShape:
-        """Create an agent."""
-        return AgentShape.of(create_agent(call.actor, body))
+    @operation(status=201, errors=(NameTaken, Invalid, ModelNotAllowed, AgentTemplateMissing))
+    def post(self, call: Call, body: AgentBody) -> AgentShape:
+        """Create an agent, from a template or from nothing."""
+        return AgentShape.of(create_agent(call.actor, body.fields()))
 
 
 class OneAgent(Endpoint):

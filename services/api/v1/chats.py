@@ -300,7 +300,7 @@ class OneLink(Endpoint):
         """Change a link."""
         return LinkShape.of(change_link(call.actor, link_id, body.model_dump(exclude_unset=True)))
 
-    @operation(errors=(LinkMissing,))
+    @operation(is_waiting=True, errors=(LinkMissing,))
     def delete(self, call: Call, link_id: uuid.UUID) -> None:
         """Delete a link with its chats, wirings and deliveries."""
         remove_link(call.actor, link_id)
@@ -311,7 +311,7 @@ class LinkConnect(Endpoint):
 
     tag = "chats"
 
-    @operation(errors=(LinkMissing, PlatformRefused, PlatformAway, PlatformThrottled))
+    @operation(is_waiting=True, errors=(LinkMissing, PlatformRefused, PlatformAway, PlatformThrottled))
     def post(self, call: Call, link_id: uuid.UUID) -> LinkShape:
         """Have the platform check the credentials and send its updates here."""
         return LinkShape.of(connect_link(call.actor, link_id))
@@ -322,7 +322,7 @@ class LinkCheck(Endpoint):
 
     tag = "chats"
 
-    @operation(errors=(LinkMissing, Conflict))
+    @operation(is_waiting=True, errors=(LinkMissing, Conflict))
     def post(self, call: Call, link_id: uuid.UUID) -> LinkShape:
         """Ask the platform now whether the link works; every link is asked about by itself, too."""
         return LinkShape.of(check_link(call.actor, link_id))

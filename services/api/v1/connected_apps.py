@@ -9,7 +9,7 @@ from pydantic import Field
 
 from services.api.http.bodies import Closed
 from services.api.http.operations import Call, Endpoint, operation
-from services.api.http.paging import PageQuery, page_of
+from services.api.http.paging import PageQuery, one_of, page_of
 from services.api.http.shapes import Moment, Page, Shape
 from services.domain.errors import ConnectedAppMissing, Invalid, OAuthClientMissing, QueueFull, RoleMissing
 from services.domain.oauth.clients import RedirectUri, create_client, delete_client, list_clients
@@ -120,6 +120,13 @@ class OneClient(Endpoint):
     """One of the organisation's own OAuth clients."""
 
     tag = "connected apps"
+
+    @operation(errors=(OAuthClientMissing, RoleMissing))
+    def get(self, call: Call, oauth_client_id: uuid.UUID) -> ClientShape:
+        """Show a client, without its secret."""
+        return ClientShape.of(
+            one_of(list_clients(call.actor), oauth_client_id, OAuthClientMissing, what="client")
+        )
 
     @operation(errors=(OAuthClientMissing, RoleMissing))
     def delete(self, call: Call, oauth_client_id: uuid.UUID) -> None:

@@ -9,7 +9,7 @@ from typing import Self
 from pydantic import Field
 
 from services.api.http.operations import Call, Endpoint, operation
-from services.api.http.paging import PageQuery, page_of
+from services.api.http.paging import PageQuery, one_of, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.api.linking import list_chat_addresses
 from services.domain.actors import Actor
@@ -237,6 +237,11 @@ class OneAccount(Endpoint):
     """One of the caller's accounts."""
 
     tag = "me"
+
+    @operation(errors=(Missing,))
+    def get(self, call: Call, account_id: uuid.UUID) -> AccountShape:
+        """Show one of the caller's linked accounts."""
+        return AccountShape.of(one_of(list_accounts(call.actor), account_id, Missing, what="account"))
 
     @operation(errors=(Missing,))
     def delete(self, call: Call, account_id: uuid.UUID) -> None:

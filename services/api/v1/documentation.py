@@ -1,4 +1,4 @@
-"""The API's own description: the OpenAPI document, and a page that people can read."""
+"""The API's own description: the OpenAPI document, and pages that people can read, of operations and of problems."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import functools
 import json
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from services.api.http.openapi import Document, build_document
 from services.api.v1.routes import ROUTES
+from services.domain.problems import PROBLEMS, Problem
 from services.kit.environment import environment
 
 
@@ -37,6 +38,38 @@ def show_reference(request: HttpRequest) -> HttpResponse:
     }
     context = {"groups": _groups(found), "schemas": schemas}
     return render(request, "api_v1/reference.html", context)
+
+
+@require_safe
+def list_problems(request: HttpRequest) -> HttpResponse:
+    """Show every code that an answer can carry, by status."""
+    groups: dict[int, list[Problem]] = {}
+    for problem in PROBLEMS.values():
+        groups.setdefault(problem.status, []).append(problem)
+    return render(request, "api_v1/problems.html", {"groups": groups})
+
+
+@require_safe
+def show_problem(request: HttpRequest, code: str) -> HttpResponse:
+    """Show what one code means, what to do about it, and where it can come from."""
+    problem = PROBLEMS.get(code)
+    if problem is None:
+        raise Http404
+    context = {"problem": problem, "operations": _raising(code)}
+    return render(request, "api_v1/problem.html", context)
+
+
+def _raising(code: str) -> list[tuple[str, str, str]]:
+    """Return the operations that name a code, by method, path and summary; none when all of them could answer it."""
+    found = document()["paths"]
+    named = [
+        (method.upper(), f"/v1{path}", described["summary"])
+        for path, methods in found.items()
+        for method, described in methods.items()
+        if any(code in answer["description"].partition(": ")[2].rstrip(".").split(", ")
+               for answer in described["responses"].values())
+    ]  # fmt: skip
+    return [] if len(named) == sum(map(len, found.values())) else named
 
 
 def _groups(found: Document) -> dict[str, list[dict[str, Any]]]:

@@ -151,7 +151,11 @@ class Integrations(Endpoint):
         """List the connected accounts, newest first."""
         return page_of(list_integrations(call.actor), query, IntegrationShape.of)
 
-    @operation(status=201, errors=(NameTaken, AgentMissing, ConfigInvalid, Invalid, QueueFull, NotPermitted))
+    @operation(
+        is_waiting=True,
+        status=201,
+        errors=(NameTaken, AgentMissing, ConfigInvalid, Invalid, QueueFull, NotPermitted),
+    )
     def post(self, call: Call, body: IntegrationBody) -> IntegrationShape:
         """Connect an account and try it; `status` and `last_error` say what came of it."""
         fields = checked_new(**{name: getattr(body, name) for name in IntegrationBody.model_fields})
@@ -168,13 +172,13 @@ class OneIntegration(Endpoint):
         """Show an account."""
         return IntegrationShape.of(get_integration(call.actor, integration_id))
 
-    @operation(errors=(IntegrationMissing, NameTaken, AgentMissing, ConfigInvalid, Invalid))
+    @operation(is_waiting=True, errors=(IntegrationMissing, NameTaken, AgentMissing, ConfigInvalid, Invalid))
     def patch(self, call: Call, integration_id: uuid.UUID, body: IntegrationEdit) -> IntegrationShape:
         """Change an account: its name, the agents that may use it, its settings or credentials, or switch it off."""
         changes = body.model_dump(exclude_unset=True)
         return IntegrationShape.of(change_account(call.actor, integration_id, changes))
 
-    @operation(errors=(IntegrationMissing,))
+    @operation(is_waiting=True, errors=(IntegrationMissing,))
     def delete(self, call: Call, integration_id: uuid.UUID) -> None:
         """Forget an account, and end the access at its provider where that can be asked for."""
         remove_account(call.actor, integration_id)
@@ -185,7 +189,7 @@ class IntegrationCheck(Endpoint):
 
     tag = "integrations"
 
-    @operation(errors=(IntegrationMissing,))
+    @operation(is_waiting=True, errors=(IntegrationMissing,))
     def post(self, call: Call, integration_id: uuid.UUID) -> IntegrationShape:
         """Ask the provider whose account it is; `status` and `last_error` say what came of it."""
         return IntegrationShape.of(check_account(call.actor, integration_id))
@@ -196,7 +200,7 @@ class IntegrationConnect(Endpoint):
 
     tag = "integrations"
 
-    @operation(errors=(IntegrationMissing, Conflict, NotPermitted))
+    @operation(is_waiting=True, errors=(IntegrationMissing, Conflict, NotPermitted))
     def post(self, call: Call, integration_id: uuid.UUID) -> AccountConnectShape:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
         return AccountConnectShape(authorization_url=connect_account(call.actor, integration_id))

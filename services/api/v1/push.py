@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 
 from services.api.http.operations import Call, Endpoint, operation
-from services.api.http.paging import PageQuery, page_of
+from services.api.http.paging import PageQuery, one_of, page_of
 from services.api.http.shapes import Moment, Page, Shape
 from services.domain.errors import Missing, NotPermitted, QueueFull
 from services.domain.push.keys import get_public_key
@@ -65,6 +65,12 @@ class OneSubscription(Endpoint):
     """One of the caller's browsers."""
 
     tag = "me"
+
+    @operation(errors=(Missing,))
+    def get(self, call: Call, subscription_id: uuid.UUID) -> SubscriptionShape:
+        """Show one of the browsers that the caller is told in."""
+        row = one_of(list_subscriptions(call.actor), subscription_id, Missing, what="browser")
+        return SubscriptionShape.model_validate(row)
 
     @operation(errors=(Missing,))
     def delete(self, call: Call, subscription_id: uuid.UUID) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.api.http.operations import Endpoint
 from services.api.v1 import (
+    agent_versions,
     agents,
     approval_rules,
     approvals,
@@ -44,9 +45,16 @@ ROUTES: tuple[tuple[str, type[Endpoint]], ...] = (
     ("tasks/<uuid:task_id>/messages", tasks.TaskMessages),
     ("agents", agents.Agents),
     ("agents/<uuid:agent_id>", agents.OneAgent),
+    ("agents/<uuid:agent_id>/restore", agent_versions.AgentRestore),
+    ("agents/<uuid:agent_id>/clone", agent_versions.AgentClone),
+    ("agents/<uuid:agent_id>/versions", agent_versions.AgentVersions),
+    ("agents/<uuid:agent_id>/versions/<uuid:version_id>", agent_versions.OneAgentVersion),
+    ("agents/<uuid:agent_id>/diff", agent_versions.AgentDiff),
+    ("agent_templates", agent_versions.AgentTemplates),
     ("agents/<uuid:agent_id>/people", agents.AgentPeople),
     ("agents/<uuid:agent_id>/people/<uuid:user_id>", agents.OneAgentPerson),
     ("agents/<uuid:agent_id>/images", images.AgentImages),
+    ("agents/<uuid:agent_id>/rollback", agent_versions.AgentRollback),
     ("images/<uuid:image_id>", images.OneImage),
     ("workspaces", workspaces.Workspaces),
     ("workspaces/<uuid:workspace_id>", workspaces.OneWorkspace),

@@ -123,6 +123,9 @@ class TaskShape(Shape):
     prompt: str
     model: str | None
     turn: int
+    agent_version: int | None = Field(
+        description="The version of the agent that does it; null until it starts."
+    )
     max_turns: int | None
     max_budget_microusd: int | None
     max_budget_usd: str | None
@@ -141,7 +144,7 @@ class TaskShape(Shape):
         return cls(
             id=task.id, workspace_id=task.workspace_id, agent_id=task.agent_id, user_id=task.user_id,
             status=TaskStatus(task.status), mode=TaskMode(task.mode), source=task.source, prompt=task.prompt,
-            model=task.model or None, turn=task.turn, max_turns=task.max_turns,
+            model=task.model or None, turn=task.turn, agent_version=task.agent_version, max_turns=task.max_turns,
             max_budget_microusd=task.max_budget_microusd, max_budget_usd=to_usd(task.max_budget_microusd),
             timeout_s=task.timeout_s, deliver_to=task.deliver_to,
             cancel_requested=task.cancel_requested_at is not None,

@@ -125,7 +125,7 @@ class Servers(Endpoint):
         """List the registered MCP servers, newest first."""
         return page_of(list_upstreams(call.actor), query, ServerShape.of)
 
-    @operation(status=201, errors=(NameTaken, Invalid, QueueFull, NotPermitted))
+    @operation(is_waiting=True, status=201, errors=(NameTaken, Invalid, QueueFull, NotPermitted))
     def post(self, call: Call, body: NewUpstream) -> ServerShape:
         """Register an MCP server and list its tools; one with the transport `stdio` runs in sandboxes only.
 
@@ -145,7 +145,7 @@ class OneServer(Endpoint):
         """Show a server and its tools."""
         return ServerShape.of(get_upstream(call.actor, server_id))
 
-    @operation(errors=(UpstreamMissing, Invalid))
+    @operation(is_waiting=True, errors=(UpstreamMissing, Invalid))
     def patch(self, call: Call, server_id: uuid.UUID, body: ServerChanges) -> ServerShape:
         """Change a server's fields."""
         return ServerShape.of(change_server(call.actor, server_id, body.model_dump(exclude_unset=True)))
@@ -161,7 +161,7 @@ class ServerRefresh(Endpoint):
 
     tag = "mcp servers"
 
-    @operation(errors=(UpstreamMissing, UpstreamInSandbox))
+    @operation(is_waiting=True, errors=(UpstreamMissing, UpstreamInSandbox))
     def post(self, call: Call, server_id: uuid.UUID) -> ServerShape:
         """List a server's tools now; `status` and `last_error` say what came of it."""
         return ServerShape.of(refresh_server(call.actor, server_id))
@@ -184,7 +184,8 @@ class ServerConnect(Endpoint):
     tag = "mcp servers"
 
     @operation(
-        errors=(UpstreamMissing, UpstreamInSandbox, Conflict, NotPermitted, UpstreamRefused, UpstreamAway)
+        is_waiting=True,
+        errors=(UpstreamMissing, UpstreamInSandbox, Conflict, NotPermitted, UpstreamRefused, UpstreamAway),
     )
     def post(self, call: Call, server_id: uuid.UUID) -> ConnectShape:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""

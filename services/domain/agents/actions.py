@@ -11,7 +11,7 @@ from django.utils.text import slugify
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
-from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, Provider, WhenBusy
+from services.domain.agents.models import DEFAULT_MCP_SERVERS, Agent, AgentVersion, Provider, WhenBusy
 from services.domain.agents.queries import is_agent_admin, visible_agents
 from services.domain.egress.rules import MAX_RULES, EgressRule
 from services.domain.errors import AgentArchived, AgentMissing, Invalid, NameTaken, RoleMissing
@@ -89,13 +89,16 @@ def create_agent(actor: Actor, fields: AgentFields) -> Agent:
             touch_policy(actor)
         _refuse_taken_slug(values["slug"], Agent.objects.all())
         agent = Agent.objects.create(org_id=actor.org_id, owner_id=actor.user_id, **values)
+        keep_version(agent, made_by=actor.user_id)
         order_image(agent)
         announce_change(AgentChanged, agent, "created")
         return agent
 
 
-def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> Agent:
-    """Change some fields; turns at work keep what they started with. Emits: AgentChanged.
+def update_agent(
+    actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any], *, restores: int | None = None
+) -> Agent:
+    """Change some fields, which makes a new version; turns at work keep what they started with. Emits: AgentChanged.
 
     Raises: AgentMissing, Invalid, NameTaken, ModelNotAllowed for a model that was not there before.
     Other packages, or another provider under them, are built into an image: emits and queues what `order_image` does.
@@ -122,11 +125,15 @@ def update_agent(actor: Actor, agent_id: uuid.UUID, changes: dict[str, Any]) -> 
         is_hidden = agent.is_shared and not values["is_shared"]
         if is_hidden:
             announce_hidden(AgentChanged, agent)
+        is_other = values_of(agent) != AgentFields.model_validate(values).model_dump(mode="json")
         for name, value in values.items():
             setattr(agent, name, value)
         if has_other_provider:
             agent.image = ""  # it lacks the provider
         agent.updated_at = now()
+        if is_other:
+            agent.version += 1
+            keep_version(agent, made_by=actor.user_id, restores=restores)
         agent.save()
         if has_other_provider or has_other_packages:
             order_image(agent)
@@ -149,6 +156,41 @@ def archive_agent(actor: Actor, agent_id: uuid.UUID) -> None:
             agent.slug = f"{agent.slug[:40]}-{agent.id.hex[-12:]}"
             agent.save()
             announce_change(AgentChanged, agent)
+
+
+def restore_agent(actor: Actor, agent_id: uuid.UUID) -> Agent:
+    """Take an archived agent into use again, under its name if that is free. Emits: AgentChanged.
+
+    Raises: AgentMissing, NameTaken.
+    """
+    require(actor, "agents:write")
+    with tenant_transaction(actor.org_id):
+        agent = lock_own_agent(actor, agent_id)
+        if agent.archived_at is not None:
+            slug = agent.slug.removesuffix(f"-{agent.id.hex[-12:]}")
+            _refuse_taken_slug(slug, Agent.objects.exclude(id=agent.id))
+            agent.archived_at, agent.slug = None, slug
+            agent.save()
+            announce_change(AgentChanged, agent)
+        return agent
+
+
+def values_of(agent: Agent) -> dict[str, Any]:
+    """Return all that a person may set on an agent, as it is, in JSON."""
+    fields = AgentFields.model_validate({name: getattr(agent, name) for name in AgentFields.model_fields})
+    return fields.model_dump(mode="json")
+
+
+def keep_version(agent: Agent, *, made_by: uuid.UUID | None, restores: int | None = None) -> None:
+    """Keep what an agent is set to as its version. In the tenant's transaction."""
+    AgentVersion.objects.create(
+        org_id=agent.org_id,
+        agent=agent,
+        number=agent.version,
+        values=values_of(agent),
+        restores=restores,
+        made_by_id=made_by,
+    )
 
 
 def lock_agent(agent_id: uuid.UUID) -> Agent:

@@ -9,7 +9,7 @@ from django.db.models import Q
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from services.domain.actors import Actor, require
-from services.domain.agents.actions import AgentFields, lock_agent
+from services.domain.agents.actions import AgentFields, keep_version, lock_agent
 from services.domain.agents.limits import exceeding
 from services.domain.agents.models import Agent
 from services.domain.egress.rules import EgressRule, parse_rule
@@ -65,6 +65,7 @@ def make_agent(actor: Actor, fields: MadeAgentFields) -> Agent:
         if more:
             raise NotPermitted(f"An agent that you make may not do more than you: {', '.join(more)}.")
         agent.save(force_insert=True)
+        keep_version(agent, made_by=actor.user_id)
         order_image(agent)
         announce_change(AgentChanged, agent, "created")
         return agent

@@ -78,6 +78,7 @@ class Agent(TenantModel):
     when_busy = models.CharField(
         max_length=9, choices=WhenBusy.choices, default=WhenBusy.STEER, db_default=WhenBusy.STEER
     )
+    version = models.PositiveIntegerField(default=1, db_default=1, editable=False)
     updated_at = models.DateTimeField(default=now)
     archived_at = models.DateTimeField(null=True, blank=True)
 
@@ -87,6 +88,21 @@ class Agent(TenantModel):
 
     def __str__(self) -> str:
         return self.name
+
+
+class AgentVersion(TenantModel):
+    """What an agent was set to at one time, as `AgentFields` in JSON. Never changed: whoever sets something makes a
+    new one, also who goes back to an earlier one (`restores`)."""
+
+    agent = models.ForeignKey(Agent, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    values = models.JSONField()
+    restores = models.PositiveIntegerField(null=True)
+    made_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        db_table = "agent_version"
+        constraints = [models.UniqueConstraint(fields=["agent", "number"], name="agent_version_once")]
 
 
 class AgentRole(models.TextChoices):

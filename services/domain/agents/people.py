@@ -21,6 +21,14 @@ def list_agent_people(actor: Actor, agent_id: uuid.UUID) -> list[AgentPerson]:
     return list(AgentPerson.objects.select_related("user").filter(agent_id=agent_id).order_by("id"))
 
 
+def get_agent_person(actor: Actor, agent_id: uuid.UUID, user_id: uuid.UUID) -> AgentPerson:
+    """Return a person's role with an agent, in the tenant's transaction. Raises: AgentMissing, Missing."""
+    found = [person for person in list_agent_people(actor, agent_id) if person.user_id == user_id]
+    if not found:
+        raise Missing("This person has no role with the agent.")
+    return found[0]
+
+
 def put_agent_person(actor: Actor, agent_id: uuid.UUID, user_id: uuid.UUID, role: str) -> AgentPerson:
     """Give a member a role with an agent, or another one. Locks: the agent.
 

@@ -67,6 +67,7 @@ class Task(TenantModel):
     output_schema = models.JSONField(null=True)
     deliver_to = models.JSONField(null=True)
     turn = models.PositiveIntegerField(default=0)
+    agent_version = models.PositiveIntegerField(null=True, help_text="The version of the agent that did it.")
 
     attempt = models.PositiveSmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True)

@@ -135,6 +135,7 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             return None
         (agent,) = Agent.objects.raw("SELECT * FROM agent WHERE id = %s", [task.agent_id])
         task.agent = agent
+        _execute("UPDATE task SET agent_version = %s WHERE id = %s", [agent.version, task.id])
         revoke_tokens(task)
         llm = model_wire(agent.provider, task.model)
         servers = _servers_of(task)

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from django.db import transaction
+from django.db import OperationalError, transaction
+from psycopg.errors import SerializationFailure
 
-from services.kit.orgpg.tenant import current_org
+from services.kit.orgpg.tenant import current_org, sees_one_moment
 
 Ending = Callable[[list[Any]], None]
 
@@ -73,3 +74,25 @@ def _dropped_on_failure() -> Iterator[None]:
         for ending, items in endings.items():
             del items[before.get(ending, 0) :]
         raise
+
+
+@contextlib.contextmanager
+def one_moment(org_id: uuid.UUID) -> Iterator[None]:
+    """Open a tenant's transaction that sees one moment: what it reads is still so when it changes something.
+
+    Raises: ChangedMeanwhile when somebody else changed a row that it changes or locks; nothing is done then.
+    """
+    reset = sees_one_moment.set(True)
+    try:
+        with tenant_transaction(org_id):
+            yield
+    except OperationalError as error:
+        if isinstance(error.__cause__, SerializationFailure):
+            raise ChangedMeanwhile from error
+        raise
+    finally:
+        sees_one_moment.reset(reset)
+
+
+class ChangedMeanwhile(Exception):
+    """A row is not what it was when the transaction began: begin again."""

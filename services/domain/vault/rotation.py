@@ -6,6 +6,7 @@ from django.db.models import Model
 
 from services.domain.approvals.models import HeldCall
 from services.domain.chats.models import Link
+from services.domain.idempotency.models import KeptAnswer
 from services.domain.integrations.models import Integration, IntegrationAuthorization
 from services.domain.llm.models import CallLog, LlmKey
 from services.domain.playbooks.models import Playbook
@@ -28,6 +29,7 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (HeldCall, "sealed_arguments", "key_id"),
     (PushSubscription, "sealed", "key_id"),
     (PushKey, "sealed", "key_id"),
+    (KeptAnswer, "sealed", "key_id"),
 )
 """Every sealed column: its model, its name, and the column that names its key."""
 

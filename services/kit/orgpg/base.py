@@ -9,7 +9,7 @@ from __future__ import annotations
 from psycopg import OperationalError
 from psycopg.pq import ExecStatus
 
-from services.kit.orgpg.tenant import current_org
+from services.kit.orgpg.tenant import current_org, sees_one_moment
 from services.kit.pooledpg import base
 
 _BEGIN_OK = (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK)
@@ -23,10 +23,11 @@ class DatabaseWrapper(base.DatabaseWrapper):
         org_id = current_org.get()
         if autocommit or org_id is None:
             return
+        level = " ISOLATION LEVEL REPEATABLE READ" if sees_one_moment.get() else ""
         with self.wrap_database_errors:
             # The value is the text of a UUID object: nothing in it needs quoting.
             result = self.connection.pgconn.exec_(
-                f"BEGIN; SELECT set_config('app.org_id', '{org_id}', true)".encode()
+                f"BEGIN{level}; SELECT set_config('app.org_id', '{org_id}', true)".encode()
             )
             if result.status not in _BEGIN_OK:
                 raise OperationalError(result.error_message.decode(errors="replace"))

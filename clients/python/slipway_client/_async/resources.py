@@ -21,9 +21,11 @@ class AsyncMe:
         found: types.Me = await self._transport.call("GET", "/me")
         return found
 
-    async def update(self, **body: Unpack[types.PersonChanges]) -> types.Me:
+    async def update(self, *, if_match: str | None = None, **body: Unpack[types.PersonChanges]) -> types.Me:
         """Change what the caller says about themselves, in all their organisations."""
-        found: types.Me = await self._transport.call("PATCH", "/me", json=body)
+        found: types.Me = await self._transport.call(
+            "PATCH", "/me", headers={"If-Match": if_match}, json=body
+        )
         return found
 
     async def get_notifications(self) -> types.Notifications:
@@ -31,18 +33,26 @@ class AsyncMe:
         found: types.Notifications = await self._transport.call("GET", "/me/notifications")
         return found
 
-    async def put_notifications(self, **body: Unpack[types.QuietHours]) -> types.Notifications:
+    async def put_notifications(
+        self, *, if_match: str | None = None, **body: Unpack[types.QuietHours]
+    ) -> types.Notifications:
         """Set the caller's quiet hours. What is urgent goes through; the rest waits until they are over."""
-        found: types.Notifications = await self._transport.call("PUT", "/me/notifications", json=body)
+        found: types.Notifications = await self._transport.call(
+            "PUT", "/me/notifications", headers={"If-Match": if_match}, json=body
+        )
         return found
 
     def list_push(self, *, limit: int | None = None) -> AsyncPages[types.Subscription]:
         """List the browsers that the caller is told in, newest first."""
         return AsyncPages(self._transport, "/me/push", {"limit": limit})
 
-    async def create_push(self, **body: Unpack[types.NewSubscription]) -> types.Subscription:
+    async def create_push(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewSubscription]
+    ) -> types.Subscription:
         """Tell the caller in a browser too. The same one again replaces its keys."""
-        found: types.Subscription = await self._transport.call("POST", "/me/push", json=body)
+        found: types.Subscription = await self._transport.call(
+            "POST", "/me/push", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get_push_key(self) -> types.PushKey:
@@ -50,21 +60,39 @@ class AsyncMe:
         found: types.PushKey = await self._transport.call("GET", "/me/push/key")
         return found
 
-    async def delete_push(self, subscription_id: str) -> None:
+    async def get_push(self, subscription_id: str) -> types.Subscription:
+        """Show one of the browsers that the caller is told in."""
+        found: types.Subscription = await self._transport.call(
+            "GET", f"/me/push/{path_part(subscription_id)}"
+        )
+        return found
+
+    async def delete_push(self, subscription_id: str, *, if_match: str | None = None) -> None:
         """Tell this browser nothing any more."""
-        await self._transport.call("DELETE", f"/me/push/{path_part(subscription_id)}")
+        await self._transport.call(
+            "DELETE", f"/me/push/{path_part(subscription_id)}", headers={"If-Match": if_match}
+        )
 
     def list_accounts(self, *, limit: int | None = None) -> AsyncPages[types.Account]:
         """List the caller's linked accounts, newest first."""
         return AsyncPages(self._transport, "/me/accounts", {"limit": limit})
 
-    async def delete_account(self, account_id: str) -> None:
-        """Unlink an account."""
-        await self._transport.call("DELETE", f"/me/accounts/{path_part(account_id)}")
+    async def get_account(self, account_id: str) -> types.Account:
+        """Show one of the caller's linked accounts."""
+        found: types.Account = await self._transport.call("GET", f"/me/accounts/{path_part(account_id)}")
+        return found
 
-    async def create_account_code(self) -> types.Code:
+    async def delete_account(self, account_id: str, *, if_match: str | None = None) -> None:
+        """Unlink an account."""
+        await self._transport.call(
+            "DELETE", f"/me/accounts/{path_part(account_id)}", headers={"If-Match": if_match}
+        )
+
+    async def create_account_code(self, *, idempotency_key: str | None = None) -> types.Code:
         """Make a code; whoever sends it to a bot of the organisation in a direct chat is the caller from then on."""
-        found: types.Code = await self._transport.call("POST", "/me/accounts/codes")
+        found: types.Code = await self._transport.call(
+            "POST", "/me/accounts/codes", headers={"Idempotency-Key": idempotency_key}, takes_key=True
+        )
         return found
 
 
@@ -104,9 +132,14 @@ class AsyncTasks:
         found: types.Task = await self._transport.call("GET", f"/tasks/{path_part(task_id)}")
         return found
 
-    async def cancel(self, task_id: str) -> types.Task:
+    async def cancel(self, task_id: str, *, idempotency_key: str | None = None) -> types.Task:
         """Cancel a task. Asking twice is fine."""
-        found: types.Task = await self._transport.call("POST", f"/tasks/{path_part(task_id)}/cancel")
+        found: types.Task = await self._transport.call(
+            "POST",
+            f"/tasks/{path_part(task_id)}/cancel",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     async def get_tree(self, task_id: str) -> types.Tree:
@@ -114,10 +147,16 @@ class AsyncTasks:
         found: types.Tree = await self._transport.call("GET", f"/tasks/{path_part(task_id)}/tree")
         return found
 
-    async def answer(self, task_id: str, **body: Unpack[types.AnswerBody]) -> types.Task:
+    async def answer(
+        self, task_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.AnswerBody]
+    ) -> types.Task:
         """Answer what the agent asked."""
         found: types.Task = await self._transport.call(
-            "POST", f"/tasks/{path_part(task_id)}/answer", json=body
+            "POST",
+            f"/tasks/{path_part(task_id)}/answer",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -143,9 +182,13 @@ class AsyncAgents:
         """List the agents in use, newest first."""
         return AsyncPages(self._transport, "/agents", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.AgentFields]) -> types.Agent:
-        """Create an agent."""
-        found: types.Agent = await self._transport.call("POST", "/agents", json=body)
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.AgentBody]
+    ) -> types.Agent:
+        """Create an agent, from a template or from nothing."""
+        found: types.Agent = await self._transport.call(
+            "POST", "/agents", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, agent_id: str) -> types.Agent:
@@ -153,39 +196,130 @@ class AsyncAgents:
         found: types.Agent = await self._transport.call("GET", f"/agents/{path_part(agent_id)}")
         return found
 
-    async def update(self, agent_id: str, **body: Unpack[types.AgentChanges]) -> types.Agent:
+    async def update(
+        self, agent_id: str, *, if_match: str | None = None, **body: Unpack[types.AgentChanges]
+    ) -> types.Agent:
         """Change an agent's fields."""
-        found: types.Agent = await self._transport.call("PATCH", f"/agents/{path_part(agent_id)}", json=body)
+        found: types.Agent = await self._transport.call(
+            "PATCH", f"/agents/{path_part(agent_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    async def delete(self, agent_id: str) -> None:
+    async def delete(self, agent_id: str, *, if_match: str | None = None) -> None:
         """Archive an agent: it gets no more work, its workspaces stay readable."""
-        await self._transport.call("DELETE", f"/agents/{path_part(agent_id)}")
+        await self._transport.call("DELETE", f"/agents/{path_part(agent_id)}", headers={"If-Match": if_match})
+
+    async def restore(self, agent_id: str, *, idempotency_key: str | None = None) -> types.Agent:
+        """Take an archived agent into use again. Asking twice is fine."""
+        found: types.Agent = await self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/restore",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+    async def clone(
+        self, agent_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.CloneBody]
+    ) -> types.Agent:
+        """Make an agent that is set as this one is. Secrets and accounts that this one was granted stay its own."""
+        found: types.Agent = await self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/clone",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
+
+    def list_versions(
+        self, agent_id: str, *, limit: int | None = None, number: int | None = None
+    ) -> AsyncPages[types.AgentVersion]:
+        """List an agent's versions, newest first."""
+        return AsyncPages(
+            self._transport, f"/agents/{path_part(agent_id)}/versions", {"limit": limit, "number": number}
+        )
+
+    async def get_version(self, agent_id: str, version_id: str) -> types.AgentVersion:
+        """Show what an agent was set to."""
+        found: types.AgentVersion = await self._transport.call(
+            "GET", f"/agents/{path_part(agent_id)}/versions/{path_part(version_id)}"
+        )
+        return found
+
+    async def get_diff(self, agent_id: str, *, before: int, after: int) -> types.Diff:
+        """Show what two versions of an agent set otherwise."""
+        found: types.Diff = await self._transport.call(
+            "GET", f"/agents/{path_part(agent_id)}/diff", params={"before": before, "after": after}
+        )
+        return found
 
     def list_people(self, agent_id: str, *, limit: int | None = None) -> AsyncPages[types.AgentPerson]:
         """List who has a role with an agent, newest first."""
         return AsyncPages(self._transport, f"/agents/{path_part(agent_id)}/people", {"limit": limit})
 
-    async def put_person(
-        self, agent_id: str, user_id: str, **body: Unpack[types.AgentRoleBody]
-    ) -> types.AgentPerson:
-        """Give a member a role with an agent, or another one."""
+    async def get_person(self, agent_id: str, user_id: str) -> types.AgentPerson:
+        """Show a person's role with an agent."""
         found: types.AgentPerson = await self._transport.call(
-            "PUT", f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}", json=body
+            "GET", f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}"
         )
         return found
 
-    async def delete_person(self, agent_id: str, user_id: str) -> None:
+    async def put_person(
+        self, agent_id: str, user_id: str, *, if_match: str | None = None, **body: Unpack[types.AgentRoleBody]
+    ) -> types.AgentPerson:
+        """Give a member a role with an agent, or another one."""
+        found: types.AgentPerson = await self._transport.call(
+            "PUT",
+            f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}",
+            headers={"If-Match": if_match},
+            json=body,
+        )
+        return found
+
+    async def delete_person(self, agent_id: str, user_id: str, *, if_match: str | None = None) -> None:
         """Take a person's role with an agent away."""
-        await self._transport.call("DELETE", f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}")
+        await self._transport.call(
+            "DELETE",
+            f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}",
+            headers={"If-Match": if_match},
+        )
 
     def list_images(self, agent_id: str, *, limit: int | None = None) -> AsyncPages[types.Image]:
         """List an agent's builds, newest first."""
         return AsyncPages(self._transport, f"/agents/{path_part(agent_id)}/images", {"limit": limit})
 
-    async def create_image(self, agent_id: str) -> types.Image:
+    async def create_image(self, agent_id: str, *, idempotency_key: str | None = None) -> types.Image:
         """Build an agent's packages anew; a build that is under way is answered as it is."""
-        found: types.Image = await self._transport.call("POST", f"/agents/{path_part(agent_id)}/images")
+        found: types.Image = await self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/images",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+    async def rollback(
+        self, agent_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RollbackBody]
+    ) -> types.Agent:
+        """Set an agent to what it was. That is a new version, so nothing is lost; its slug stays."""
+        found: types.Agent = await self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/rollback",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
+
+
+class AsyncAgentTemplates:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self) -> types.AgentTemplates:
+        """List the templates."""
+        found: types.AgentTemplates = await self._transport.call("GET", "/agent_templates")
         return found
 
 
@@ -212,49 +346,68 @@ class AsyncWorkspaces:
         found: types.Workspace = await self._transport.call("GET", f"/workspaces/{path_part(workspace_id)}")
         return found
 
-    async def update(self, workspace_id: str, **body: Unpack[types.WorkspaceChanges]) -> types.Workspace:
+    async def update(
+        self, workspace_id: str, *, if_match: str | None = None, **body: Unpack[types.WorkspaceChanges]
+    ) -> types.Workspace:
         """Rename a workspace."""
         found: types.Workspace = await self._transport.call(
-            "PATCH", f"/workspaces/{path_part(workspace_id)}", json=body
+            "PATCH", f"/workspaces/{path_part(workspace_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, workspace_id: str) -> None:
+    async def delete(self, workspace_id: str, *, if_match: str | None = None) -> None:
         """Delete a workspace with its tasks, events and files."""
-        await self._transport.call("DELETE", f"/workspaces/{path_part(workspace_id)}")
+        await self._transport.call(
+            "DELETE", f"/workspaces/{path_part(workspace_id)}", headers={"If-Match": if_match}
+        )
 
-    async def archive(self, workspace_id: str) -> types.Workspace:
+    async def archive(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Close a workspace to new work; its events stay, its files go to object storage."""
         found: types.Workspace = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/archive"
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/archive",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    async def restore(self, workspace_id: str) -> types.Workspace:
+    async def restore(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Open an archived workspace to new work; its files come back with it."""
         found: types.Workspace = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/restore"
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/restore",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    async def pause(self, workspace_id: str) -> types.Workspace:
+    async def pause(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Freeze an idle sandbox; `sandbox.changed` tells when it is done, and the next task wakes it."""
         found: types.Workspace = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/pause"
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/pause",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    async def resume(self, workspace_id: str) -> types.Workspace:
+    async def resume(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Bring a sandbox up from any state; `sandbox.changed` tells when it is there."""
         found: types.Workspace = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/resume"
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/resume",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    async def stop(self, workspace_id: str) -> types.Workspace:
+    async def stop(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Remove a sandbox that is not at work; its files stay, and the next task starts it again."""
         found: types.Workspace = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/stop"
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/stop",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
@@ -297,30 +450,39 @@ class AsyncWorkspaces:
         )
         return found
 
-    async def upload(
-        self, workspace_id: str, content: bytes, *, path: str | None = None, if_none_match: str | None = None
-    ) -> types.File:
+    async def upload(self, workspace_id: str, content: bytes, *, path: str | None = None) -> types.File:
         """Upload a file; it appears whole. `If-None-Match: *` refuses to replace one that is there."""
         found: types.File = await self._transport.call(
             "PUT",
             f"/workspaces/{path_part(workspace_id)}/files/content",
             params={"path": path},
-            headers={"If-None-Match": if_none_match},
             content=content,
         )
         return found
 
-    async def create_folder(self, workspace_id: str, **body: Unpack[types.FolderBody]) -> types.File:
+    async def create_folder(
+        self, workspace_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.FolderBody]
+    ) -> types.File:
         """Make a folder."""
         found: types.File = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/files/folders", json=body
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/files/folders",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
-    async def move_file(self, workspace_id: str, **body: Unpack[types.MoveBody]) -> types.File:
+    async def move_file(
+        self, workspace_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.MoveBody]
+    ) -> types.File:
         """Move or rename a file or a folder; what is at the target already stays."""
         found: types.File = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/files/move", json=body
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/files/move",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -337,10 +499,16 @@ class AsyncWorkspaces:
             self._transport, f"/workspaces/{path_part(workspace_id)}/commands", {"limit": limit}
         )
 
-    async def create_command(self, workspace_id: str, **body: Unpack[types.CommandBody]) -> types.Command:
+    async def create_command(
+        self, workspace_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.CommandBody]
+    ) -> types.Command:
         """Start a command that outlives turns. The workspace's sandbox is woken for it."""
         found: types.Command = await self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/commands", json=body
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/commands",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -365,9 +533,14 @@ class AsyncCommands:
         )
         return found
 
-    async def cancel(self, command_id: str) -> types.Command:
+    async def cancel(self, command_id: str, *, idempotency_key: str | None = None) -> types.Command:
         """Cancel a command. Asking twice is fine."""
-        found: types.Command = await self._transport.call("POST", f"/commands/{path_part(command_id)}/cancel")
+        found: types.Command = await self._transport.call(
+            "POST",
+            f"/commands/{path_part(command_id)}/cancel",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
 
@@ -379,9 +552,13 @@ class AsyncPlaybooks:
         """List the playbooks, newest first."""
         return AsyncPages(self._transport, "/playbooks", {"limit": limit, "agent_id": agent_id})
 
-    async def create(self, **body: Unpack[types.PlaybookFields]) -> types.NewPlaybook:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.PlaybookFields]
+    ) -> types.NewPlaybook:
         """Create a playbook. Its hook's secret is shown this once."""
-        found: types.NewPlaybook = await self._transport.call("POST", "/playbooks", json=body)
+        found: types.NewPlaybook = await self._transport.call(
+            "POST", "/playbooks", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, playbook_id: str) -> types.Playbook:
@@ -389,16 +566,20 @@ class AsyncPlaybooks:
         found: types.Playbook = await self._transport.call("GET", f"/playbooks/{path_part(playbook_id)}")
         return found
 
-    async def update(self, playbook_id: str, **body: Unpack[types.PlaybookChanges]) -> types.Playbook:
+    async def update(
+        self, playbook_id: str, *, if_match: str | None = None, **body: Unpack[types.PlaybookChanges]
+    ) -> types.Playbook:
         """Change a playbook's fields."""
         found: types.Playbook = await self._transport.call(
-            "PATCH", f"/playbooks/{path_part(playbook_id)}", json=body
+            "PATCH", f"/playbooks/{path_part(playbook_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, playbook_id: str) -> None:
+    async def delete(self, playbook_id: str, *, if_match: str | None = None) -> None:
         """Delete a playbook; its tasks stay."""
-        await self._transport.call("DELETE", f"/playbooks/{path_part(playbook_id)}")
+        await self._transport.call(
+            "DELETE", f"/playbooks/{path_part(playbook_id)}", headers={"If-Match": if_match}
+        )
 
     async def run(self, playbook_id: str, *, idempotency_key: str | None = None) -> types.Run:
         """Run a playbook now, once for each Idempotency-Key."""
@@ -423,9 +604,13 @@ class AsyncSecrets:
         """List the secrets, newest first, without their values."""
         return AsyncPages(self._transport, "/secrets", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.SecretBody]) -> types.Secret:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.SecretBody]
+    ) -> types.Secret:
         """Keep a value."""
-        found: types.Secret = await self._transport.call("POST", "/secrets", json=body)
+        found: types.Secret = await self._transport.call(
+            "POST", "/secrets", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, secret_id: str) -> types.Secret:
@@ -433,16 +618,20 @@ class AsyncSecrets:
         found: types.Secret = await self._transport.call("GET", f"/secrets/{path_part(secret_id)}")
         return found
 
-    async def update(self, secret_id: str, **body: Unpack[types.SecretChanges]) -> types.Secret:
+    async def update(
+        self, secret_id: str, *, if_match: str | None = None, **body: Unpack[types.SecretChanges]
+    ) -> types.Secret:
         """Change where a secret may go and who may have it, its value, or both."""
         found: types.Secret = await self._transport.call(
-            "PATCH", f"/secrets/{path_part(secret_id)}", json=body
+            "PATCH", f"/secrets/{path_part(secret_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, secret_id: str) -> None:
+    async def delete(self, secret_id: str, *, if_match: str | None = None) -> None:
         """Delete a secret with all its versions."""
-        await self._transport.call("DELETE", f"/secrets/{path_part(secret_id)}")
+        await self._transport.call(
+            "DELETE", f"/secrets/{path_part(secret_id)}", headers={"If-Match": if_match}
+        )
 
     async def put_value(self, secret_id: str, **body: Unpack[types.SecretValue]) -> types.Secret:
         """Seal a new value. It is a new version, in use at once."""
@@ -455,10 +644,16 @@ class AsyncSecrets:
         """List the versions that are kept, without their values."""
         return AsyncPages(self._transport, f"/secrets/{path_part(secret_id)}/versions", {"limit": limit})
 
-    async def rollback(self, secret_id: str, **body: Unpack[types.VersionChoice]) -> types.Secret:
+    async def rollback(
+        self, secret_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.VersionChoice]
+    ) -> types.Secret:
         """Put a version that is still kept back into use."""
         found: types.Secret = await self._transport.call(
-            "POST", f"/secrets/{path_part(secret_id)}/rollback", json=body
+            "POST",
+            f"/secrets/{path_part(secret_id)}/rollback",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -475,9 +670,13 @@ class AsyncLinks:
         """List the links, newest first."""
         return AsyncPages(self._transport, "/links", {"limit": limit, "kind": kind})
 
-    async def create(self, **body: Unpack[types.LinkBody]) -> types.Link:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.LinkBody]
+    ) -> types.Link:
         """Keep a bot's configuration; connecting it is a call of its own."""
-        found: types.Link = await self._transport.call("POST", "/links", json=body)
+        found: types.Link = await self._transport.call(
+            "POST", "/links", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, link_id: str) -> types.Link:
@@ -485,28 +684,47 @@ class AsyncLinks:
         found: types.Link = await self._transport.call("GET", f"/links/{path_part(link_id)}")
         return found
 
-    async def update(self, link_id: str, **body: Unpack[types.LinkChanges]) -> types.Link:
+    async def update(
+        self, link_id: str, *, if_match: str | None = None, **body: Unpack[types.LinkChanges]
+    ) -> types.Link:
         """Change a link."""
-        found: types.Link = await self._transport.call("PATCH", f"/links/{path_part(link_id)}", json=body)
+        found: types.Link = await self._transport.call(
+            "PATCH", f"/links/{path_part(link_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    async def delete(self, link_id: str) -> None:
+    async def delete(self, link_id: str, *, if_match: str | None = None) -> None:
         """Delete a link with its chats, wirings and deliveries."""
-        await self._transport.call("DELETE", f"/links/{path_part(link_id)}")
+        await self._transport.call("DELETE", f"/links/{path_part(link_id)}", headers={"If-Match": if_match})
 
-    async def check(self, link_id: str) -> types.Link:
+    async def check(self, link_id: str, *, idempotency_key: str | None = None) -> types.Link:
         """Ask the platform now whether the link works; every link is asked about by itself, too."""
-        found: types.Link = await self._transport.call("POST", f"/links/{path_part(link_id)}/check")
+        found: types.Link = await self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/check",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
-    async def connect(self, link_id: str) -> types.Link:
+    async def connect(self, link_id: str, *, idempotency_key: str | None = None) -> types.Link:
         """Have the platform check the credentials and send its updates here."""
-        found: types.Link = await self._transport.call("POST", f"/links/{path_part(link_id)}/connect")
+        found: types.Link = await self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/connect",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
-    async def pairing(self, link_id: str) -> types.Code:
+    async def pairing(self, link_id: str, *, idempotency_key: str | None = None) -> types.Code:
         """Make a code for this bot alone; whoever sends it there in a direct chat is the caller from then on."""
-        found: types.Code = await self._transport.call("POST", f"/links/{path_part(link_id)}/pairing")
+        found: types.Code = await self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/pairing",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     def list_senders(self, link_id: str, *, limit: int | None = None) -> AsyncPages[types.Sender]:
@@ -521,17 +739,29 @@ class AsyncLinks:
         return found
 
     async def update_sender(
-        self, link_id: str, sender_id: str, **body: Unpack[types.SenderDecision]
+        self,
+        link_id: str,
+        sender_id: str,
+        *,
+        if_match: str | None = None,
+        **body: Unpack[types.SenderDecision],
     ) -> types.Sender:
         """Allow or deny a sender from now on; an open approval about them is decided by it. Admins only."""
         found: types.Sender = await self._transport.call(
-            "PATCH", f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}", json=body
+            "PATCH",
+            f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}",
+            headers={"If-Match": if_match},
+            json=body,
         )
         return found
 
-    async def delete_sender(self, link_id: str, sender_id: str) -> None:
+    async def delete_sender(self, link_id: str, sender_id: str, *, if_match: str | None = None) -> None:
         """Forget what was said about a sender, who is unknown again. Admins only."""
-        await self._transport.call("DELETE", f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}")
+        await self._transport.call(
+            "DELETE",
+            f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}",
+            headers={"If-Match": if_match},
+        )
 
 
 class AsyncRooms:
@@ -542,9 +772,13 @@ class AsyncRooms:
         """List the rooms, newest first."""
         return AsyncPages(self._transport, "/rooms", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.RoomBody]) -> types.Room:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.RoomBody]
+    ) -> types.Room:
         """Open a room."""
-        found: types.Room = await self._transport.call("POST", "/rooms", json=body)
+        found: types.Room = await self._transport.call(
+            "POST", "/rooms", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, room_id: str) -> types.Room:
@@ -552,19 +786,29 @@ class AsyncRooms:
         found: types.Room = await self._transport.call("GET", f"/rooms/{path_part(room_id)}")
         return found
 
-    async def update(self, room_id: str, **body: Unpack[types.RoomChanges]) -> types.Room:
+    async def update(
+        self, room_id: str, *, if_match: str | None = None, **body: Unpack[types.RoomChanges]
+    ) -> types.Room:
         """Give a room another name."""
-        found: types.Room = await self._transport.call("PATCH", f"/rooms/{path_part(room_id)}", json=body)
+        found: types.Room = await self._transport.call(
+            "PATCH", f"/rooms/{path_part(room_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    async def delete(self, room_id: str) -> None:
+    async def delete(self, room_id: str, *, if_match: str | None = None) -> None:
         """Delete a room with what was written in it. Admins only."""
-        await self._transport.call("DELETE", f"/rooms/{path_part(room_id)}")
+        await self._transport.call("DELETE", f"/rooms/{path_part(room_id)}", headers={"If-Match": if_match})
 
-    async def add_agent(self, room_id: str, **body: Unpack[types.RoomAgentBody]) -> types.Room:
+    async def add_agent(
+        self, room_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RoomAgentBody]
+    ) -> types.Room:
         """Have an agent in a room; it leaves when its wiring is deleted."""
         found: types.Room = await self._transport.call(
-            "POST", f"/rooms/{path_part(room_id)}/agents", json=body
+            "POST",
+            f"/rooms/{path_part(room_id)}/agents",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -584,9 +828,17 @@ class AsyncRooms:
             takes_key=True,
         )
 
-    async def press(self, room_id: str, **body: Unpack[types.RoomPressBody]) -> None:
+    async def press(
+        self, room_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RoomPressBody]
+    ) -> None:
         """Press a button below a message; what came of it shows on the message."""
-        await self._transport.call("POST", f"/rooms/{path_part(room_id)}/presses", json=body)
+        await self._transport.call(
+            "POST",
+            f"/rooms/{path_part(room_id)}/presses",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
 
 
 class AsyncChats:
@@ -663,9 +915,13 @@ class AsyncWirings:
             self._transport, "/wirings", {"limit": limit, "chat_id": chat_id, "agent_id": agent_id}
         )
 
-    async def create(self, **body: Unpack[types.WiringFields]) -> types.Wiring:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.WiringFields]
+    ) -> types.Wiring:
         """Wire a chat to an agent."""
-        found: types.Wiring = await self._transport.call("POST", "/wirings", json=body)
+        found: types.Wiring = await self._transport.call(
+            "POST", "/wirings", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, wiring_id: str) -> types.Wiring:
@@ -673,16 +929,20 @@ class AsyncWirings:
         found: types.Wiring = await self._transport.call("GET", f"/wirings/{path_part(wiring_id)}")
         return found
 
-    async def update(self, wiring_id: str, **body: Unpack[types.WiringChanges]) -> types.Wiring:
+    async def update(
+        self, wiring_id: str, *, if_match: str | None = None, **body: Unpack[types.WiringChanges]
+    ) -> types.Wiring:
         """Change a wiring."""
         found: types.Wiring = await self._transport.call(
-            "PATCH", f"/wirings/{path_part(wiring_id)}", json=body
+            "PATCH", f"/wirings/{path_part(wiring_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, wiring_id: str) -> None:
+    async def delete(self, wiring_id: str, *, if_match: str | None = None) -> None:
         """Remove a wiring."""
-        await self._transport.call("DELETE", f"/wirings/{path_part(wiring_id)}")
+        await self._transport.call(
+            "DELETE", f"/wirings/{path_part(wiring_id)}", headers={"If-Match": if_match}
+        )
 
 
 class AsyncDeliveries:
@@ -711,10 +971,13 @@ class AsyncDeliveries:
         )
         return found
 
-    async def retry(self, delivery_id: str) -> types.Delivery:
+    async def retry(self, delivery_id: str, *, idempotency_key: str | None = None) -> types.Delivery:
         """Send a failed delivery again."""
         found: types.Delivery = await self._transport.call(
-            "POST", f"/deliveries/{path_part(delivery_id)}/retry"
+            "POST",
+            f"/deliveries/{path_part(delivery_id)}/retry",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
@@ -743,10 +1006,20 @@ class AsyncQuestions:
         found: types.Question = await self._transport.call("GET", f"/questions/{path_part(question_id)}")
         return found
 
-    async def answer(self, question_id: str, **body: Unpack[types.QuestionAnswerBody]) -> types.Question:
+    async def answer(
+        self,
+        question_id: str,
+        *,
+        idempotency_key: str | None = None,
+        **body: Unpack[types.QuestionAnswerBody],
+    ) -> types.Question:
         """Answer a question; it takes one answer, from wherever that comes first."""
         found: types.Question = await self._transport.call(
-            "POST", f"/questions/{path_part(question_id)}/answer", json=body
+            "POST",
+            f"/questions/{path_part(question_id)}/answer",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -759,9 +1032,13 @@ class AsyncDestinations:
         """List the shared destinations and one's own, newest first."""
         return AsyncPages(self._transport, "/destinations", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.DestinationFields]) -> types.DestinationShape:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.DestinationFields]
+    ) -> types.DestinationShape:
         """Let agents send to a chat, a person or another agent, by a name."""
-        found: types.DestinationShape = await self._transport.call("POST", "/destinations", json=body)
+        found: types.DestinationShape = await self._transport.call(
+            "POST", "/destinations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, destination_id: str) -> types.DestinationShape:
@@ -772,17 +1049,19 @@ class AsyncDestinations:
         return found
 
     async def update(
-        self, destination_id: str, **body: Unpack[types.DestinationChanges]
+        self, destination_id: str, *, if_match: str | None = None, **body: Unpack[types.DestinationChanges]
     ) -> types.DestinationShape:
         """Change a destination."""
         found: types.DestinationShape = await self._transport.call(
-            "PATCH", f"/destinations/{path_part(destination_id)}", json=body
+            "PATCH", f"/destinations/{path_part(destination_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, destination_id: str) -> None:
+    async def delete(self, destination_id: str, *, if_match: str | None = None) -> None:
         """Remove a destination; no agent can send there by it any more."""
-        await self._transport.call("DELETE", f"/destinations/{path_part(destination_id)}")
+        await self._transport.call(
+            "DELETE", f"/destinations/{path_part(destination_id)}", headers={"If-Match": if_match}
+        )
 
 
 class AsyncApprovals:
@@ -818,10 +1097,16 @@ class AsyncApprovals:
         found: types.Approval = await self._transport.call("GET", f"/approvals/{path_part(approval_id)}")
         return found
 
-    async def decide(self, approval_id: str, **body: Unpack[types.ApprovalDecision]) -> types.Approval:
+    async def decide(
+        self, approval_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.ApprovalDecision]
+    ) -> types.Approval:
         """Allow or deny what was asked for; where two people must agree, the first yes leaves it pending."""
         found: types.Approval = await self._transport.call(
-            "POST", f"/approvals/{path_part(approval_id)}/decide", json=body
+            "POST",
+            f"/approvals/{path_part(approval_id)}/decide",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -845,9 +1130,13 @@ class AsyncApprovalRules:
             {"limit": limit, "effect": effect, "agent_id": agent_id, "chat_id": chat_id},
         )
 
-    async def create(self, **body: Unpack[types.RuleFields]) -> types.Rule:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.RuleFields]
+    ) -> types.Rule:
         """Make a rule about tool calls."""
-        found: types.Rule = await self._transport.call("POST", "/approval_rules", json=body)
+        found: types.Rule = await self._transport.call(
+            "POST", "/approval_rules", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, rule_id: str) -> types.Rule:
@@ -855,16 +1144,20 @@ class AsyncApprovalRules:
         found: types.Rule = await self._transport.call("GET", f"/approval_rules/{path_part(rule_id)}")
         return found
 
-    async def update(self, rule_id: str, **body: Unpack[types.RuleChanges]) -> types.Rule:
+    async def update(
+        self, rule_id: str, *, if_match: str | None = None, **body: Unpack[types.RuleChanges]
+    ) -> types.Rule:
         """Change a rule's fields; what is asked already stays as it was asked."""
         found: types.Rule = await self._transport.call(
-            "PATCH", f"/approval_rules/{path_part(rule_id)}", json=body
+            "PATCH", f"/approval_rules/{path_part(rule_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, rule_id: str) -> None:
+    async def delete(self, rule_id: str, *, if_match: str | None = None) -> None:
         """Remove a rule."""
-        await self._transport.call("DELETE", f"/approval_rules/{path_part(rule_id)}")
+        await self._transport.call(
+            "DELETE", f"/approval_rules/{path_part(rule_id)}", headers={"If-Match": if_match}
+        )
 
 
 class AsyncMcpServers:
@@ -875,9 +1168,13 @@ class AsyncMcpServers:
         """List the registered MCP servers, newest first."""
         return AsyncPages(self._transport, "/mcp_servers", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.NewUpstream]) -> types.Server:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewUpstream]
+    ) -> types.Server:
         """Register an MCP server and list its tools; one with the transport `stdio` runs in sandboxes only."""
-        found: types.Server = await self._transport.call("POST", "/mcp_servers", json=body)
+        found: types.Server = await self._transport.call(
+            "POST", "/mcp_servers", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, server_id: str) -> types.Server:
@@ -885,35 +1182,51 @@ class AsyncMcpServers:
         found: types.Server = await self._transport.call("GET", f"/mcp_servers/{path_part(server_id)}")
         return found
 
-    async def update(self, server_id: str, **body: Unpack[types.ServerChanges]) -> types.Server:
+    async def update(
+        self, server_id: str, *, if_match: str | None = None, **body: Unpack[types.ServerChanges]
+    ) -> types.Server:
         """Change a server's fields."""
         found: types.Server = await self._transport.call(
-            "PATCH", f"/mcp_servers/{path_part(server_id)}", json=body
+            "PATCH", f"/mcp_servers/{path_part(server_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, server_id: str) -> None:
+    async def delete(self, server_id: str, *, if_match: str | None = None) -> None:
         """Remove a server, also from the agents that list it."""
-        await self._transport.call("DELETE", f"/mcp_servers/{path_part(server_id)}")
+        await self._transport.call(
+            "DELETE", f"/mcp_servers/{path_part(server_id)}", headers={"If-Match": if_match}
+        )
 
-    async def refresh(self, server_id: str) -> types.Server:
+    async def refresh(self, server_id: str, *, idempotency_key: str | None = None) -> types.Server:
         """List a server's tools now; `status` and `last_error` say what came of it."""
         found: types.Server = await self._transport.call(
-            "POST", f"/mcp_servers/{path_part(server_id)}/refresh"
+            "POST",
+            f"/mcp_servers/{path_part(server_id)}/refresh",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    async def approve_tools(self, server_id: str, **body: Unpack[types.ToolsApproval]) -> types.Server:
+    async def approve_tools(
+        self, server_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.ToolsApproval]
+    ) -> types.Server:
         """Accept new and changed tools as they are."""
         found: types.Server = await self._transport.call(
-            "POST", f"/mcp_servers/{path_part(server_id)}/approve_tools", json=body
+            "POST",
+            f"/mcp_servers/{path_part(server_id)}/approve_tools",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
-    async def connect(self, server_id: str) -> types.Connect:
+    async def connect(self, server_id: str, *, idempotency_key: str | None = None) -> types.Connect:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
         found: types.Connect = await self._transport.call(
-            "POST", f"/mcp_servers/{path_part(server_id)}/connect"
+            "POST",
+            f"/mcp_servers/{path_part(server_id)}/connect",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
@@ -940,9 +1253,13 @@ class AsyncIntegrations:
         """List the connected accounts, newest first."""
         return AsyncPages(self._transport, "/integrations", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.IntegrationBody]) -> types.Integration:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.IntegrationBody]
+    ) -> types.Integration:
         """Connect an account and try it; `status` and `last_error` say what came of it."""
-        found: types.Integration = await self._transport.call("POST", "/integrations", json=body)
+        found: types.Integration = await self._transport.call(
+            "POST", "/integrations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get(self, integration_id: str) -> types.Integration:
@@ -952,28 +1269,40 @@ class AsyncIntegrations:
         )
         return found
 
-    async def update(self, integration_id: str, **body: Unpack[types.IntegrationEdit]) -> types.Integration:
+    async def update(
+        self, integration_id: str, *, if_match: str | None = None, **body: Unpack[types.IntegrationEdit]
+    ) -> types.Integration:
         """Change an account: its name, the agents that may use it, its settings or credentials, or switch it off."""
         found: types.Integration = await self._transport.call(
-            "PATCH", f"/integrations/{path_part(integration_id)}", json=body
+            "PATCH", f"/integrations/{path_part(integration_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete(self, integration_id: str) -> None:
+    async def delete(self, integration_id: str, *, if_match: str | None = None) -> None:
         """Forget an account, and end the access at its provider where that can be asked for."""
-        await self._transport.call("DELETE", f"/integrations/{path_part(integration_id)}")
+        await self._transport.call(
+            "DELETE", f"/integrations/{path_part(integration_id)}", headers={"If-Match": if_match}
+        )
 
-    async def check(self, integration_id: str) -> types.Integration:
+    async def check(self, integration_id: str, *, idempotency_key: str | None = None) -> types.Integration:
         """Ask the provider whose account it is; `status` and `last_error` say what came of it."""
         found: types.Integration = await self._transport.call(
-            "POST", f"/integrations/{path_part(integration_id)}/check"
+            "POST",
+            f"/integrations/{path_part(integration_id)}/check",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    async def connect(self, integration_id: str) -> types.AccountConnect:
+    async def connect(
+        self, integration_id: str, *, idempotency_key: str | None = None
+    ) -> types.AccountConnect:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
         found: types.AccountConnect = await self._transport.call(
-            "POST", f"/integrations/{path_part(integration_id)}/connect"
+            "POST",
+            f"/integrations/{path_part(integration_id)}/connect",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
@@ -997,9 +1326,11 @@ class AsyncMemories:
         found: types.Memory = await self._transport.call("GET", f"/memories/{path_part(memory_id)}")
         return found
 
-    async def delete(self, memory_id: str) -> None:
+    async def delete(self, memory_id: str, *, if_match: str | None = None) -> None:
         """Forget a note."""
-        await self._transport.call("DELETE", f"/memories/{path_part(memory_id)}")
+        await self._transport.call(
+            "DELETE", f"/memories/{path_part(memory_id)}", headers={"If-Match": if_match}
+        )
 
 
 class AsyncTokens:
@@ -1010,14 +1341,23 @@ class AsyncTokens:
         """List one's own tokens, or as an admin everybody's."""
         return AsyncPages(self._transport, "/tokens", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.TokenBody]) -> types.NewToken:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.TokenBody]
+    ) -> types.NewToken:
         """Create a token. Its text is shown this once."""
-        found: types.NewToken = await self._transport.call("POST", "/tokens", json=body)
+        found: types.NewToken = await self._transport.call(
+            "POST", "/tokens", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
-    async def delete(self, token_id: str) -> None:
+    async def get(self, token_id: str) -> types.Token:
+        """Show a token, without its text."""
+        found: types.Token = await self._transport.call("GET", f"/tokens/{path_part(token_id)}")
+        return found
+
+    async def delete(self, token_id: str, *, if_match: str | None = None) -> None:
         """Revoke a token at once."""
-        await self._transport.call("DELETE", f"/tokens/{path_part(token_id)}")
+        await self._transport.call("DELETE", f"/tokens/{path_part(token_id)}", headers={"If-Match": if_match})
 
 
 class AsyncConnectedApps:
@@ -1028,9 +1368,16 @@ class AsyncConnectedApps:
         """List one's own connected programs, or as an admin everybody's."""
         return AsyncPages(self._transport, "/connected_apps", {"limit": limit})
 
-    async def delete(self, app_id: str) -> None:
+    async def get(self, app_id: str) -> types.ConnectedApp:
+        """Show a connected program."""
+        found: types.ConnectedApp = await self._transport.call("GET", f"/connected_apps/{path_part(app_id)}")
+        return found
+
+    async def delete(self, app_id: str, *, if_match: str | None = None) -> None:
         """Disconnect a program; its tokens die at once."""
-        await self._transport.call("DELETE", f"/connected_apps/{path_part(app_id)}")
+        await self._transport.call(
+            "DELETE", f"/connected_apps/{path_part(app_id)}", headers={"If-Match": if_match}
+        )
 
 
 class AsyncOauthClients:
@@ -1041,14 +1388,27 @@ class AsyncOauthClients:
         """List the clients, newest first."""
         return AsyncPages(self._transport, "/oauth_clients", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.ClientBody]) -> types.NewClient:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.ClientBody]
+    ) -> types.NewClient:
         """Register a client whose id and secret are then entered into the program."""
-        found: types.NewClient = await self._transport.call("POST", "/oauth_clients", json=body)
+        found: types.NewClient = await self._transport.call(
+            "POST", "/oauth_clients", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
-    async def delete(self, oauth_client_id: str) -> None:
+    async def get(self, oauth_client_id: str) -> types.Client:
+        """Show a client, without its secret."""
+        found: types.Client = await self._transport.call(
+            "GET", f"/oauth_clients/{path_part(oauth_client_id)}"
+        )
+        return found
+
+    async def delete(self, oauth_client_id: str, *, if_match: str | None = None) -> None:
         """Remove a client; whatever people allowed it ends."""
-        await self._transport.call("DELETE", f"/oauth_clients/{path_part(oauth_client_id)}")
+        await self._transport.call(
+            "DELETE", f"/oauth_clients/{path_part(oauth_client_id)}", headers={"If-Match": if_match}
+        )
 
 
 class AsyncMembers:
@@ -1059,14 +1419,23 @@ class AsyncMembers:
         """List the members, newest first."""
         return AsyncPages(self._transport, "/members", {"limit": limit})
 
-    async def update(self, user_id: str, **body: Unpack[types.RoleBody]) -> types.Member:
-        """Give a member another role. Only owners make owners, or take it from one."""
-        found: types.Member = await self._transport.call("PATCH", f"/members/{path_part(user_id)}", json=body)
+    async def get(self, user_id: str) -> types.Member:
+        """Show a member."""
+        found: types.Member = await self._transport.call("GET", f"/members/{path_part(user_id)}")
         return found
 
-    async def delete(self, user_id: str) -> None:
+    async def update(
+        self, user_id: str, *, if_match: str | None = None, **body: Unpack[types.RoleBody]
+    ) -> types.Member:
+        """Give a member another role. Only owners make owners, or take it from one."""
+        found: types.Member = await self._transport.call(
+            "PATCH", f"/members/{path_part(user_id)}", headers={"If-Match": if_match}, json=body
+        )
+        return found
+
+    async def delete(self, user_id: str, *, if_match: str | None = None) -> None:
         """Remove a member, or leave by removing oneself. Their tokens die at once; the last owner stays."""
-        await self._transport.call("DELETE", f"/members/{path_part(user_id)}")
+        await self._transport.call("DELETE", f"/members/{path_part(user_id)}", headers={"If-Match": if_match})
 
 
 class AsyncOrganisations:
@@ -1078,9 +1447,13 @@ class AsyncOrganisations:
         found: types.MyOrganisations = await self._transport.call("GET", "/organisations")
         return found
 
-    async def create(self, **body: Unpack[types.NewOrganisation]) -> types.MyOrganisation:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewOrganisation]
+    ) -> types.MyOrganisation:
         """Make an organisation, where this installation lets people do so."""
-        found: types.MyOrganisation = await self._transport.call("POST", "/organisations", json=body)
+        found: types.MyOrganisation = await self._transport.call(
+            "POST", "/organisations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get_name_check(self, *, slug: str | None = None) -> types.Name:
@@ -1109,18 +1482,30 @@ class AsyncInvitations:
         """List the invitations that can still be accepted, newest first."""
         return AsyncPages(self._transport, "/invitations", {"limit": limit})
 
-    async def create(self, **body: Unpack[types.NewInvitation]) -> types.NewInvitationShape:
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewInvitation]
+    ) -> types.NewInvitationShape:
         """Invite somebody for seven days. An older invitation of the same address ends."""
-        found: types.NewInvitationShape = await self._transport.call("POST", "/invitations", json=body)
+        found: types.NewInvitationShape = await self._transport.call(
+            "POST", "/invitations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def delete(self, invitation_id: str) -> None:
         """Take an invitation back."""
         await self._transport.call("DELETE", f"/invitations/{path_part(invitation_id)}")
 
-    async def accept(self, **body: Unpack[types.Acceptance]) -> types.Organisation:
+    async def accept(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.Acceptance]
+    ) -> types.Organisation:
         """Join the organisation that an invitation is of. It is used up then."""
-        found: types.Organisation = await self._transport.call("POST", "/invitations/accept", json=body)
+        found: types.Organisation = await self._transport.call(
+            "POST",
+            "/invitations/accept",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
         return found
 
 
@@ -1256,18 +1641,26 @@ class AsyncLlm:
         found: types.Policy = await self._transport.call("GET", "/llm/policy")
         return found
 
-    async def update_policy(self, **body: Unpack[types.PolicyChanges]) -> types.Policy:
+    async def update_policy(
+        self, *, if_match: str | None = None, **body: Unpack[types.PolicyChanges]
+    ) -> types.Policy:
         """Change some of the rules."""
-        found: types.Policy = await self._transport.call("PATCH", "/llm/policy", json=body)
+        found: types.Policy = await self._transport.call(
+            "PATCH", "/llm/policy", headers={"If-Match": if_match}, json=body
+        )
         return found
 
     def list_keys(self, *, limit: int | None = None) -> AsyncPages[types.Key]:
         """List the keys, newest first, without their texts."""
         return AsyncPages(self._transport, "/llm/keys", {"limit": limit})
 
-    async def create_key(self, **body: Unpack[types.NewKey]) -> types.Key:
+    async def create_key(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewKey]
+    ) -> types.Key:
         """Keep a key, after asking its vendor whether it is good."""
-        found: types.Key = await self._transport.call("POST", "/llm/keys", json=body)
+        found: types.Key = await self._transport.call(
+            "POST", "/llm/keys", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     async def get_key(self, llm_key_id: str) -> types.Key:
@@ -1275,20 +1668,29 @@ class AsyncLlm:
         found: types.Key = await self._transport.call("GET", f"/llm/keys/{path_part(llm_key_id)}")
         return found
 
-    async def update_key(self, llm_key_id: str, **body: Unpack[types.KeyChanges]) -> types.Key:
+    async def update_key(
+        self, llm_key_id: str, *, if_match: str | None = None, **body: Unpack[types.KeyChanges]
+    ) -> types.Key:
         """Change a key's name or priority, or switch it off or on."""
         found: types.Key = await self._transport.call(
-            "PATCH", f"/llm/keys/{path_part(llm_key_id)}", json=body
+            "PATCH", f"/llm/keys/{path_part(llm_key_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    async def delete_key(self, llm_key_id: str) -> None:
+    async def delete_key(self, llm_key_id: str, *, if_match: str | None = None) -> None:
         """Forget a key."""
-        await self._transport.call("DELETE", f"/llm/keys/{path_part(llm_key_id)}")
+        await self._transport.call(
+            "DELETE", f"/llm/keys/{path_part(llm_key_id)}", headers={"If-Match": if_match}
+        )
 
-    async def keys_check(self, llm_key_id: str) -> types.Key:
+    async def keys_check(self, llm_key_id: str, *, idempotency_key: str | None = None) -> types.Key:
         """Ask whether the key is good now; `status` and `last_error` say what came of it."""
-        found: types.Key = await self._transport.call("POST", f"/llm/keys/{path_part(llm_key_id)}/check")
+        found: types.Key = await self._transport.call(
+            "POST",
+            f"/llm/keys/{path_part(llm_key_id)}/check",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     def list_keys_accesses(self, llm_key_id: str, *, limit: int | None = None) -> AsyncPages[types.Access]:
@@ -1332,9 +1734,11 @@ class AsyncBudgets:
         found: types.Budget = await self._transport.call("GET", f"/budgets/{path_part(budget_id)}")
         return found
 
-    async def delete(self, budget_id: str) -> None:
+    async def delete(self, budget_id: str, *, if_match: str | None = None) -> None:
         """Remove a budget."""
-        await self._transport.call("DELETE", f"/budgets/{path_part(budget_id)}")
+        await self._transport.call(
+            "DELETE", f"/budgets/{path_part(budget_id)}", headers={"If-Match": if_match}
+        )
 
 
 class AsyncUsage:
@@ -1363,9 +1767,11 @@ class AsyncTickets:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def create(self) -> types.Ticket:
+    async def create(self, *, idempotency_key: str | None = None) -> types.Ticket:
         """Make a ticket that opens one connection to the realtime service within the next seconds."""
-        found: types.Ticket = await self._transport.call("POST", "/tickets")
+        found: types.Ticket = await self._transport.call(
+            "POST", "/tickets", headers={"Idempotency-Key": idempotency_key}, takes_key=True
+        )
         return found
 
 
@@ -1377,6 +1783,7 @@ class AsyncResources:
         self.me = AsyncMe(self.transport)
         self.tasks = AsyncTasks(self.transport)
         self.agents = AsyncAgents(self.transport)
+        self.agent_templates = AsyncAgentTemplates(self.transport)
         self.images = AsyncImages(self.transport)
         self.workspaces = AsyncWorkspaces(self.transport)
         self.commands = AsyncCommands(self.transport)

@@ -21,9 +21,9 @@ class Me:
         found: types.Me = self._transport.call("GET", "/me")
         return found
 
-    def update(self, **body: Unpack[types.PersonChanges]) -> types.Me:
+    def update(self, *, if_match: str | None = None, **body: Unpack[types.PersonChanges]) -> types.Me:
         """Change what the caller says about themselves, in all their organisations."""
-        found: types.Me = self._transport.call("PATCH", "/me", json=body)
+        found: types.Me = self._transport.call("PATCH", "/me", headers={"If-Match": if_match}, json=body)
         return found
 
     def get_notifications(self) -> types.Notifications:
@@ -31,18 +31,26 @@ class Me:
         found: types.Notifications = self._transport.call("GET", "/me/notifications")
         return found
 
-    def put_notifications(self, **body: Unpack[types.QuietHours]) -> types.Notifications:
+    def put_notifications(
+        self, *, if_match: str | None = None, **body: Unpack[types.QuietHours]
+    ) -> types.Notifications:
         """Set the caller's quiet hours. What is urgent goes through; the rest waits until they are over."""
-        found: types.Notifications = self._transport.call("PUT", "/me/notifications", json=body)
+        found: types.Notifications = self._transport.call(
+            "PUT", "/me/notifications", headers={"If-Match": if_match}, json=body
+        )
         return found
 
     def list_push(self, *, limit: int | None = None) -> Pages[types.Subscription]:
         """List the browsers that the caller is told in, newest first."""
         return Pages(self._transport, "/me/push", {"limit": limit})
 
-    def create_push(self, **body: Unpack[types.NewSubscription]) -> types.Subscription:
+    def create_push(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewSubscription]
+    ) -> types.Subscription:
         """Tell the caller in a browser too. The same one again replaces its keys."""
-        found: types.Subscription = self._transport.call("POST", "/me/push", json=body)
+        found: types.Subscription = self._transport.call(
+            "POST", "/me/push", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get_push_key(self) -> types.PushKey:
@@ -50,21 +58,37 @@ class Me:
         found: types.PushKey = self._transport.call("GET", "/me/push/key")
         return found
 
-    def delete_push(self, subscription_id: str) -> None:
+    def get_push(self, subscription_id: str) -> types.Subscription:
+        """Show one of the browsers that the caller is told in."""
+        found: types.Subscription = self._transport.call("GET", f"/me/push/{path_part(subscription_id)}")
+        return found
+
+    def delete_push(self, subscription_id: str, *, if_match: str | None = None) -> None:
         """Tell this browser nothing any more."""
-        self._transport.call("DELETE", f"/me/push/{path_part(subscription_id)}")
+        self._transport.call(
+            "DELETE", f"/me/push/{path_part(subscription_id)}", headers={"If-Match": if_match}
+        )
 
     def list_accounts(self, *, limit: int | None = None) -> Pages[types.Account]:
         """List the caller's linked accounts, newest first."""
         return Pages(self._transport, "/me/accounts", {"limit": limit})
 
-    def delete_account(self, account_id: str) -> None:
-        """Unlink an account."""
-        self._transport.call("DELETE", f"/me/accounts/{path_part(account_id)}")
+    def get_account(self, account_id: str) -> types.Account:
+        """Show one of the caller's linked accounts."""
+        found: types.Account = self._transport.call("GET", f"/me/accounts/{path_part(account_id)}")
+        return found
 
-    def create_account_code(self) -> types.Code:
+    def delete_account(self, account_id: str, *, if_match: str | None = None) -> None:
+        """Unlink an account."""
+        self._transport.call(
+            "DELETE", f"/me/accounts/{path_part(account_id)}", headers={"If-Match": if_match}
+        )
+
+    def create_account_code(self, *, idempotency_key: str | None = None) -> types.Code:
         """Make a code; whoever sends it to a bot of the organisation in a direct chat is the caller from then on."""
-        found: types.Code = self._transport.call("POST", "/me/accounts/codes")
+        found: types.Code = self._transport.call(
+            "POST", "/me/accounts/codes", headers={"Idempotency-Key": idempotency_key}, takes_key=True
+        )
         return found
 
 
@@ -102,9 +126,14 @@ class Tasks:
         found: types.Task = self._transport.call("GET", f"/tasks/{path_part(task_id)}")
         return found
 
-    def cancel(self, task_id: str) -> types.Task:
+    def cancel(self, task_id: str, *, idempotency_key: str | None = None) -> types.Task:
         """Cancel a task. Asking twice is fine."""
-        found: types.Task = self._transport.call("POST", f"/tasks/{path_part(task_id)}/cancel")
+        found: types.Task = self._transport.call(
+            "POST",
+            f"/tasks/{path_part(task_id)}/cancel",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     def get_tree(self, task_id: str) -> types.Tree:
@@ -112,9 +141,17 @@ class Tasks:
         found: types.Tree = self._transport.call("GET", f"/tasks/{path_part(task_id)}/tree")
         return found
 
-    def answer(self, task_id: str, **body: Unpack[types.AnswerBody]) -> types.Task:
+    def answer(
+        self, task_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.AnswerBody]
+    ) -> types.Task:
         """Answer what the agent asked."""
-        found: types.Task = self._transport.call("POST", f"/tasks/{path_part(task_id)}/answer", json=body)
+        found: types.Task = self._transport.call(
+            "POST",
+            f"/tasks/{path_part(task_id)}/answer",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
         return found
 
     def send_message(
@@ -139,9 +176,11 @@ class Agents:
         """List the agents in use, newest first."""
         return Pages(self._transport, "/agents", {"limit": limit})
 
-    def create(self, **body: Unpack[types.AgentFields]) -> types.Agent:
-        """Create an agent."""
-        found: types.Agent = self._transport.call("POST", "/agents", json=body)
+    def create(self, *, idempotency_key: str | None = None, **body: Unpack[types.AgentBody]) -> types.Agent:
+        """Create an agent, from a template or from nothing."""
+        found: types.Agent = self._transport.call(
+            "POST", "/agents", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, agent_id: str) -> types.Agent:
@@ -149,39 +188,130 @@ class Agents:
         found: types.Agent = self._transport.call("GET", f"/agents/{path_part(agent_id)}")
         return found
 
-    def update(self, agent_id: str, **body: Unpack[types.AgentChanges]) -> types.Agent:
+    def update(
+        self, agent_id: str, *, if_match: str | None = None, **body: Unpack[types.AgentChanges]
+    ) -> types.Agent:
         """Change an agent's fields."""
-        found: types.Agent = self._transport.call("PATCH", f"/agents/{path_part(agent_id)}", json=body)
+        found: types.Agent = self._transport.call(
+            "PATCH", f"/agents/{path_part(agent_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    def delete(self, agent_id: str) -> None:
+    def delete(self, agent_id: str, *, if_match: str | None = None) -> None:
         """Archive an agent: it gets no more work, its workspaces stay readable."""
-        self._transport.call("DELETE", f"/agents/{path_part(agent_id)}")
+        self._transport.call("DELETE", f"/agents/{path_part(agent_id)}", headers={"If-Match": if_match})
+
+    def restore(self, agent_id: str, *, idempotency_key: str | None = None) -> types.Agent:
+        """Take an archived agent into use again. Asking twice is fine."""
+        found: types.Agent = self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/restore",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+    def clone(
+        self, agent_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.CloneBody]
+    ) -> types.Agent:
+        """Make an agent that is set as this one is. Secrets and accounts that this one was granted stay its own."""
+        found: types.Agent = self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/clone",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
+
+    def list_versions(
+        self, agent_id: str, *, limit: int | None = None, number: int | None = None
+    ) -> Pages[types.AgentVersion]:
+        """List an agent's versions, newest first."""
+        return Pages(
+            self._transport, f"/agents/{path_part(agent_id)}/versions", {"limit": limit, "number": number}
+        )
+
+    def get_version(self, agent_id: str, version_id: str) -> types.AgentVersion:
+        """Show what an agent was set to."""
+        found: types.AgentVersion = self._transport.call(
+            "GET", f"/agents/{path_part(agent_id)}/versions/{path_part(version_id)}"
+        )
+        return found
+
+    def get_diff(self, agent_id: str, *, before: int, after: int) -> types.Diff:
+        """Show what two versions of an agent set otherwise."""
+        found: types.Diff = self._transport.call(
+            "GET", f"/agents/{path_part(agent_id)}/diff", params={"before": before, "after": after}
+        )
+        return found
 
     def list_people(self, agent_id: str, *, limit: int | None = None) -> Pages[types.AgentPerson]:
         """List who has a role with an agent, newest first."""
         return Pages(self._transport, f"/agents/{path_part(agent_id)}/people", {"limit": limit})
 
-    def put_person(
-        self, agent_id: str, user_id: str, **body: Unpack[types.AgentRoleBody]
-    ) -> types.AgentPerson:
-        """Give a member a role with an agent, or another one."""
+    def get_person(self, agent_id: str, user_id: str) -> types.AgentPerson:
+        """Show a person's role with an agent."""
         found: types.AgentPerson = self._transport.call(
-            "PUT", f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}", json=body
+            "GET", f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}"
         )
         return found
 
-    def delete_person(self, agent_id: str, user_id: str) -> None:
+    def put_person(
+        self, agent_id: str, user_id: str, *, if_match: str | None = None, **body: Unpack[types.AgentRoleBody]
+    ) -> types.AgentPerson:
+        """Give a member a role with an agent, or another one."""
+        found: types.AgentPerson = self._transport.call(
+            "PUT",
+            f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}",
+            headers={"If-Match": if_match},
+            json=body,
+        )
+        return found
+
+    def delete_person(self, agent_id: str, user_id: str, *, if_match: str | None = None) -> None:
         """Take a person's role with an agent away."""
-        self._transport.call("DELETE", f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}")
+        self._transport.call(
+            "DELETE",
+            f"/agents/{path_part(agent_id)}/people/{path_part(user_id)}",
+            headers={"If-Match": if_match},
+        )
 
     def list_images(self, agent_id: str, *, limit: int | None = None) -> Pages[types.Image]:
         """List an agent's builds, newest first."""
         return Pages(self._transport, f"/agents/{path_part(agent_id)}/images", {"limit": limit})
 
-    def create_image(self, agent_id: str) -> types.Image:
+    def create_image(self, agent_id: str, *, idempotency_key: str | None = None) -> types.Image:
         """Build an agent's packages anew; a build that is under way is answered as it is."""
-        found: types.Image = self._transport.call("POST", f"/agents/{path_part(agent_id)}/images")
+        found: types.Image = self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/images",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+    def rollback(
+        self, agent_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RollbackBody]
+    ) -> types.Agent:
+        """Set an agent to what it was. That is a new version, so nothing is lost; its slug stays."""
+        found: types.Agent = self._transport.call(
+            "POST",
+            f"/agents/{path_part(agent_id)}/rollback",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
+
+
+class AgentTemplates:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self) -> types.AgentTemplates:
+        """List the templates."""
+        found: types.AgentTemplates = self._transport.call("GET", "/agent_templates")
         return found
 
 
@@ -208,44 +338,69 @@ class Workspaces:
         found: types.Workspace = self._transport.call("GET", f"/workspaces/{path_part(workspace_id)}")
         return found
 
-    def update(self, workspace_id: str, **body: Unpack[types.WorkspaceChanges]) -> types.Workspace:
+    def update(
+        self, workspace_id: str, *, if_match: str | None = None, **body: Unpack[types.WorkspaceChanges]
+    ) -> types.Workspace:
         """Rename a workspace."""
         found: types.Workspace = self._transport.call(
-            "PATCH", f"/workspaces/{path_part(workspace_id)}", json=body
+            "PATCH", f"/workspaces/{path_part(workspace_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    def delete(self, workspace_id: str) -> None:
+    def delete(self, workspace_id: str, *, if_match: str | None = None) -> None:
         """Delete a workspace with its tasks, events and files."""
-        self._transport.call("DELETE", f"/workspaces/{path_part(workspace_id)}")
+        self._transport.call(
+            "DELETE", f"/workspaces/{path_part(workspace_id)}", headers={"If-Match": if_match}
+        )
 
-    def archive(self, workspace_id: str) -> types.Workspace:
+    def archive(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Close a workspace to new work; its events stay, its files go to object storage."""
         found: types.Workspace = self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/archive"
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/archive",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    def restore(self, workspace_id: str) -> types.Workspace:
+    def restore(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Open an archived workspace to new work; its files come back with it."""
         found: types.Workspace = self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/restore"
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/restore",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    def pause(self, workspace_id: str) -> types.Workspace:
+    def pause(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Freeze an idle sandbox; `sandbox.changed` tells when it is done, and the next task wakes it."""
-        found: types.Workspace = self._transport.call("POST", f"/workspaces/{path_part(workspace_id)}/pause")
+        found: types.Workspace = self._transport.call(
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/pause",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
-    def resume(self, workspace_id: str) -> types.Workspace:
+    def resume(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Bring a sandbox up from any state; `sandbox.changed` tells when it is there."""
-        found: types.Workspace = self._transport.call("POST", f"/workspaces/{path_part(workspace_id)}/resume")
+        found: types.Workspace = self._transport.call(
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/resume",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
-    def stop(self, workspace_id: str) -> types.Workspace:
+    def stop(self, workspace_id: str, *, idempotency_key: str | None = None) -> types.Workspace:
         """Remove a sandbox that is not at work; its files stay, and the next task starts it again."""
-        found: types.Workspace = self._transport.call("POST", f"/workspaces/{path_part(workspace_id)}/stop")
+        found: types.Workspace = self._transport.call(
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/stop",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     def get_events(
@@ -285,30 +440,39 @@ class Workspaces:
         )
         return found
 
-    def upload(
-        self, workspace_id: str, content: bytes, *, path: str | None = None, if_none_match: str | None = None
-    ) -> types.File:
+    def upload(self, workspace_id: str, content: bytes, *, path: str | None = None) -> types.File:
         """Upload a file; it appears whole. `If-None-Match: *` refuses to replace one that is there."""
         found: types.File = self._transport.call(
             "PUT",
             f"/workspaces/{path_part(workspace_id)}/files/content",
             params={"path": path},
-            headers={"If-None-Match": if_none_match},
             content=content,
         )
         return found
 
-    def create_folder(self, workspace_id: str, **body: Unpack[types.FolderBody]) -> types.File:
+    def create_folder(
+        self, workspace_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.FolderBody]
+    ) -> types.File:
         """Make a folder."""
         found: types.File = self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/files/folders", json=body
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/files/folders",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
-    def move_file(self, workspace_id: str, **body: Unpack[types.MoveBody]) -> types.File:
+    def move_file(
+        self, workspace_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.MoveBody]
+    ) -> types.File:
         """Move or rename a file or a folder; what is at the target already stays."""
         found: types.File = self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/files/move", json=body
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/files/move",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -323,10 +487,16 @@ class Workspaces:
         """List commands, newest first."""
         return Pages(self._transport, f"/workspaces/{path_part(workspace_id)}/commands", {"limit": limit})
 
-    def create_command(self, workspace_id: str, **body: Unpack[types.CommandBody]) -> types.Command:
+    def create_command(
+        self, workspace_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.CommandBody]
+    ) -> types.Command:
         """Start a command that outlives turns. The workspace's sandbox is woken for it."""
         found: types.Command = self._transport.call(
-            "POST", f"/workspaces/{path_part(workspace_id)}/commands", json=body
+            "POST",
+            f"/workspaces/{path_part(workspace_id)}/commands",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -351,9 +521,14 @@ class Commands:
         )
         return found
 
-    def cancel(self, command_id: str) -> types.Command:
+    def cancel(self, command_id: str, *, idempotency_key: str | None = None) -> types.Command:
         """Cancel a command. Asking twice is fine."""
-        found: types.Command = self._transport.call("POST", f"/commands/{path_part(command_id)}/cancel")
+        found: types.Command = self._transport.call(
+            "POST",
+            f"/commands/{path_part(command_id)}/cancel",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
 
@@ -365,9 +540,13 @@ class Playbooks:
         """List the playbooks, newest first."""
         return Pages(self._transport, "/playbooks", {"limit": limit, "agent_id": agent_id})
 
-    def create(self, **body: Unpack[types.PlaybookFields]) -> types.NewPlaybook:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.PlaybookFields]
+    ) -> types.NewPlaybook:
         """Create a playbook. Its hook's secret is shown this once."""
-        found: types.NewPlaybook = self._transport.call("POST", "/playbooks", json=body)
+        found: types.NewPlaybook = self._transport.call(
+            "POST", "/playbooks", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, playbook_id: str) -> types.Playbook:
@@ -375,16 +554,18 @@ class Playbooks:
         found: types.Playbook = self._transport.call("GET", f"/playbooks/{path_part(playbook_id)}")
         return found
 
-    def update(self, playbook_id: str, **body: Unpack[types.PlaybookChanges]) -> types.Playbook:
+    def update(
+        self, playbook_id: str, *, if_match: str | None = None, **body: Unpack[types.PlaybookChanges]
+    ) -> types.Playbook:
         """Change a playbook's fields."""
         found: types.Playbook = self._transport.call(
-            "PATCH", f"/playbooks/{path_part(playbook_id)}", json=body
+            "PATCH", f"/playbooks/{path_part(playbook_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    def delete(self, playbook_id: str) -> None:
+    def delete(self, playbook_id: str, *, if_match: str | None = None) -> None:
         """Delete a playbook; its tasks stay."""
-        self._transport.call("DELETE", f"/playbooks/{path_part(playbook_id)}")
+        self._transport.call("DELETE", f"/playbooks/{path_part(playbook_id)}", headers={"If-Match": if_match})
 
     def run(self, playbook_id: str, *, idempotency_key: str | None = None) -> types.Run:
         """Run a playbook now, once for each Idempotency-Key."""
@@ -409,9 +590,11 @@ class Secrets:
         """List the secrets, newest first, without their values."""
         return Pages(self._transport, "/secrets", {"limit": limit})
 
-    def create(self, **body: Unpack[types.SecretBody]) -> types.Secret:
+    def create(self, *, idempotency_key: str | None = None, **body: Unpack[types.SecretBody]) -> types.Secret:
         """Keep a value."""
-        found: types.Secret = self._transport.call("POST", "/secrets", json=body)
+        found: types.Secret = self._transport.call(
+            "POST", "/secrets", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, secret_id: str) -> types.Secret:
@@ -419,14 +602,18 @@ class Secrets:
         found: types.Secret = self._transport.call("GET", f"/secrets/{path_part(secret_id)}")
         return found
 
-    def update(self, secret_id: str, **body: Unpack[types.SecretChanges]) -> types.Secret:
+    def update(
+        self, secret_id: str, *, if_match: str | None = None, **body: Unpack[types.SecretChanges]
+    ) -> types.Secret:
         """Change where a secret may go and who may have it, its value, or both."""
-        found: types.Secret = self._transport.call("PATCH", f"/secrets/{path_part(secret_id)}", json=body)
+        found: types.Secret = self._transport.call(
+            "PATCH", f"/secrets/{path_part(secret_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    def delete(self, secret_id: str) -> None:
+    def delete(self, secret_id: str, *, if_match: str | None = None) -> None:
         """Delete a secret with all its versions."""
-        self._transport.call("DELETE", f"/secrets/{path_part(secret_id)}")
+        self._transport.call("DELETE", f"/secrets/{path_part(secret_id)}", headers={"If-Match": if_match})
 
     def put_value(self, secret_id: str, **body: Unpack[types.SecretValue]) -> types.Secret:
         """Seal a new value. It is a new version, in use at once."""
@@ -437,10 +624,16 @@ class Secrets:
         """List the versions that are kept, without their values."""
         return Pages(self._transport, f"/secrets/{path_part(secret_id)}/versions", {"limit": limit})
 
-    def rollback(self, secret_id: str, **body: Unpack[types.VersionChoice]) -> types.Secret:
+    def rollback(
+        self, secret_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.VersionChoice]
+    ) -> types.Secret:
         """Put a version that is still kept back into use."""
         found: types.Secret = self._transport.call(
-            "POST", f"/secrets/{path_part(secret_id)}/rollback", json=body
+            "POST",
+            f"/secrets/{path_part(secret_id)}/rollback",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -457,9 +650,11 @@ class Links:
         """List the links, newest first."""
         return Pages(self._transport, "/links", {"limit": limit, "kind": kind})
 
-    def create(self, **body: Unpack[types.LinkBody]) -> types.Link:
+    def create(self, *, idempotency_key: str | None = None, **body: Unpack[types.LinkBody]) -> types.Link:
         """Keep a bot's configuration; connecting it is a call of its own."""
-        found: types.Link = self._transport.call("POST", "/links", json=body)
+        found: types.Link = self._transport.call(
+            "POST", "/links", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, link_id: str) -> types.Link:
@@ -467,28 +662,47 @@ class Links:
         found: types.Link = self._transport.call("GET", f"/links/{path_part(link_id)}")
         return found
 
-    def update(self, link_id: str, **body: Unpack[types.LinkChanges]) -> types.Link:
+    def update(
+        self, link_id: str, *, if_match: str | None = None, **body: Unpack[types.LinkChanges]
+    ) -> types.Link:
         """Change a link."""
-        found: types.Link = self._transport.call("PATCH", f"/links/{path_part(link_id)}", json=body)
+        found: types.Link = self._transport.call(
+            "PATCH", f"/links/{path_part(link_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    def delete(self, link_id: str) -> None:
+    def delete(self, link_id: str, *, if_match: str | None = None) -> None:
         """Delete a link with its chats, wirings and deliveries."""
-        self._transport.call("DELETE", f"/links/{path_part(link_id)}")
+        self._transport.call("DELETE", f"/links/{path_part(link_id)}", headers={"If-Match": if_match})
 
-    def check(self, link_id: str) -> types.Link:
+    def check(self, link_id: str, *, idempotency_key: str | None = None) -> types.Link:
         """Ask the platform now whether the link works; every link is asked about by itself, too."""
-        found: types.Link = self._transport.call("POST", f"/links/{path_part(link_id)}/check")
+        found: types.Link = self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/check",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
-    def connect(self, link_id: str) -> types.Link:
+    def connect(self, link_id: str, *, idempotency_key: str | None = None) -> types.Link:
         """Have the platform check the credentials and send its updates here."""
-        found: types.Link = self._transport.call("POST", f"/links/{path_part(link_id)}/connect")
+        found: types.Link = self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/connect",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
-    def pairing(self, link_id: str) -> types.Code:
+    def pairing(self, link_id: str, *, idempotency_key: str | None = None) -> types.Code:
         """Make a code for this bot alone; whoever sends it there in a direct chat is the caller from then on."""
-        found: types.Code = self._transport.call("POST", f"/links/{path_part(link_id)}/pairing")
+        found: types.Code = self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/pairing",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     def list_senders(self, link_id: str, *, limit: int | None = None) -> Pages[types.Sender]:
@@ -503,17 +717,29 @@ class Links:
         return found
 
     def update_sender(
-        self, link_id: str, sender_id: str, **body: Unpack[types.SenderDecision]
+        self,
+        link_id: str,
+        sender_id: str,
+        *,
+        if_match: str | None = None,
+        **body: Unpack[types.SenderDecision],
     ) -> types.Sender:
         """Allow or deny a sender from now on; an open approval about them is decided by it. Admins only."""
         found: types.Sender = self._transport.call(
-            "PATCH", f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}", json=body
+            "PATCH",
+            f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}",
+            headers={"If-Match": if_match},
+            json=body,
         )
         return found
 
-    def delete_sender(self, link_id: str, sender_id: str) -> None:
+    def delete_sender(self, link_id: str, sender_id: str, *, if_match: str | None = None) -> None:
         """Forget what was said about a sender, who is unknown again. Admins only."""
-        self._transport.call("DELETE", f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}")
+        self._transport.call(
+            "DELETE",
+            f"/links/{path_part(link_id)}/senders/{path_part(sender_id)}",
+            headers={"If-Match": if_match},
+        )
 
 
 class Rooms:
@@ -524,9 +750,11 @@ class Rooms:
         """List the rooms, newest first."""
         return Pages(self._transport, "/rooms", {"limit": limit})
 
-    def create(self, **body: Unpack[types.RoomBody]) -> types.Room:
+    def create(self, *, idempotency_key: str | None = None, **body: Unpack[types.RoomBody]) -> types.Room:
         """Open a room."""
-        found: types.Room = self._transport.call("POST", "/rooms", json=body)
+        found: types.Room = self._transport.call(
+            "POST", "/rooms", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, room_id: str) -> types.Room:
@@ -534,18 +762,30 @@ class Rooms:
         found: types.Room = self._transport.call("GET", f"/rooms/{path_part(room_id)}")
         return found
 
-    def update(self, room_id: str, **body: Unpack[types.RoomChanges]) -> types.Room:
+    def update(
+        self, room_id: str, *, if_match: str | None = None, **body: Unpack[types.RoomChanges]
+    ) -> types.Room:
         """Give a room another name."""
-        found: types.Room = self._transport.call("PATCH", f"/rooms/{path_part(room_id)}", json=body)
+        found: types.Room = self._transport.call(
+            "PATCH", f"/rooms/{path_part(room_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    def delete(self, room_id: str) -> None:
+    def delete(self, room_id: str, *, if_match: str | None = None) -> None:
         """Delete a room with what was written in it. Admins only."""
-        self._transport.call("DELETE", f"/rooms/{path_part(room_id)}")
+        self._transport.call("DELETE", f"/rooms/{path_part(room_id)}", headers={"If-Match": if_match})
 
-    def add_agent(self, room_id: str, **body: Unpack[types.RoomAgentBody]) -> types.Room:
+    def add_agent(
+        self, room_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RoomAgentBody]
+    ) -> types.Room:
         """Have an agent in a room; it leaves when its wiring is deleted."""
-        found: types.Room = self._transport.call("POST", f"/rooms/{path_part(room_id)}/agents", json=body)
+        found: types.Room = self._transport.call(
+            "POST",
+            f"/rooms/{path_part(room_id)}/agents",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
         return found
 
     def list_messages(self, room_id: str, *, limit: int | None = None) -> Pages[types.RoomMessage]:
@@ -564,9 +804,17 @@ class Rooms:
             takes_key=True,
         )
 
-    def press(self, room_id: str, **body: Unpack[types.RoomPressBody]) -> None:
+    def press(
+        self, room_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RoomPressBody]
+    ) -> None:
         """Press a button below a message; what came of it shows on the message."""
-        self._transport.call("POST", f"/rooms/{path_part(room_id)}/presses", json=body)
+        self._transport.call(
+            "POST",
+            f"/rooms/{path_part(room_id)}/presses",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
 
 
 class Chats:
@@ -641,9 +889,13 @@ class Wirings:
         """List the wirings, newest first."""
         return Pages(self._transport, "/wirings", {"limit": limit, "chat_id": chat_id, "agent_id": agent_id})
 
-    def create(self, **body: Unpack[types.WiringFields]) -> types.Wiring:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.WiringFields]
+    ) -> types.Wiring:
         """Wire a chat to an agent."""
-        found: types.Wiring = self._transport.call("POST", "/wirings", json=body)
+        found: types.Wiring = self._transport.call(
+            "POST", "/wirings", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, wiring_id: str) -> types.Wiring:
@@ -651,14 +903,18 @@ class Wirings:
         found: types.Wiring = self._transport.call("GET", f"/wirings/{path_part(wiring_id)}")
         return found
 
-    def update(self, wiring_id: str, **body: Unpack[types.WiringChanges]) -> types.Wiring:
+    def update(
+        self, wiring_id: str, *, if_match: str | None = None, **body: Unpack[types.WiringChanges]
+    ) -> types.Wiring:
         """Change a wiring."""
-        found: types.Wiring = self._transport.call("PATCH", f"/wirings/{path_part(wiring_id)}", json=body)
+        found: types.Wiring = self._transport.call(
+            "PATCH", f"/wirings/{path_part(wiring_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    def delete(self, wiring_id: str) -> None:
+    def delete(self, wiring_id: str, *, if_match: str | None = None) -> None:
         """Remove a wiring."""
-        self._transport.call("DELETE", f"/wirings/{path_part(wiring_id)}")
+        self._transport.call("DELETE", f"/wirings/{path_part(wiring_id)}", headers={"If-Match": if_match})
 
 
 class Deliveries:
@@ -685,9 +941,14 @@ class Deliveries:
         found: types.DeliveryDetail = self._transport.call("GET", f"/deliveries/{path_part(delivery_id)}")
         return found
 
-    def retry(self, delivery_id: str) -> types.Delivery:
+    def retry(self, delivery_id: str, *, idempotency_key: str | None = None) -> types.Delivery:
         """Send a failed delivery again."""
-        found: types.Delivery = self._transport.call("POST", f"/deliveries/{path_part(delivery_id)}/retry")
+        found: types.Delivery = self._transport.call(
+            "POST",
+            f"/deliveries/{path_part(delivery_id)}/retry",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
 
@@ -715,10 +976,20 @@ class Questions:
         found: types.Question = self._transport.call("GET", f"/questions/{path_part(question_id)}")
         return found
 
-    def answer(self, question_id: str, **body: Unpack[types.QuestionAnswerBody]) -> types.Question:
+    def answer(
+        self,
+        question_id: str,
+        *,
+        idempotency_key: str | None = None,
+        **body: Unpack[types.QuestionAnswerBody],
+    ) -> types.Question:
         """Answer a question; it takes one answer, from wherever that comes first."""
         found: types.Question = self._transport.call(
-            "POST", f"/questions/{path_part(question_id)}/answer", json=body
+            "POST",
+            f"/questions/{path_part(question_id)}/answer",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -731,9 +1002,13 @@ class Destinations:
         """List the shared destinations and one's own, newest first."""
         return Pages(self._transport, "/destinations", {"limit": limit})
 
-    def create(self, **body: Unpack[types.DestinationFields]) -> types.DestinationShape:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.DestinationFields]
+    ) -> types.DestinationShape:
         """Let agents send to a chat, a person or another agent, by a name."""
-        found: types.DestinationShape = self._transport.call("POST", "/destinations", json=body)
+        found: types.DestinationShape = self._transport.call(
+            "POST", "/destinations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, destination_id: str) -> types.DestinationShape:
@@ -743,16 +1018,20 @@ class Destinations:
         )
         return found
 
-    def update(self, destination_id: str, **body: Unpack[types.DestinationChanges]) -> types.DestinationShape:
+    def update(
+        self, destination_id: str, *, if_match: str | None = None, **body: Unpack[types.DestinationChanges]
+    ) -> types.DestinationShape:
         """Change a destination."""
         found: types.DestinationShape = self._transport.call(
-            "PATCH", f"/destinations/{path_part(destination_id)}", json=body
+            "PATCH", f"/destinations/{path_part(destination_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    def delete(self, destination_id: str) -> None:
+    def delete(self, destination_id: str, *, if_match: str | None = None) -> None:
         """Remove a destination; no agent can send there by it any more."""
-        self._transport.call("DELETE", f"/destinations/{path_part(destination_id)}")
+        self._transport.call(
+            "DELETE", f"/destinations/{path_part(destination_id)}", headers={"If-Match": if_match}
+        )
 
 
 class Approvals:
@@ -788,10 +1067,16 @@ class Approvals:
         found: types.Approval = self._transport.call("GET", f"/approvals/{path_part(approval_id)}")
         return found
 
-    def decide(self, approval_id: str, **body: Unpack[types.ApprovalDecision]) -> types.Approval:
+    def decide(
+        self, approval_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.ApprovalDecision]
+    ) -> types.Approval:
         """Allow or deny what was asked for; where two people must agree, the first yes leaves it pending."""
         found: types.Approval = self._transport.call(
-            "POST", f"/approvals/{path_part(approval_id)}/decide", json=body
+            "POST",
+            f"/approvals/{path_part(approval_id)}/decide",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
         )
         return found
 
@@ -815,9 +1100,11 @@ class ApprovalRules:
             {"limit": limit, "effect": effect, "agent_id": agent_id, "chat_id": chat_id},
         )
 
-    def create(self, **body: Unpack[types.RuleFields]) -> types.Rule:
+    def create(self, *, idempotency_key: str | None = None, **body: Unpack[types.RuleFields]) -> types.Rule:
         """Make a rule about tool calls."""
-        found: types.Rule = self._transport.call("POST", "/approval_rules", json=body)
+        found: types.Rule = self._transport.call(
+            "POST", "/approval_rules", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, rule_id: str) -> types.Rule:
@@ -825,14 +1112,20 @@ class ApprovalRules:
         found: types.Rule = self._transport.call("GET", f"/approval_rules/{path_part(rule_id)}")
         return found
 
-    def update(self, rule_id: str, **body: Unpack[types.RuleChanges]) -> types.Rule:
+    def update(
+        self, rule_id: str, *, if_match: str | None = None, **body: Unpack[types.RuleChanges]
+    ) -> types.Rule:
         """Change a rule's fields; what is asked already stays as it was asked."""
-        found: types.Rule = self._transport.call("PATCH", f"/approval_rules/{path_part(rule_id)}", json=body)
+        found: types.Rule = self._transport.call(
+            "PATCH", f"/approval_rules/{path_part(rule_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    def delete(self, rule_id: str) -> None:
+    def delete(self, rule_id: str, *, if_match: str | None = None) -> None:
         """Remove a rule."""
-        self._transport.call("DELETE", f"/approval_rules/{path_part(rule_id)}")
+        self._transport.call(
+            "DELETE", f"/approval_rules/{path_part(rule_id)}", headers={"If-Match": if_match}
+        )
 
 
 class McpServers:
@@ -843,9 +1136,13 @@ class McpServers:
         """List the registered MCP servers, newest first."""
         return Pages(self._transport, "/mcp_servers", {"limit": limit})
 
-    def create(self, **body: Unpack[types.NewUpstream]) -> types.Server:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewUpstream]
+    ) -> types.Server:
         """Register an MCP server and list its tools; one with the transport `stdio` runs in sandboxes only."""
-        found: types.Server = self._transport.call("POST", "/mcp_servers", json=body)
+        found: types.Server = self._transport.call(
+            "POST", "/mcp_servers", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, server_id: str) -> types.Server:
@@ -853,30 +1150,50 @@ class McpServers:
         found: types.Server = self._transport.call("GET", f"/mcp_servers/{path_part(server_id)}")
         return found
 
-    def update(self, server_id: str, **body: Unpack[types.ServerChanges]) -> types.Server:
+    def update(
+        self, server_id: str, *, if_match: str | None = None, **body: Unpack[types.ServerChanges]
+    ) -> types.Server:
         """Change a server's fields."""
-        found: types.Server = self._transport.call("PATCH", f"/mcp_servers/{path_part(server_id)}", json=body)
-        return found
-
-    def delete(self, server_id: str) -> None:
-        """Remove a server, also from the agents that list it."""
-        self._transport.call("DELETE", f"/mcp_servers/{path_part(server_id)}")
-
-    def refresh(self, server_id: str) -> types.Server:
-        """List a server's tools now; `status` and `last_error` say what came of it."""
-        found: types.Server = self._transport.call("POST", f"/mcp_servers/{path_part(server_id)}/refresh")
-        return found
-
-    def approve_tools(self, server_id: str, **body: Unpack[types.ToolsApproval]) -> types.Server:
-        """Accept new and changed tools as they are."""
         found: types.Server = self._transport.call(
-            "POST", f"/mcp_servers/{path_part(server_id)}/approve_tools", json=body
+            "PATCH", f"/mcp_servers/{path_part(server_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    def connect(self, server_id: str) -> types.Connect:
+    def delete(self, server_id: str, *, if_match: str | None = None) -> None:
+        """Remove a server, also from the agents that list it."""
+        self._transport.call("DELETE", f"/mcp_servers/{path_part(server_id)}", headers={"If-Match": if_match})
+
+    def refresh(self, server_id: str, *, idempotency_key: str | None = None) -> types.Server:
+        """List a server's tools now; `status` and `last_error` say what came of it."""
+        found: types.Server = self._transport.call(
+            "POST",
+            f"/mcp_servers/{path_part(server_id)}/refresh",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+    def approve_tools(
+        self, server_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.ToolsApproval]
+    ) -> types.Server:
+        """Accept new and changed tools as they are."""
+        found: types.Server = self._transport.call(
+            "POST",
+            f"/mcp_servers/{path_part(server_id)}/approve_tools",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
+
+    def connect(self, server_id: str, *, idempotency_key: str | None = None) -> types.Connect:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
-        found: types.Connect = self._transport.call("POST", f"/mcp_servers/{path_part(server_id)}/connect")
+        found: types.Connect = self._transport.call(
+            "POST",
+            f"/mcp_servers/{path_part(server_id)}/connect",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     def list_accesses(self, server_id: str, *, limit: int | None = None) -> Pages[types.Access]:
@@ -902,9 +1219,13 @@ class Integrations:
         """List the connected accounts, newest first."""
         return Pages(self._transport, "/integrations", {"limit": limit})
 
-    def create(self, **body: Unpack[types.IntegrationBody]) -> types.Integration:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.IntegrationBody]
+    ) -> types.Integration:
         """Connect an account and try it; `status` and `last_error` say what came of it."""
-        found: types.Integration = self._transport.call("POST", "/integrations", json=body)
+        found: types.Integration = self._transport.call(
+            "POST", "/integrations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get(self, integration_id: str) -> types.Integration:
@@ -912,28 +1233,38 @@ class Integrations:
         found: types.Integration = self._transport.call("GET", f"/integrations/{path_part(integration_id)}")
         return found
 
-    def update(self, integration_id: str, **body: Unpack[types.IntegrationEdit]) -> types.Integration:
+    def update(
+        self, integration_id: str, *, if_match: str | None = None, **body: Unpack[types.IntegrationEdit]
+    ) -> types.Integration:
         """Change an account: its name, the agents that may use it, its settings or credentials, or switch it off."""
         found: types.Integration = self._transport.call(
-            "PATCH", f"/integrations/{path_part(integration_id)}", json=body
+            "PATCH", f"/integrations/{path_part(integration_id)}", headers={"If-Match": if_match}, json=body
         )
         return found
 
-    def delete(self, integration_id: str) -> None:
+    def delete(self, integration_id: str, *, if_match: str | None = None) -> None:
         """Forget an account, and end the access at its provider where that can be asked for."""
-        self._transport.call("DELETE", f"/integrations/{path_part(integration_id)}")
+        self._transport.call(
+            "DELETE", f"/integrations/{path_part(integration_id)}", headers={"If-Match": if_match}
+        )
 
-    def check(self, integration_id: str) -> types.Integration:
+    def check(self, integration_id: str, *, idempotency_key: str | None = None) -> types.Integration:
         """Ask the provider whose account it is; `status` and `last_error` say what came of it."""
         found: types.Integration = self._transport.call(
-            "POST", f"/integrations/{path_part(integration_id)}/check"
+            "POST",
+            f"/integrations/{path_part(integration_id)}/check",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
-    def connect(self, integration_id: str) -> types.AccountConnect:
+    def connect(self, integration_id: str, *, idempotency_key: str | None = None) -> types.AccountConnect:
         """Begin an authorization; its person has to be signed in to the dashboard when coming back from there."""
         found: types.AccountConnect = self._transport.call(
-            "POST", f"/integrations/{path_part(integration_id)}/connect"
+            "POST",
+            f"/integrations/{path_part(integration_id)}/connect",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
         )
         return found
 
@@ -955,9 +1286,9 @@ class Memories:
         found: types.Memory = self._transport.call("GET", f"/memories/{path_part(memory_id)}")
         return found
 
-    def delete(self, memory_id: str) -> None:
+    def delete(self, memory_id: str, *, if_match: str | None = None) -> None:
         """Forget a note."""
-        self._transport.call("DELETE", f"/memories/{path_part(memory_id)}")
+        self._transport.call("DELETE", f"/memories/{path_part(memory_id)}", headers={"If-Match": if_match})
 
 
 class Tokens:
@@ -968,14 +1299,23 @@ class Tokens:
         """List one's own tokens, or as an admin everybody's."""
         return Pages(self._transport, "/tokens", {"limit": limit})
 
-    def create(self, **body: Unpack[types.TokenBody]) -> types.NewToken:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.TokenBody]
+    ) -> types.NewToken:
         """Create a token. Its text is shown this once."""
-        found: types.NewToken = self._transport.call("POST", "/tokens", json=body)
+        found: types.NewToken = self._transport.call(
+            "POST", "/tokens", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
-    def delete(self, token_id: str) -> None:
+    def get(self, token_id: str) -> types.Token:
+        """Show a token, without its text."""
+        found: types.Token = self._transport.call("GET", f"/tokens/{path_part(token_id)}")
+        return found
+
+    def delete(self, token_id: str, *, if_match: str | None = None) -> None:
         """Revoke a token at once."""
-        self._transport.call("DELETE", f"/tokens/{path_part(token_id)}")
+        self._transport.call("DELETE", f"/tokens/{path_part(token_id)}", headers={"If-Match": if_match})
 
 
 class ConnectedApps:
@@ -986,9 +1326,14 @@ class ConnectedApps:
         """List one's own connected programs, or as an admin everybody's."""
         return Pages(self._transport, "/connected_apps", {"limit": limit})
 
-    def delete(self, app_id: str) -> None:
+    def get(self, app_id: str) -> types.ConnectedApp:
+        """Show a connected program."""
+        found: types.ConnectedApp = self._transport.call("GET", f"/connected_apps/{path_part(app_id)}")
+        return found
+
+    def delete(self, app_id: str, *, if_match: str | None = None) -> None:
         """Disconnect a program; its tokens die at once."""
-        self._transport.call("DELETE", f"/connected_apps/{path_part(app_id)}")
+        self._transport.call("DELETE", f"/connected_apps/{path_part(app_id)}", headers={"If-Match": if_match})
 
 
 class OauthClients:
@@ -999,14 +1344,25 @@ class OauthClients:
         """List the clients, newest first."""
         return Pages(self._transport, "/oauth_clients", {"limit": limit})
 
-    def create(self, **body: Unpack[types.ClientBody]) -> types.NewClient:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.ClientBody]
+    ) -> types.NewClient:
         """Register a client whose id and secret are then entered into the program."""
-        found: types.NewClient = self._transport.call("POST", "/oauth_clients", json=body)
+        found: types.NewClient = self._transport.call(
+            "POST", "/oauth_clients", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
-    def delete(self, oauth_client_id: str) -> None:
+    def get(self, oauth_client_id: str) -> types.Client:
+        """Show a client, without its secret."""
+        found: types.Client = self._transport.call("GET", f"/oauth_clients/{path_part(oauth_client_id)}")
+        return found
+
+    def delete(self, oauth_client_id: str, *, if_match: str | None = None) -> None:
         """Remove a client; whatever people allowed it ends."""
-        self._transport.call("DELETE", f"/oauth_clients/{path_part(oauth_client_id)}")
+        self._transport.call(
+            "DELETE", f"/oauth_clients/{path_part(oauth_client_id)}", headers={"If-Match": if_match}
+        )
 
 
 class Members:
@@ -1017,14 +1373,23 @@ class Members:
         """List the members, newest first."""
         return Pages(self._transport, "/members", {"limit": limit})
 
-    def update(self, user_id: str, **body: Unpack[types.RoleBody]) -> types.Member:
-        """Give a member another role. Only owners make owners, or take it from one."""
-        found: types.Member = self._transport.call("PATCH", f"/members/{path_part(user_id)}", json=body)
+    def get(self, user_id: str) -> types.Member:
+        """Show a member."""
+        found: types.Member = self._transport.call("GET", f"/members/{path_part(user_id)}")
         return found
 
-    def delete(self, user_id: str) -> None:
+    def update(
+        self, user_id: str, *, if_match: str | None = None, **body: Unpack[types.RoleBody]
+    ) -> types.Member:
+        """Give a member another role. Only owners make owners, or take it from one."""
+        found: types.Member = self._transport.call(
+            "PATCH", f"/members/{path_part(user_id)}", headers={"If-Match": if_match}, json=body
+        )
+        return found
+
+    def delete(self, user_id: str, *, if_match: str | None = None) -> None:
         """Remove a member, or leave by removing oneself. Their tokens die at once; the last owner stays."""
-        self._transport.call("DELETE", f"/members/{path_part(user_id)}")
+        self._transport.call("DELETE", f"/members/{path_part(user_id)}", headers={"If-Match": if_match})
 
 
 class Organisations:
@@ -1036,9 +1401,13 @@ class Organisations:
         found: types.MyOrganisations = self._transport.call("GET", "/organisations")
         return found
 
-    def create(self, **body: Unpack[types.NewOrganisation]) -> types.MyOrganisation:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewOrganisation]
+    ) -> types.MyOrganisation:
         """Make an organisation, where this installation lets people do so."""
-        found: types.MyOrganisation = self._transport.call("POST", "/organisations", json=body)
+        found: types.MyOrganisation = self._transport.call(
+            "POST", "/organisations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get_name_check(self, *, slug: str | None = None) -> types.Name:
@@ -1065,18 +1434,30 @@ class Invitations:
         """List the invitations that can still be accepted, newest first."""
         return Pages(self._transport, "/invitations", {"limit": limit})
 
-    def create(self, **body: Unpack[types.NewInvitation]) -> types.NewInvitationShape:
+    def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.NewInvitation]
+    ) -> types.NewInvitationShape:
         """Invite somebody for seven days. An older invitation of the same address ends."""
-        found: types.NewInvitationShape = self._transport.call("POST", "/invitations", json=body)
+        found: types.NewInvitationShape = self._transport.call(
+            "POST", "/invitations", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def delete(self, invitation_id: str) -> None:
         """Take an invitation back."""
         self._transport.call("DELETE", f"/invitations/{path_part(invitation_id)}")
 
-    def accept(self, **body: Unpack[types.Acceptance]) -> types.Organisation:
+    def accept(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.Acceptance]
+    ) -> types.Organisation:
         """Join the organisation that an invitation is of. It is used up then."""
-        found: types.Organisation = self._transport.call("POST", "/invitations/accept", json=body)
+        found: types.Organisation = self._transport.call(
+            "POST",
+            "/invitations/accept",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
         return found
 
 
@@ -1212,18 +1593,24 @@ class Llm:
         found: types.Policy = self._transport.call("GET", "/llm/policy")
         return found
 
-    def update_policy(self, **body: Unpack[types.PolicyChanges]) -> types.Policy:
+    def update_policy(
+        self, *, if_match: str | None = None, **body: Unpack[types.PolicyChanges]
+    ) -> types.Policy:
         """Change some of the rules."""
-        found: types.Policy = self._transport.call("PATCH", "/llm/policy", json=body)
+        found: types.Policy = self._transport.call(
+            "PATCH", "/llm/policy", headers={"If-Match": if_match}, json=body
+        )
         return found
 
     def list_keys(self, *, limit: int | None = None) -> Pages[types.Key]:
         """List the keys, newest first, without their texts."""
         return Pages(self._transport, "/llm/keys", {"limit": limit})
 
-    def create_key(self, **body: Unpack[types.NewKey]) -> types.Key:
+    def create_key(self, *, idempotency_key: str | None = None, **body: Unpack[types.NewKey]) -> types.Key:
         """Keep a key, after asking its vendor whether it is good."""
-        found: types.Key = self._transport.call("POST", "/llm/keys", json=body)
+        found: types.Key = self._transport.call(
+            "POST", "/llm/keys", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
         return found
 
     def get_key(self, llm_key_id: str) -> types.Key:
@@ -1231,18 +1618,27 @@ class Llm:
         found: types.Key = self._transport.call("GET", f"/llm/keys/{path_part(llm_key_id)}")
         return found
 
-    def update_key(self, llm_key_id: str, **body: Unpack[types.KeyChanges]) -> types.Key:
+    def update_key(
+        self, llm_key_id: str, *, if_match: str | None = None, **body: Unpack[types.KeyChanges]
+    ) -> types.Key:
         """Change a key's name or priority, or switch it off or on."""
-        found: types.Key = self._transport.call("PATCH", f"/llm/keys/{path_part(llm_key_id)}", json=body)
+        found: types.Key = self._transport.call(
+            "PATCH", f"/llm/keys/{path_part(llm_key_id)}", headers={"If-Match": if_match}, json=body
+        )
         return found
 
-    def delete_key(self, llm_key_id: str) -> None:
+    def delete_key(self, llm_key_id: str, *, if_match: str | None = None) -> None:
         """Forget a key."""
-        self._transport.call("DELETE", f"/llm/keys/{path_part(llm_key_id)}")
+        self._transport.call("DELETE", f"/llm/keys/{path_part(llm_key_id)}", headers={"If-Match": if_match})
 
-    def keys_check(self, llm_key_id: str) -> types.Key:
+    def keys_check(self, llm_key_id: str, *, idempotency_key: str | None = None) -> types.Key:
         """Ask whether the key is good now; `status` and `last_error` say what came of it."""
-        found: types.Key = self._transport.call("POST", f"/llm/keys/{path_part(llm_key_id)}/check")
+        found: types.Key = self._transport.call(
+            "POST",
+            f"/llm/keys/{path_part(llm_key_id)}/check",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
         return found
 
     def list_keys_accesses(self, llm_key_id: str, *, limit: int | None = None) -> Pages[types.Access]:
@@ -1286,9 +1682,9 @@ class Budgets:
         found: types.Budget = self._transport.call("GET", f"/budgets/{path_part(budget_id)}")
         return found
 
-    def delete(self, budget_id: str) -> None:
+    def delete(self, budget_id: str, *, if_match: str | None = None) -> None:
         """Remove a budget."""
-        self._transport.call("DELETE", f"/budgets/{path_part(budget_id)}")
+        self._transport.call("DELETE", f"/budgets/{path_part(budget_id)}", headers={"If-Match": if_match})
 
 
 class Usage:
@@ -1317,9 +1713,11 @@ class Tickets:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def create(self) -> types.Ticket:
+    def create(self, *, idempotency_key: str | None = None) -> types.Ticket:
         """Make a ticket that opens one connection to the realtime service within the next seconds."""
-        found: types.Ticket = self._transport.call("POST", "/tickets")
+        found: types.Ticket = self._transport.call(
+            "POST", "/tickets", headers={"Idempotency-Key": idempotency_key}, takes_key=True
+        )
         return found
 
 
@@ -1331,6 +1729,7 @@ class Resources:
         self.me = Me(self.transport)
         self.tasks = Tasks(self.transport)
         self.agents = Agents(self.transport)
+        self.agent_templates = AgentTemplates(self.transport)
         self.images = Images(self.transport)
         self.workspaces = Workspaces(self.transport)
         self.commands = Commands(self.transport)
