@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from conftest import recorded
+from services.domain.events.listed import DeliveryChanged
 from services.domain.events.types import (
-    DeliveryChanged,
     MessageEdited,
     SandboxChanged,
     TaskStarted,
@@ -19,6 +21,7 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import archive_workspace
 from services.domain.workspaces.models import Workspace
 from services.domain.workspaces.queries import list_recent_workspaces
+from services.kit.clock import now
 from tests.dashboard.conftest import assert_clean
 from tests.dashboard.samples import finish, say, submit, tell, work
 
@@ -136,8 +139,12 @@ def test_an_answer_without_tools_is_shown_from_the_tasks_end(alice, acme):
 def test_a_deliverys_state_stands_under_its_turn(alice, acme):
     task = submit(acme)
     work(task)
-    tell(task, DeliveryChanged(delivery_id="d", status="sending"))
-    tell(task, DeliveryChanged(delivery_id="d", status="failed", error="kicked"))
+    sending = DeliveryChanged(
+        delivery_id=uuid.uuid4(), link_id=uuid.uuid4(), chat_id=uuid.uuid4(), task_id=task.id, kind="answer", part=0,
+        status="sending", error="", reached="", sent_at=None, created_at=now(),
+    )  # fmt: skip
+    tell(task, sending)
+    tell(task, sending.model_copy(update={"status": "failed", "error": "kicked"}))
     page = alice.get(f"/workspaces/{task.workspace_id}").content.decode()
     assert "delivery failed: kicked" in page
     assert "delivery sending" not in page
