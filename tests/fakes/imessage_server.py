@@ -169,6 +169,8 @@ class FakeBlueBubbles:
         if not _CHAT.fullmatch(str(fields.get("chatGuid", ""))):
             raise Refused(404, "Database Error", "Chat does not exist")
         match what:
+            case "query":
+                return self._list(fields)
             case "react":
                 return self._react(fields)
             case "text" if str(fields.get("message", "")).strip():
@@ -198,9 +200,22 @@ class FakeBlueBubbles:
             self._sending.discard(temp_guid)
         guid = f"{next(self._numbers):08X}-1111-4000-8000-000000000000"
         message = {"guid": guid, "text": text, "tempGuid": temp_guid, "isFromMe": True, "fields": fields}
+        message["dateCreated"] = int(time.time() * 1_000)
         if is_listed:
             self.sent.add(message)
         return {name: value for name, value in message.items() if name != "fields"}
+
+    def _list(self, fields: JSON) -> list[JSON]:
+        """List the messages of a chat after a moment, in ms."""
+        if fields.get("sort") not in ("ASC", "DESC") or not 0 < int(fields.get("limit", 100)) <= 1_000:
+            raise Refused(400, "Validation Error", "The sort or the limit is invalid")
+        here = [
+            {name: value for name, value in message.items() if name != "fields"}
+            for message in self.sent.all()
+            if message["fields"]["chatGuid"] == fields["chatGuid"]
+            and message["dateCreated"] > int(fields.get("after") or 0)
+        ]
+        return (here if fields["sort"] == "ASC" else here[::-1])[: int(fields.get("limit", 100))]
 
     def _react(self, fields: JSON) -> JSON:
         self._need_private_api()

@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import itertools
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -75,7 +75,7 @@ class FakeWebex:
         routes = [
             Route("/v1/people/{id}", self._answer),
             Route("/v1/rooms/{id}", self._answer),
-            Route("/v1/messages", self._answer, methods=["POST"]),
+            Route("/v1/messages", self._answer, methods=["GET", "POST"]),
             Route("/v1/messages/{id}", self._answer, methods=["GET", "PUT", "DELETE"]),
             Route("/v1/attachment/actions/{id}", self._answer),
             Route("/v1/webhooks", self._answer, methods=["GET", "POST"]),
@@ -214,6 +214,8 @@ class FakeWebex:
                 return {"id": given_id, "title": _known(self.rooms, given_id)[1]}
             case "GET", "attachment/actions":
                 return dict(_known(self._actions, given_id))
+            case "GET", "messages" if not given_id:
+                return {"items": self._list(request.query_params)}
             case "GET", "messages":
                 return dict(_known(self.messages, given_id))
             case "POST", "messages":
@@ -256,6 +258,20 @@ class FakeWebex:
         self.messages[message["id"]] = message
         self.sent.add(message)
         return message
+
+    def _list(self, asked: Mapping[str, str]) -> list[JSON]:
+        """List the messages of a room, the newest first; a bot has to ask for those in groups that mention it."""
+        room_type, _ = _known(self.rooms, asked.get("roomId", ""))
+        if room_type == "group" and asked.get("mentionedPeople") != "me":
+            raise Refused(403, "Failed to get activity.")
+        here = [
+            message
+            for message in self.messages.values()
+            if message["roomId"] == asked["roomId"]
+            and ("parentId" not in asked or message.get("parentId") == asked["parentId"])
+            and (room_type == "direct" or BOT_ID in message.get("mentionedPeople", []))
+        ]
+        return here[::-1][: int(asked.get("max", 50))]
 
     def _edit(self, message: JSON, fields: JSON) -> JSON:
         self._own(message)

@@ -124,6 +124,10 @@ class FakeWhatsapp:
             "timestamp": str(int(time.time())),
             "recipient_id": PERSON,
         }
+        # What a message carried comes back with every report on it, and only then.
+        for entry in self.sent.all():
+            if entry["id"] == message_id and "biz_opaque_callback_data" in entry["params"]:
+                found["biz_opaque_callback_data"] = entry["params"]["biz_opaque_callback_data"]
         errors = {"errors": [{"code": code, "title": "x", "message": "x"}]} if code is not None else {}
         return self.call({"statuses": [found | errors]})
 
@@ -255,6 +259,7 @@ class FakeWhatsapp:
             self._check_group(to, kind)
         elif not re.fullmatch(known, to):
             raise Refused(131009, "(#131009) Parameter value is not valid")
+        _require(len(str(given.get("biz_opaque_callback_data", ""))) <= 512)
         if to in self.closed and kind not in ("template", "reaction"):
             raise Refused(131047, "(#131047) Re-engagement message")
         text = self._text_of(kind, given.get(kind) or {})

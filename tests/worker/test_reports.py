@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -11,7 +12,7 @@ from conftest import Tenant
 from services.adapters.chat.registry import build_adapters
 from services.api.hooks import receive
 from services.domain.chats.actions import create_link
-from services.domain.chats.models import Chat, Delivery, DeliveryKind
+from services.domain.chats.models import Chat, Delivery, DeliveryAttempt, DeliveryKind
 from services.domain.chats.sending import Piece, Spot, write_message
 from services.domain.outbox.jobs import NoteFailure, parse_job
 from services.domain.outbox.models import OutboxJob
@@ -168,6 +169,25 @@ def test_a_failure_that_comes_before_the_record_is_noted_later(number: Number, s
     for _ in range(2):
         EXECUTORS[NoteFailure](late)
     assert number.read(row).status == "failed"
+
+
+def test_a_report_with_our_key_is_the_record_of_what_its_sender_could_not_record(
+    number: Number, server: FakeWhatsapp
+):
+    row = number.says("hello")
+    later = now() + timedelta(seconds=60)
+    Delivery.objects.using("operator").update(
+        status="sending", platform_message_id="", sent_at=None, lease_until=later, next_attempt_at=later
+    )
+    DeliveryAttempt.objects.using("operator").update(outcome="", finished_at=None)
+    for _ in range(2):
+        number.hears(server.status_of(row.platform_message_id, "delivered"))
+    found = number.read(row)
+    assert (found.status, found.reached) == ("sent", "delivered")
+    assert found.platform_message_id == row.platform_message_id
+    assert [one.outcome for one in DeliveryAttempt.objects.using("operator").all()] == ["found"]
+    drain("delivery.send")
+    assert number.sent() == [("text", "hello")]
 
 
 def test_what_is_told_of_messages_of_others_is_nothing(number: Number, server: FakeWhatsapp):

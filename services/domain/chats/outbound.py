@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Min
@@ -33,12 +34,14 @@ from services.kit.clock import now
 SEND_LEASE = timedelta(seconds=60)
 CHANGE_PAUSE = timedelta(seconds=1)
 LONGEST_BACKOFF_S = 900
+REPORTED = "The platform told of it before its sender had recorded it."
 
 
 @dataclass(frozen=True, slots=True)
 class PartDue:
     """One part to send, leased. `config` is open: do not log it."""
 
+    org_id: uuid.UUID
     delivery_id: uuid.UUID
     lease_token: uuid.UUID
     kind: str
@@ -50,13 +53,18 @@ class PartDue:
     text: str
     reply_to: str | None
     attempts: int
-    is_after_unknown: bool
-    """An attempt before this one may have sent it: its sender died, or the platform took it and did not answer."""
+    unknown_since: datetime | None
+    """Since when an attempt may have sent it: its sender died, or the platform took it and did not answer."""
     what: DeliveryKind
     payload: dict[str, Any]
     target_message_id: str
     key: str
     """The same for every attempt, for a platform that can tell a repeat by it."""
+
+    @property
+    def is_after_unknown(self) -> bool:
+        """Say whether an attempt before this one may have sent it."""
+        return self.unknown_since is not None
 
 
 def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
@@ -89,7 +97,8 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
         if row.kind in SENDS and is_behind(row.chat_id, row.thread_id, row):
             return None
         unknown = DeliveryAttempt.objects.filter(delivery=row, outcome=AttemptOutcome.UNKNOWN)
-        is_after_unknown = row.attempts > 0 and unknown.exists()
+        began = unknown.order_by("id").values_list("started_at", flat=True).first()
+        unknown_since = began if row.attempts > 0 else None
         row.status = DeliveryStatus.SENDING
         row.attempts += 1
         row.lease_token, row.lease_until = uuid.uuid4(), moment + SEND_LEASE
@@ -99,6 +108,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
         announce_change(DeliveryChanged, row)
         DeliveryAttempt.objects.create(org_id=org_id, delivery=row, started_at=moment)
         return PartDue(
+            org_id,
             row.id,
             row.lease_token,
             row.link.kind,
@@ -110,7 +120,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
             row.text,
             row.reply_to or None,
             row.attempts,
-            is_after_unknown,
+            unknown_since,
             DeliveryKind(row.kind),
             row.payload or {},
             row.target.platform_message_id if row.target else str((row.payload or {}).get("message_id", "")),
@@ -133,6 +143,27 @@ def note_part_sent(
         row.error = ""
         _release(row, AttemptOutcome.FOUND if is_found else AttemptOutcome.SENT, note)
         wake_next(row)
+
+
+def note_part_reported(row: Delivery, message_id: str) -> None:
+    """Record of a delivery, locked and waiting, that the platform reported it under its key: it went out.
+
+    Whoever sends it at this moment finds the lease gone. In the tenant's transaction.
+    Emits: DeliveryChanged. Queues: SendDelivery, for the next part, and for who waits behind it.
+    """
+    row.status, row.platform_message_id, row.sent_at = DeliveryStatus.SENT, message_id[:120], now()
+    row.error = ""
+    _release(row, AttemptOutcome.FOUND, REPORTED)
+    enqueue(SendDelivery(org_id=row.org_id, batch=row.batch))
+    wake_next(row)
+
+
+def find_unrecorded(part: PartDue, message_ids: Sequence[str]) -> str:
+    """Return the first of a chat's messages that is on record as no delivery, or nothing."""
+    with tenant_transaction(part.org_id):
+        rows = Delivery.objects.filter(chat_id=part.chat_id, platform_message_id__in=message_ids)
+        known = set(rows.values_list("platform_message_id", flat=True))
+    return next((message_id for message_id in message_ids if message_id not in known), "")
 
 
 def note_part_delayed(

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from services.domain.chats.inbound import LinkHandle
+from services.domain.chats.line import WAITING
 from services.domain.chats.models import SENDS, Delivery, DeliveryKind, DeliveryStatus
-from services.domain.chats.outbound import emit_changed, fail_row
+from services.domain.chats.outbound import emit_changed, fail_row, note_part_reported
 from services.domain.outbox.jobs import NoteFailure, SendDelivery, enqueue
 from services.domain.ports.chat import InboundReport, ReportState
 from services.domain.tenancy.transaction import tenant_transaction
@@ -23,13 +24,18 @@ _RANKS = {"": 0, ReportState.SENT: 1, ReportState.DELIVERED: 2, ReportState.READ
 def store_reports(handle: LinkHandle, reports: Sequence[InboundReport]) -> int:
     """Note verified reports; returns how many said something new. Safe to call again, in any order.
 
+    One that has the key of a delivery whose sender died before it could record it is the record.
     Locks: each delivery. Emits: DeliveryChanged. Queues: what `note_failure` does; NoteFailure for the failure of a
-    message that is not on record yet.
+    message that is not on record yet; what `note_part_reported` does.
     """
     new = 0
     for report in reports:
         with tenant_transaction(handle.org_id):
             row = _lock(handle.link_id, report.message_id)
+            if row is None and report.key and report.state is not ReportState.FAILED:
+                row = _lock_waiting(handle.link_id, report.key)
+                if row is not None:
+                    note_part_reported(row, report.message_id)
             if row is not None:
                 new += _note(row, report)
             elif report.state is ReportState.FAILED:
@@ -58,6 +64,16 @@ def note_failure(job: NoteFailure) -> None:
 def _lock(link_id: uuid.UUID, message_id: str) -> Delivery | None:
     rows = Delivery.objects.select_for_update(of=("self",)).select_related("task", "chat__link")
     return rows.filter(link_id=link_id, platform_message_id=message_id[:120], kind__in=SENDS).first()
+
+
+def _lock_waiting(link_id: uuid.UUID, key: str) -> Delivery | None:
+    """Lock the delivery with a key (`PartDue.key`) that was tried and is not on record as sent."""
+    batch, _, part = key.rpartition("/")
+    if not (part.isascii() and part.isdigit() and len(part) < 5):
+        return None
+    rows = Delivery.objects.select_for_update(of=("self",)).select_related("task", "chat__link")
+    waiting = rows.filter(link_id=link_id, kind__in=SENDS, status__in=WAITING, attempts__gt=0)
+    return waiting.filter(batch=batch, part=int(part)).first()
 
 
 def _note(row: Delivery, report: InboundReport) -> bool:

@@ -178,7 +178,8 @@ class InboundReport:
     """What the platform says became of a message of ours. Reports may come twice and in any order.
 
     `reason` says of a failed one what to do. `may_open`: it failed as the chat is closed, and what
-    `chat_abilities.ReachesClosedChats` sends still gets through.
+    `chat_abilities.ReachesClosedChats` sends still gets through. `key` is what
+    `chat_abilities.ReportsKeys` sent it with.
     """
 
     message_id: str
@@ -186,6 +187,7 @@ class InboundReport:
     reported_at: datetime
     reason: str = ""
     may_open: bool = False
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
 
 from services.domain.ports.chat import ChatKind, HookRequest, Parsed, Place, Receipt
@@ -182,6 +183,33 @@ class FindsSentCards(FindsSent, Protocol):
         self, config: Any, place: Place, part: str, buttons: Sequence[Button], key: str
     ) -> Receipt:
         """Send one rendered part with buttons under a key."""
+        ...
+
+
+@runtime_checkable
+class LooksBack(Protocol):
+    """The platform keeps no key of ours, but can be asked what was sent to a chat lately."""
+
+    def list_sent(self, config: Any, place: Place, part: str, since: datetime) -> list[str] | None:
+        """List the ids of our messages that say just this part, the oldest first; None where one may not look."""
+        ...
+
+
+@runtime_checkable
+class ReportsKeys(Protocol):
+    """The platform takes a key of ours with a message, and its reports on the message have it (`InboundReport.key`)."""
+
+    def send_reported(
+        self,
+        config: Any,
+        place: Place,
+        part: str,
+        key: str,
+        buttons: Sequence[Button] = (),
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Send one rendered part under a key, with buttons if there are any."""
         ...
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from services.adapters.chat.emoji import bare
 from services.domain.chats.models import SENDS, DeliveryKind
-from services.domain.chats.outbound import PartDue
+from services.domain.chats.outbound import PartDue, find_unrecorded
 from services.domain.chats.reports import OPENS_CHAT
 from services.domain.chats.shows import Segment
 from services.domain.errors import ObjectMissing, PlatformRefused
@@ -19,9 +20,11 @@ from services.domain.ports.chat_abilities import (
     FindsSent,
     FindsSentCards,
     HasButtons,
+    LooksBack,
     OutgoingFile,
     ReachesClosedChats,
     Reacts,
+    ReportsKeys,
     SendsFiles,
     SendsOnce,
     Streams,
@@ -45,9 +48,12 @@ REPLACED = "Took the place of what was shown while it was written."
 LOST = "What was shown while it was written could not be replaced."
 LOOKED = "Looked first: the attempt before had sent nothing."
 SAME_KEY = "Sent under the key of the attempt before: the platform makes one message of both."
+NOT_REPORTED = "The platform, which reports what it takes, had reported nothing of the attempt before."
 NOT_ASKED = (
     "This platform cannot be asked whether an attempt before this one arrived, so it may be there twice."
 )
+# How far a platform's clock may be behind ours.
+_SKEW = timedelta(seconds=5)
 
 
 def perform(adapter: ChatAdapter, part: PartDue) -> Done:
@@ -86,6 +92,14 @@ def _send_again(adapter: ChatAdapter, config: Any, part: PartDue) -> Done:
     """Send what an attempt before this one may have sent without living to record it: look first where one can."""
     if isinstance(adapter, SendsOnce) and part.what != DeliveryKind.FILE:
         return Done(_send_or_change(adapter, config, part), note=SAME_KEY)
+    if isinstance(adapter, ReportsKeys) and part.what != DeliveryKind.FILE:
+        return Done(_send_or_change(adapter, config, part), note=NOT_REPORTED)
+    if isinstance(adapter, LooksBack) and part.what != DeliveryKind.FILE and part.unknown_since is not None:
+        alike = adapter.list_sent(config, part.place, part.text, part.unknown_since - _SKEW)
+        found_id = find_unrecorded(part, alike or [])
+        if found_id:
+            return Done(found_id, is_found=True)
+        return Done(_send_or_change(adapter, config, part), note=NOT_ASKED if alike is None else LOOKED)
     keeps_key = FindsSentCards if part.what == DeliveryKind.CARD else FindsSent
     if not isinstance(adapter, keeps_key) or part.what == DeliveryKind.FILE:
         return Done(_send_or_change(adapter, config, part), note=NOT_ASKED)
@@ -121,6 +135,9 @@ def _send_text(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
     if isinstance(adapter, SendsOnce):
         receipt = adapter.send_once(config, part.place, part.text, part.key, reply_to=part.reply_to)
         return receipt.message_id
+    if isinstance(adapter, ReportsKeys):
+        receipt = adapter.send_reported(config, part.place, part.text, part.key, reply_to=part.reply_to)
+        return receipt.message_id
     if isinstance(adapter, FindsSent):
         return adapter.send_with_key(config, part.place, part.text, part.key).message_id
     return adapter.send(config, part.place, part.text, reply_to=part.reply_to).message_id
@@ -132,6 +149,10 @@ def _send_card(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
     buttons = [Button(**button) for button in part.payload.get("buttons", [])]
     if isinstance(adapter, SendsOnce):
         return adapter.send_once(
+            config, part.place, part.text, part.key, buttons, reply_to=part.reply_to
+        ).message_id
+    if isinstance(adapter, ReportsKeys):
+        return adapter.send_reported(
             config, part.place, part.text, part.key, buttons, reply_to=part.reply_to
         ).message_id
     if isinstance(adapter, FindsSentCards):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -56,6 +57,10 @@ class IMessageAdapter:
     ) -> Receipt:
         """Send one part."""
         return outbound.send(self._client, config, place, part, reply_to)
+
+    def list_sent(self, config: IMessageConfig, place: Place, part: str, since: datetime) -> list[str]:
+        """List our messages that say just this."""
+        return outbound.list_sent(self._client, config, place, part, since)
 
     def show_typing(self, config: IMessageConfig, place: Place) -> None:
         """Show that somebody types, where the server can."""

@@ -1,7 +1,7 @@
 """Sending by a BlueBubbles server.
 
 `tempGuid` is known to the server while a message is on its way, and forgotten then. It is made from what is sent, so
-that a second attempt is refused while the first is still at work; nothing tells whether a finished one arrived.
+that a second attempt is refused while the first is still at work. Whether that arrived is looked up by its words.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import uuid
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,7 @@ from services.domain.ports.chat_abilities import OutgoingFile
 # Apple takes 100 MB; what we hold in memory is less.
 MAX_FILE_BYTES = 50_000_000
 MAX_CAPTION = 4_000
+LOOK_BACK = 50
 _CHAT = re.compile(r"[A-Za-z]{1,20};[-+];[^;\s]{1,180}")
 # The six that every version knows.
 _REACTIONS = {"❤": "love", "👍": "like", "👎": "dislike", "🤣": "laugh", "‼": "emphasize", "❓": "question"}
@@ -35,6 +37,23 @@ def send(
     if reply_to and config.has_private_api:
         body |= {"selectedMessageGuid": reply_to, "partIndex": 0}
     return _receipt(client.call(config, "POST", "message/text", json=body))
+
+
+def list_sent(
+    client: BlueBubblesClient, config: IMessageConfig, place: Place, part: str, since: datetime
+) -> list[str]:
+    """List our messages that say just this.
+
+    Source: https://docs.bluebubbles.app/server/developer-guides/rest-api-and-webhooks
+    """
+    after_ms = int(since.timestamp() * 1_000)
+    body = {"chatGuid": _chat(place), "after": after_ms, "offset": 0, "limit": LOOK_BACK, "sort": "ASC"}
+    found = client.call(config, "POST", "message/query", json=body)
+    return [
+        str(message["guid"])
+        for message in found or []
+        if message.get("isFromMe") and str(message.get("text") or "").strip() == part.strip()
+    ]
 
 
 def send_file(

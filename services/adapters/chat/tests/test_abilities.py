@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,8 +25,10 @@ from services.domain.ports.chat_abilities import (
     FindsSent,
     FindsSentCards,
     HasButtons,
+    LooksBack,
     OutgoingFile,
     Reacts,
+    ReportsKeys,
     SendsFiles,
     SendsOnce,
     Streams,
@@ -186,6 +190,38 @@ def test_a_platform_that_keeps_our_key_finds_what_was_sent_and_nothing_else(
         assert adapter.find_sent(case.config, case.place, "two") == card
     assert adapter.find_sent(case.config, case.place, "three") is None
     assert adapter.find_sent(case.config, Place("no such chat"), "one") is None
+
+
+def test_a_platform_that_can_be_looked_back_on_shows_our_message_and_no_other(
+    linked: ChatAdapter, case: AdapterCase, platform: Any
+) -> None:
+    adapter = having(linked, LooksBack)
+    place, since = getattr(case, "look_place", case.place), datetime.now(UTC) - timedelta(seconds=1)
+    (part,) = linked.render("**hello** & more")
+    assert adapter.list_sent(case.config, place, part, since) == []
+    first, second = (linked.send(case.config, place, part).message_id for _ in range(2))
+    linked.send(case.config, place, "hello")
+    assert adapter.list_sent(case.config, place, part, since) == [first, second]
+    assert adapter.list_sent(case.config, place, part, datetime.now(UTC) + timedelta(minutes=1)) == []
+    platform.fail_next("throttle", retry_after_s=17)
+    with pytest.raises(PlatformThrottled):
+        adapter.list_sent(case.config, place, part, since)
+
+
+def test_a_platform_that_reports_our_key_takes_it_with_texts_and_cards(
+    linked: ChatAdapter, case: Any, platform: Any
+) -> None:
+    adapter = having(linked, ReportsKeys)
+    sent_ids = [
+        adapter.send_reported(case.config, case.place, "hello", "key " * 30).message_id,
+        adapter.send_reported(case.config, case.place, "hello", "other", [Button("a", "b")]).message_id,
+    ]
+    calls = [json.dumps(platform.server.status_of(sent_id, "sent")).encode() for sent_id in sent_ids]
+    read = [linked.parse(case.config, case.hook(call, datetime.now(UTC))).reports for call in calls]
+    assert [[(one.message_id, one.key) for one in reports] for reports in read] == [
+        [(sent_ids[0], "key " * 30)],
+        [(sent_ids[1], "other")],
+    ]
 
 
 def patiently(call: Callable[[], Any]) -> Any:

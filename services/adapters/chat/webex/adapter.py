@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -62,6 +63,10 @@ class WebexAdapter:
     def send(self, config: WebexConfig, place: Place, part: str, *, reply_to: str | None = None) -> Receipt:
         """Send one part. Webex answers in threads, which the place names, so `reply_to` adds nothing."""
         return outbound.post(self._client, config, place, part)
+
+    def list_sent(self, config: WebexConfig, place: Place, part: str, since: datetime) -> list[str] | None:
+        """List our messages that say just this, in direct chats."""
+        return outbound.list_sent(self._client, config, place, part, since)
 
     def show_typing(self, config: WebexConfig, place: Place) -> None:
         """Do nothing: Webex has no sign for it."""

@@ -6,6 +6,7 @@ Source: https://developer.webex.com/docs/api/v1/messages
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -19,6 +20,7 @@ from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingF
 # Webex takes 100 MB; what we hold in memory is less.
 MAX_FILE_BYTES = 50_000_000
 MAX_CAPTION = 7_000
+LOOK_BACK = 50
 CARD_VERSION = "1.3"
 # Webex names no bound for actions; more than these are hard to press on a telephone.
 BUTTON_LIMITS = ButtonLimits(
@@ -42,6 +44,29 @@ def post(
     if buttons:
         body["attachments"] = [card_attachment(buttons, version=CARD_VERSION, text=part)]
     return _receipt(client.call(config, "POST", "messages", json=body))
+
+
+def list_sent(
+    client: WebexClient, config: WebexConfig, place: Place, part: str, since: datetime
+) -> list[str] | None:
+    """List our messages that say just this; None in groups, where a bot is shown those only that mention it.
+
+    Source: https://developer.webex.com/docs/api/v1/messages/list-messages
+    """
+    asked = {"roomId": place.chat_id, "max": str(LOOK_BACK)}
+    try:
+        found = client.get(
+            config, "messages", asked | ({"parentId": place.thread_id} if place.thread_id else {})
+        )
+    except PlatformRefused:
+        return None
+    return [
+        str(message["id"])
+        for message in reversed(found.get("items") or [])
+        if message.get("personId") == config.bot_id
+        and message.get("markdown") == part
+        and datetime.fromisoformat(str(message["created"])) >= since
+    ]
 
 
 def send_file(

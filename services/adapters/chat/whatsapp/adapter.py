@@ -54,6 +54,23 @@ class WhatsappAdapter:
         """Send one part, in the link's template if the chat is closed."""
         return outbound.send(self._base_url, config, place, part, reply_to=reply_to)
 
+    def send_reported(
+        self,
+        config: WhatsappConfig,
+        place: Place,
+        part: str,
+        key: str,
+        buttons: Sequence[Button] = (),
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Send one part under a key, which comes back with each report on it."""
+        if buttons:
+            return outbound.send_card(
+                self._base_url, config, place, part, buttons, reply_to=reply_to, key=key
+            )
+        return outbound.send(self._base_url, config, place, part, reply_to=reply_to, key=key)
+
     def send_opening(self, config: WhatsappConfig, place: Place, part: str) -> Receipt:
         """Send one part in the link's template."""
         return outbound.send_opening(self._base_url, config, place, part)

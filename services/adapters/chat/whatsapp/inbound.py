@@ -218,6 +218,7 @@ def _read_status(config: WhatsappConfig, status: Status, read: _Read) -> None:
             reported_at=_time(status.timestamp),
             reason=explain(error.code if error else -1) if is_failed else "",
             may_open=bool(is_failed and error and error.code == WINDOW_CLOSED and config.template),
+            key=status.biz_opaque_callback_data,
         )
     )
 

@@ -29,24 +29,31 @@ BUTTON_LIMITS = ButtonLimits(
 )
 MAX_BODY = 1024
 MAX_EMOJI = 12
+MAX_KEY = 512
 _REPLY_BUTTONS = 3
 _LIST_LABEL = "Choose"
 
 
 def send(
-    base_url: str, config: WhatsappConfig, place: Place, part: str, *, reply_to: str | None = None
+    base_url: str,
+    config: WhatsappConfig,
+    place: Place,
+    part: str,
+    *,
+    reply_to: str | None = None,
+    key: str = "",
 ) -> Receipt:
-    """Send one part; if the chat is closed and the link has a template, in that."""
+    """Send one part; if the chat is closed and the link has a template, in that. Reports on it have the key."""
     text = {"body": part, "preview_url": False}
     try:
-        return post(base_url, config, place, {"type": "text", "text": text}, reply_to=reply_to)
+        return post(base_url, config, place, {"type": "text", "text": text}, reply_to=reply_to, key=key)
     except PlatformRefused as error:
         if error.details.get("code") != WINDOW_CLOSED or not config.template:
             raise
-    return send_opening(base_url, config, place, part)
+    return send_opening(base_url, config, place, part, key=key)
 
 
-def send_opening(base_url: str, config: WhatsappConfig, place: Place, part: str) -> Receipt:
+def send_opening(base_url: str, config: WhatsappConfig, place: Place, part: str, *, key: str = "") -> Receipt:
     """Send one part as the variable of the link's template, which is one line of at most 1,024 characters."""
     line = " ".join(part.split())
     if not config.template:
@@ -61,7 +68,7 @@ def send_opening(base_url: str, config: WhatsappConfig, place: Place, part: str)
         "language": {"code": config.template_language},
         "components": [{"type": "body", "parameters": [{"type": "text", "text": line}]}],
     }
-    return post(base_url, config, place, {"type": "template", "template": template})
+    return post(base_url, config, place, {"type": "template", "template": template}, key=key)
 
 
 def post(
@@ -71,10 +78,12 @@ def post(
     message: dict[str, Any],
     *,
     reply_to: str | None = None,
+    key: str = "",
 ) -> Receipt:
     """Post a message of any type to a person."""
     context = {"context": {"message_id": reply_to}} if reply_to else {}
-    answer = _post(base_url, config, recipient(place) | context | message)
+    kept = {"biz_opaque_callback_data": key[:MAX_KEY]} if key else {}
+    answer = _post(base_url, config, recipient(place) | context | kept | message)
     sent = answer.get("messages") or [{}]
     return Receipt(message_id=str(sent[0].get("id", "")))
 
@@ -87,6 +96,7 @@ def send_card(
     buttons: Sequence[Button],
     *,
     reply_to: str | None = None,
+    key: str = "",
 ) -> Receipt:
     """Send a message with buttons, or with a list if there are more than three.
 
@@ -103,7 +113,7 @@ def send_card(
     pressed = [button for button in buttons if not button.url]
     body = "\n\n".join(filter(None, (part, links)))
     if not pressed:
-        return send(base_url, config, place, body, reply_to=reply_to)
+        return send(base_url, config, place, body, reply_to=reply_to, key=key)
     if len(body) > MAX_BODY and links:
         send(base_url, config, place, links, reply_to=reply_to)
         body = part
@@ -116,9 +126,8 @@ def send_card(
         rows = [{"id": each.value, "title": each.label} for each in pressed]
         card = {"type": "list", "action": {"button": _LIST_LABEL, "sections": [{"rows": rows}]}}
     interactive = card | {"body": {"text": body}}
-    return post(
-        base_url, config, place, {"type": "interactive", "interactive": interactive}, reply_to=reply_to
-    )
+    message = {"type": "interactive", "interactive": interactive}
+    return post(base_url, config, place, message, reply_to=reply_to, key=key)
 
 
 def find_emoji(emoji: str) -> str | None:

@@ -145,6 +145,7 @@ class Status(_Lenient):
     status: str = ""
     timestamp: str
     errors: list[_Problem] = []
+    biz_opaque_callback_data: str = Field(default="", max_length=512)
 
 
 class _Metadata(_Lenient):
