@@ -10,6 +10,7 @@ import re
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 from benchmarks.rows import Row, row
 from benchmarks.saboteur import Saboteur
@@ -20,7 +21,7 @@ from tests.stack.running import RunningStack, until
 MESSAGES = int(os.environ.get("SLIPWAY_BENCH_MESSAGES", "1000"))
 CHATS = int(os.environ.get("SLIPWAY_BENCH_CHATS", "50"))
 KILL_EVERY_S = 4.0
-VICTIMS = ("worker", "worker", "gateway", "relay")
+VICTIMS = ("worker", "worker", "gateway", "relay", "listen", "api", "realtime")
 SEED = 20_261_128
 _WORD = re.compile(r"word-(\d+)")
 
@@ -30,6 +31,25 @@ def _talk(place: Place, chat: int, count: int) -> None:
     for number in range(count):
         is_taken = place.write(chat, f"echo word-{number}")
         until(is_taken, within_s=120, what="a message is taken")
+
+
+class _Victims:
+    """Kills by name. A worker is back once its host has a new heartbeat."""
+
+    def __init__(self, stack: RunningStack) -> None:
+        self._stack = stack
+        self._worker_killed_at: datetime | None = None
+
+    def kill(self, victim: str) -> None:
+        self._stack.kill(victim)
+        if victim == "worker":
+            self._worker_killed_at = datetime.now(UTC)
+
+    def is_back(self, victim: str) -> bool:
+        if victim != "worker" or self._worker_killed_at is None:
+            return True
+        beats = self._stack.plane("SELECT max(last_beat_at) AS last FROM host")
+        return bool(beats[0]["last"] > self._worker_killed_at)
 
 
 def _words(place: Place, chat: int) -> list[int]:
@@ -45,15 +65,16 @@ def run() -> list[Row]:
             body = {"name": "echo", "provider": "shell", "when_busy": "queue"}
             made = stack.http.post("/v1/agents", json=body)
             assert made.status_code == 201, made.text
-            for place in all_places:
-                place.link(stack, made.json()["id"])
+            for first, place in enumerate(all_places):
+                place.link(stack, made.json()["id"], range(first, CHATS, len(all_places)))
             return _measure(stack, all_places)
 
 
 def _measure(stack: RunningStack, all_places: list[Place]) -> list[Row]:
     chats = [(all_places[number % len(all_places)], number) for number in range(CHATS)]
     each = MESSAGES // CHATS
-    saboteur = Saboteur(stack.kill, VICTIMS, every_s=KILL_EVERY_S, seed=SEED)
+    victims = _Victims(stack)
+    saboteur = Saboteur(victims.kill, VICTIMS, every_s=KILL_EVERY_S, seed=SEED, is_back=victims.is_back)
     started = time.perf_counter()
     with ThreadPoolExecutor(CHATS) as pool:
         for talk in [pool.submit(_talk, place, chat, each) for place, chat in chats]:

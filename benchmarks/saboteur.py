@@ -11,12 +11,21 @@ from collections.abc import Callable, Sequence
 
 
 class Saboteur:
-    """Kills from its making until it is stopped; `kills` counts them by victim. The supervisor brings each back."""
+    """Kills from its making until it is stopped; `kills` counts them by victim. The supervisor brings each back.
+
+    A victim that is not `is_back` since the last time is left alone: killed while it starts, it would never work.
+    """
 
     def __init__(
-        self, kill: Callable[[str], object], victims: Sequence[str], *, every_s: float, seed: int
+        self,
+        kill: Callable[[str], object],
+        victims: Sequence[str],
+        *,
+        every_s: float,
+        seed: int,
+        is_back: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        self._kill, self._victims, self._every_s = kill, victims, every_s
+        self._kill, self._victims, self._every_s, self._is_back = kill, victims, every_s, is_back
         self._random = random.Random(seed)
         self._stopping = threading.Event()
         self.kills: Counter[str] = Counter()
@@ -36,6 +45,8 @@ class Saboteur:
         while not self._stopping.wait(self._every_s):
             victim = self._random.choice(self._victims)
             try:
+                if not self._is_back(victim):
+                    continue
                 self._kill(victim)
             except (AssertionError, OSError, subprocess.CalledProcessError) as error:
                 print(f"not killed: {victim}: {error}", file=sys.stderr)

@@ -6,17 +6,18 @@ import contextlib
 import itertools
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import httpx
 
+from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.slack_server import FakeSlack
 from tests.fakes.teams_issuer import TeamsIssuer
 from tests.fakes.teams_server import FakeTeams
 from tests.fakes.telegram_server import FakeTelegram
 from tests.stack.platforms import link
-from tests.stack.running import RunningStack
+from tests.stack.running import RunningStack, until
 
 SECRET = "benchmarks-signing-secret"
 APP_ID = "7d9f1f3e-52c5-4a54-8d4c-0a7b6f1b2c3d"
@@ -31,8 +32,8 @@ class Place(Protocol):
         """Return the settings by which the stack finds the platform."""
         ...
 
-    def link(self, stack: RunningStack, agent_id: str) -> None:
-        """Link a bot, whose new chats go to the agent."""
+    def link(self, stack: RunningStack, agent_id: str, chats: Sequence[int]) -> None:
+        """Link a bot, whose new chats go to the agent, and open the chats where one must."""
         ...
 
     def write(self, chat: int, text: str) -> Callable[[], bool]:
@@ -63,7 +64,7 @@ class Telegram:
     def settings(self) -> dict[str, str]:
         return {"TELEGRAM_API_BASE": self._server.url}
 
-    def link(self, stack: RunningStack, agent_id: str) -> None:
+    def link(self, stack: RunningStack, agent_id: str, chats: Sequence[int]) -> None:
         link(stack, "telegram", {"bot_token": self._token}, agent=agent_id)
 
     def write(self, chat: int, text: str) -> Callable[[], bool]:
@@ -87,7 +88,7 @@ class Slack:
     def settings(self) -> dict[str, str]:
         return {"SLACK_API_BASE": self._server.api_base}
 
-    def link(self, stack: RunningStack, agent_id: str) -> None:
+    def link(self, stack: RunningStack, agent_id: str, chats: Sequence[int]) -> None:
         config = {"bot_token": "xoxb-1-test", "signing_secret": SECRET}
         self._server.subscribe(link(stack, "slack", config, agent=agent_id)["hook_url"], SECRET)
 
@@ -113,7 +114,7 @@ class Teams:
     def settings(self) -> dict[str, str]:
         return {"TEAMS_API_BASE": self._server.url, **self._issuer.settings()}
 
-    def link(self, stack: RunningStack, agent_id: str) -> None:
+    def link(self, stack: RunningStack, agent_id: str, chats: Sequence[int]) -> None:
         config = {"app_id": APP_ID, "client_secret": SECRET}
         self._hook = link(stack, "teams", config, agent=agent_id)["hook_url"]
 
@@ -129,6 +130,43 @@ class Teams:
         ]
 
 
+class Discord:
+    """Direct messages with one bot. They come over a connection of ours, which goes on where it was cut."""
+
+    name = "discord"
+
+    def __init__(self, server: FakeDiscord) -> None:
+        self._server = server
+
+    def settings(self) -> dict[str, str]:
+        return {"DISCORD_API_BASE": self._server.api_base}
+
+    def link(self, stack: RunningStack, agent_id: str, chats: Sequence[int]) -> None:
+        for chat in chats:
+            channel = {"id": self._channel(chat), "type": 1, "recipients": [self._person(chat)]}
+            self._server.channels[self._channel(chat)] = channel | {"last_message_id": None}
+        link(stack, "discord", {"bot_token": "token-of-the-bot"}, agent=agent_id)
+        # The platform keeps what is written for a session from its beginning on.
+        until(self._server.gateway.begun.all, within_s=120, what="somebody listens")
+
+    def write(self, chat: int, text: str) -> Callable[[], bool]:
+        self._server.people.write(self._channel(chat), text, author=self._person(chat))
+        return lambda: True
+
+    def read(self, chat: int) -> list[str]:
+        sent = self._server.sent.all()
+        return [str(one["message"]["content"]) for one in sent if one["channel"] == self._channel(chat)]
+
+    @staticmethod
+    def _channel(chat: int) -> str:
+        return str(830_000_000_000_000_000 + chat)
+
+    @staticmethod
+    def _person(chat: int) -> dict[str, object]:
+        person_id = str(730_000_000_000_000_000 + chat)
+        return {"id": person_id, "username": f"p{chat}", "discriminator": "0", "avatar": None}
+
+
 class Rooms:
     """Rooms of the product's own, over REST."""
 
@@ -136,25 +174,21 @@ class Rooms:
 
     def __init__(self) -> None:
         self._stack: RunningStack
-        self._agent_id = ""
         self._ids: dict[int, str] = {}
         self._keys = itertools.count()
 
     def settings(self) -> dict[str, str]:
         return {}
 
-    def link(self, stack: RunningStack, agent_id: str) -> None:
-        self._stack, self._agent_id = stack, agent_id
+    def link(self, stack: RunningStack, agent_id: str, chats: Sequence[int]) -> None:
+        self._stack = stack
+        self._ids = {chat: self._open(chat, agent_id) for chat in chats}
 
     def write(self, chat: int, text: str) -> Callable[[], bool]:
-        if chat not in self._ids:
-            self._ids[chat] = self._open(chat)
         route, headers = f"/v1/rooms/{self._ids[chat]}/messages", {"idempotency-key": f"b-{next(self._keys)}"}
         return lambda: _is_taken(lambda: self._stack.http.post(route, json={"text": text}, headers=headers))
 
     def read(self, chat: int) -> list[str]:
-        if chat not in self._ids:
-            return []
         try:
             answer = self._stack.http.get(f"/v1/rooms/{self._ids[chat]}/messages", params={"limit": 200})
         except httpx.TransportError:
@@ -163,11 +197,11 @@ class Rooms:
         items = answer.json()["items"] if answer.status_code == 200 else []
         return [item["text"] for item in reversed(items) if item["agent_name"] and item["state"] == "sent"]
 
-    def _open(self, chat: int) -> str:
+    def _open(self, chat: int, agent_id: str) -> str:
         made = self._stack.http.post("/v1/rooms", json={"title": f"Room {chat}"})
         assert made.status_code == 201, made.text
         room_id = str(made.json()["id"])
-        body = {"agent_id": self._agent_id, "answers_all": True}
+        body = {"agent_id": agent_id, "answers_all": True}
         brought = self._stack.http.post(f"/v1/rooms/{room_id}/agents", json=body)
         assert brought.status_code == 201, brought.text
         return room_id
@@ -181,5 +215,6 @@ def places() -> Iterator[list[Place]]:
         FakeSlack() as slack,
         TeamsIssuer() as issuer,
         FakeTeams(issuer) as teams,
+        FakeDiscord() as discord,
     ):
-        yield [Telegram(telegram), Slack(slack), Teams(issuer, teams), Rooms()]
+        yield [Telegram(telegram), Slack(slack), Teams(issuer, teams), Discord(discord), Rooms()]
