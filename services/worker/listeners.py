@@ -14,6 +14,7 @@ from django.db import DatabaseError, connections
 from prometheus_client import Counter, Gauge
 
 from services.domain.chats.actions import read_link_config
+from services.domain.chats.drawers import configured
 from services.domain.chats.intake import count_of
 from services.domain.chats.listening import (
     LEASE,
@@ -239,7 +240,7 @@ class Listeners:
         if self._unwanted.get(link.id) == sealed:
             return False
         adapter = self._adapters[link.kind]
-        if adapter.wants_listener(_configured(adapter, read_link_config(link))):
+        if adapter.wants_listener(adapter.config_model.model_validate(read_link_config(link))):
             return True
         self._unwanted[link.id] = sealed
         return False
@@ -249,10 +250,8 @@ class Listeners:
         if lease is None:
             return
         adapter = self._adapters[link.kind]
-        listener = Listener(lease, adapter, _configured(adapter, lease.handle.config))
+        handle = lease.handle
+        config = configured(adapter, handle.config, handle.org_id, handle.link_id)
+        listener = Listener(lease, adapter, config)
         self._running[link.id] = listener
         listener.start()
-
-
-def _configured(adapter: Any, config: Mapping[str, Any]) -> Any:
-    return adapter.config_model.model_validate(config)

@@ -12,6 +12,7 @@ from django.db import DatabaseError, connections
 
 from services.adapters.chat.healing import cut_source, heal, steady
 from services.domain.chats.blocks import hide_blocks
+from services.domain.chats.drawers import configured
 from services.domain.chats.shown_stops import stop_shown
 from services.domain.chats.shows import SHOW_LEASE, Segment, Show, is_first_in_line, note_segments
 from services.domain.contacts.destinations import HERE
@@ -60,7 +61,7 @@ class Showing:
 
     def __init__(self, show: Show, adapter: ChatAdapter) -> None:
         self.show, self._adapter = show, adapter
-        self._config = adapter.config_model.model_validate(show.config)
+        self._config: Any = configured(adapter, show.config, show.org_id, show.link_id)
         self._channel = buckets.Channel(show.link_id, show.chat_id, show.chat_kind)
         self.answer = LiveAnswer(str(show.task_id), show.said, show.seq)
         self.segments = list(show.segments)

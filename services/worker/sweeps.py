@@ -16,6 +16,7 @@ from services.domain.approvals.actions import (
 from services.domain.approvals.held import all_tenants_forget_held_calls, all_tenants_lose_held_calls
 from services.domain.audit.queries import all_tenants_forget_audit
 from services.domain.calls.records import all_tenants_forget_calls
+from services.domain.chats.drawers import all_tenants_forget_entries
 from services.domain.chats.health import all_tenants_claim_due_checks
 from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
@@ -158,6 +159,7 @@ def sweep_records() -> None:
     all_tenants_forget_audit(now() - timedelta(days=environment().audit_days))
     all_tenants_forget_old_letters(now() - LETTERS_KEPT)
     all_tenants_forget_answers()
+    all_tenants_forget_entries()
     drain_dead_letters()
 
 

@@ -60,6 +60,7 @@ class Synapse:
             self._port = int(found.getsockname()[1])
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._people: list[Person] = []
         self._secret = "shared-by-this-test"
 
     def __enter__(self) -> Self:
@@ -85,6 +86,8 @@ class Synapse:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for person in self._people:
+            person.close()
         if self._process is not None:
             self._process.terminate()
             self._process.wait(20)
@@ -94,7 +97,9 @@ class Synapse:
         program = self._python.parent / "register_new_matrix_user"
         options = ["-u", name, "-p", "a password", "--no-admin", "-k", self._secret]
         _run([str(program), *options, self.url])
-        return Person(self.url, name)
+        person = Person(self.url, name)
+        self._people.append(person)
+        return person
 
     def _wait(self) -> None:
         ends = time.monotonic() + _START_WITHIN_S
@@ -126,6 +131,10 @@ class Person:
         self.token = str(answer["access_token"])
         self._client.headers["Authorization"] = f"Bearer {self.token}"
         self._numbers = 0
+
+    def close(self) -> None:
+        """Close the connection; the account stays signed in."""
+        self._client.close()
 
     def call(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         """Make a call. Raises: httpx.HTTPStatusError."""

@@ -116,7 +116,7 @@ def test_a_worker_that_dies_after_sending_is_found_out_where_the_platform_keeps_
     (row,) = all_deliveries()
     part = take_next_part(row.org_id, row.batch)
     assert part is not None
-    sending.perform(chat_jobs.adapters()[part.kind], part)  # sent, and not recorded
+    sending.perform(chat_jobs.adapters()[part.kind], row.org_id, part)  # sent, and not recorded
     Delivery.objects.using("operator").update(lease_until=now(), next_attempt_at=now())
     chat_jobs.send_batch(chat_jobs.SendDelivery(org_id=row.org_id, batch=row.batch))
     assert all_deliveries()[0].status == "sent"

@@ -96,6 +96,27 @@ class LinkListener(TenantModel):
         db_table = "link_listener"
 
 
+class LinkEntry(TenantModel):
+    """Something that a link's adapter keeps between its calls, sealed: the keys of encrypted rooms, for example.
+
+    `version` counts its changes, so that of two processes that change it the second notices.
+    """
+
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="entries")
+    name = models.CharField(max_length=300)
+    sealed = models.BinaryField()
+    key_id = models.CharField(max_length=40)
+    version = models.PositiveBigIntegerField()
+    expires_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "link_entry"
+        constraints = [models.UniqueConstraint(fields=["link", "name"], name="link_entry_once")]
+        indexes = [
+            models.Index(fields=["expires_at"], name="link_entry_old", condition=Q(expires_at__isnull=False))
+        ]
+
+
 class Chat(TenantModel):
     """A place on a platform: a direct message, a group, a channel."""
 

@@ -7,10 +7,12 @@ PlatformThrottled, PlatformAway and PlatformRefused.
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol, runtime_checkable
+
+from pydantic import BaseModel
 
 from services.domain.ports.chat import ChatKind, HookRequest, Parsed, Place, Receipt
 
@@ -319,6 +321,39 @@ class Inbox(Protocol):
 
     def wait(self, seconds: float) -> bool:
         """Wait that long, or until told to stop; returns `is_stopping()`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Something that an adapter keeps for a link, as text. `version` counts its changes; 0 is one that is not there.
+
+    With `keep_days` it goes away so long after its last change.
+    """
+
+    text: str
+    version: int = 0
+    keep_days: int | None = None
+
+
+class Drawer(Protocol):
+    """Where the adapter of a link keeps what must outlive a process, sealed; every process of the link has the same."""
+
+    def read(self, names: Collection[str]) -> dict[str, Entry]:
+        """Return those of these entries that there are."""
+        ...
+
+    def write(self, changes: Mapping[str, Entry]) -> bool:
+        """Write entries, all or none; False when one of them is not of the version any more that is named."""
+        ...
+
+
+@runtime_checkable
+class KeepsEntries(Protocol):
+    """The adapter needs a drawer, for example for the keys of encrypted rooms."""
+
+    def with_drawer(self, config: Any, drawer: Drawer) -> BaseModel:
+        """Return a link's configuration with its drawer. Pure."""
         ...
 
 

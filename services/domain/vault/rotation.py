@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db.models import Model
 
 from services.domain.approvals.models import HeldCall
-from services.domain.chats.models import Link
+from services.domain.chats.models import Link, LinkEntry
 from services.domain.idempotency.models import KeptAnswer
 from services.domain.integrations.models import Integration, IntegrationAuthorization
 from services.domain.llm.models import CallLog, LlmKey
@@ -19,6 +19,7 @@ from services.kit.vault import Sealed
 SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (SecretVersion, "sealed", "key_id"),
     (Link, "sealed_config", "key_id"),
+    (LinkEntry, "sealed", "key_id"),
     (Playbook, "sealed_hook_secret", "hook_key_id"),
     (UpstreamServer, "sealed", "key_id"),
     (UpstreamAuthorization, "sealed", "key_id"),

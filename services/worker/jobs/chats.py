@@ -89,7 +89,7 @@ def send_batch(job: SendDelivery) -> None:
             outbound.put_back_part(job.org_id, part, wait_s)
             return
         try:
-            done = perform(adapter, part)
+            done = perform(adapter, job.org_id, part)
         except Temporary as error:
             _delay(job.org_id, adapter, part, error)
             return

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from services.adapters.chat.emoji import bare
+from services.domain.chats.drawers import configured
 from services.domain.chats.models import SENDS, DeliveryKind
 from services.domain.chats.outbound import PartDue, find_unrecorded
 from services.domain.chats.reports import OPENS_CHAT
@@ -56,9 +58,9 @@ NOT_ASKED = (
 _SKEW = timedelta(seconds=5)
 
 
-def perform(adapter: ChatAdapter, part: PartDue) -> Done:
+def perform(adapter: ChatAdapter, org_id: uuid.UUID, part: PartDue) -> Done:
     """Do a delivery. Raises: PlatformThrottled, PlatformAway, PlatformRefused."""
-    config = adapter.config_model.model_validate(part.config)
+    config = configured(adapter, part.config, org_id, part.link_id)
     if "replaces" in part.payload:
         return _replace(adapter, config, part, Segment.from_json(part.payload["replaces"]))
     if part.what in SENDS and part.is_after_unknown:

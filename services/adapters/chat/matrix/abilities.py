@@ -10,18 +10,26 @@ from services.adapters.chat.emoji import bare, emoji_named
 from services.adapters.chat.html_markup import plain
 from services.adapters.chat.matrix.client import Conversation, Homeserver, path
 from services.adapters.chat.matrix.config import MatrixConfig
-from services.adapters.chat.matrix.outbound import post, relation, text_content, transaction_id
+from services.adapters.chat.matrix.outbound import (
+    find_rules,
+    post,
+    post_by,
+    relation,
+    text_content,
+    transaction_id,
+)
+from services.adapters.chat.matrix.sealed_files import open_file, seal_file
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import OutgoingFile
 
 # Homeservers say theirs at /media/config; what we hold in memory is less than most of them take.
 MAX_FILE_BYTES = 50_000_000
-MAX_CAPTION = 14_000
+MAX_CAPTION = 11_000
 # Synapse lets an account send 0.2 events a second after a burst of ten (rc_message).
 # Source: https://element-hq.github.io/synapse/latest/usage/configuration/config_documentation.html#rc_message
 EDIT_INTERVAL_S = 5.0
-_MXC = re.compile(r"mxc://([^/?#\s]{1,255})/([A-Za-z0-9_-]{1,255})")
+_MXC = re.compile(r"mxc://([^/?#\s]{1,255})/([A-Za-z0-9_-]{1,255})(?:#([A-Za-z0-9_+/.-]{1,300}))?")
 _KINDS = {"image": "m.image", "audio": "m.audio", "video": "m.video"}
 _EMOJI = re.compile("[^\x00-\x7f]{1,20}|[0-9#*]\ufe0f?\u20e3")
 
@@ -84,20 +92,28 @@ def send_file(
     """Upload a file and show it in the room."""
 
     async def send(talk: Conversation) -> Receipt:
-        address = await talk.upload(file.data, file.content_type, file.name)
+        rules = await find_rules(talk, place.chat_id)
         content: dict[str, Any] = {
             "msgtype": _KINDS.get(file.content_type.partition("/")[0], "m.file"),
             "filename": file.name,
             "body": plain(caption) or file.name,
-            "url": address,
+            **await _uploaded(talk, file, is_sealed=rules is not None),
             "info": {"mimetype": file.content_type, "size": len(file.data)},
             "m.mentions": {},
         }
         if caption:
             content |= {"format": "org.matrix.custom.html", "formatted_body": caption}
-        return await post(talk, place.chat_id, content | relation(place, reply_to), uuid4().hex)
+        return await post_by(rules, talk, place.chat_id, content | relation(place, reply_to), uuid4().hex)
 
     return homeserver.run(config, send)
+
+
+async def _uploaded(talk: Conversation, file: OutgoingFile, *, is_sealed: bool) -> dict[str, Any]:
+    """Upload a file, and return what its event says of where it is."""
+    if not is_sealed:
+        return {"url": await talk.upload(file.data, file.content_type, file.name)}
+    sealed, opening = seal_file(file.data)
+    return {"file": opening | {"url": await talk.upload(sealed, "application/octet-stream", "sealed")}}
 
 
 def fetch_file(homeserver: Homeserver, config: MatrixConfig, ref: str, max_bytes: int) -> bytes:
@@ -108,7 +124,7 @@ def fetch_file(homeserver: Homeserver, config: MatrixConfig, ref: str, max_bytes
     found = _MXC.fullmatch(ref)
     if found is None:
         raise PlatformRefused("This is not the address of a file on Matrix.")
-    server, media = found.groups()
+    server, media, opening = found.groups()
 
     async def fetch(talk: Conversation) -> bytes:
         try:
@@ -118,4 +134,5 @@ def fetch_file(homeserver: Homeserver, config: MatrixConfig, ref: str, max_bytes
                 raise
         return await talk.download(f"/_matrix/media/v3/download/{server}/{media}", max_bytes)
 
-    return homeserver.run(config, fetch)
+    data = homeserver.run(config, fetch)
+    return open_file(opening, data) if opening else data

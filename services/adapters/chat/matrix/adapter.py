@@ -12,7 +12,7 @@ from services.adapters.chat.matrix.config import MatrixConfig
 from services.adapters.chat.matrix.manifest import MANIFEST
 from services.domain.errors import HookUnverified
 from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Inbox, OutgoingFile
+from services.domain.ports.chat_abilities import Drawer, Inbox, OutgoingFile
 
 
 class MatrixAdapter:
@@ -59,6 +59,10 @@ class MatrixAdapter:
     def listen(self, config: MatrixConfig, inbox: Inbox) -> None:
         """Take what comes until told to stop."""
         listening.listen(self._homeserver, config, inbox)
+
+    def with_drawer(self, config: MatrixConfig, drawer: Drawer) -> MatrixConfig:
+        """Return the configuration with the drawer in which the keys of encrypted rooms lie."""
+        return config.with_drawer(drawer)
 
     def send(self, config: MatrixConfig, place: Place, part: str, *, reply_to: str | None = None) -> Receipt:
         """Send one part."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, PrivateAttr, SecretStr
 
 from services.adapters.chat.config import ChatConfig, secret_like
+from services.domain.ports.chat_abilities import Drawer
 
 
 class Invites(StrEnum):
@@ -21,7 +22,7 @@ class Invites(StrEnum):
 class MatrixConfig(ChatConfig):
     """The access token of the bot's account, and where its homeserver is.
 
-    `bot_id` is the account's full name, `@bot:example.org`.
+    `bot_id` is the account's full name, `@bot:example.org`. The keys of encrypted rooms lie in the link's drawer.
     """
 
     access_token: Annotated[SecretStr, secret_like(r"[\x21-\x7e]{1,2000}")] = Field(title="Access token")
@@ -37,6 +38,19 @@ class MatrixConfig(ChatConfig):
         title="Follows invitations",
         description="Of everyone, of people on the bot's own server, or of nobody.",
     )
+
+    _drawer: Drawer | None = PrivateAttr(default=None)
+
+    @property
+    def drawer(self) -> Drawer | None:
+        """Return the link's drawer, where it was given."""
+        return self._drawer
+
+    def with_drawer(self, drawer: Drawer) -> Self:
+        """Return a copy that has the link's drawer."""
+        copy = self.model_copy()
+        copy._drawer = drawer
+        return copy
 
     def is_invited_by(self, sender: str) -> bool:
         """Say whether an invitation of this person is followed."""

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from services.adapters.chat.matrix.config import MatrixConfig
 from services.adapters.chat.matrix.outbound import BOT_MARK, ENCRYPTION
+from services.adapters.chat.matrix.sealed_files import file_ref
 from services.domain.ports.chat import (
     ChangeKind,
     ChatKind,
@@ -24,7 +26,6 @@ from services.domain.ports.chat import (
     Sender,
 )
 
-ENCRYPTED = "m.room.encrypted"
 MEMBER = "m.room.member"
 _MAX_ID_CHARS = 120
 _FILES = ("m.image", "m.file", "m.audio", "m.video")
@@ -175,6 +176,8 @@ def _said(content: Mapping[str, Any], *, is_reply: bool) -> tuple[str, tuple[Inb
 
 def _file(content: Mapping[str, Any], name: str) -> tuple[InboundFile, ...]:
     facts, ref = as_object(content.get("info")), as_text(content.get("url"))
+    with suppress(KeyError, TypeError):
+        ref = ref or file_ref(as_object(content.get("file")))
     size = facts.get("size")
     if not ref:
         return ()

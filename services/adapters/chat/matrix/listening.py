@@ -1,7 +1,8 @@
 """Hearing what happens in the bot's rooms: /sync, asked again and again with the token of the answer before.
 
 State: `since`, the token; `direct`, the rooms that somebody opened to be alone with the bot; `told`, the encrypted
-rooms that were told so. A message is marked as read when it is kept.
+rooms that were told that nothing is read there; `waiting`, messages whose key is not there yet. A message is marked as
+read when it is kept. What other devices wrote to ours is taken before the token that is behind it is kept.
 
 Source: https://spec.matrix.org/v1.11/client-server-api/#syncing
 """
@@ -16,6 +17,7 @@ from typing import Any
 
 from services.adapters.chat.matrix.client import POLL_MS, Conversation, Homeserver, path
 from services.adapters.chat.matrix.config import MatrixConfig
+from services.adapters.chat.matrix.encryption import ENCRYPTED, Encryption
 from services.adapters.chat.matrix.failures import away
 from services.adapters.chat.matrix.inbound import (
     MEMBER,
@@ -27,7 +29,8 @@ from services.adapters.chat.matrix.inbound import (
     changes_room,
     read_event,
 )
-from services.adapters.chat.matrix.outbound import BOT_MARK, MESSAGE, transaction_id
+from services.adapters.chat.matrix.outbound import BOT_MARK, MESSAGE, post, transaction_id
+from services.adapters.chat.matrix.unread import Unread
 from services.domain.errors import Permanent, PlatformRefused, Temporary
 from services.domain.ports.chat import Parsed
 from services.domain.ports.chat_abilities import Inbox
@@ -39,6 +42,8 @@ _LOOK_S = 1.0
 _CANNOT_READ = (
     "This room is encrypted, and I cannot read here. Please write to me in a room without encryption."
 )
+NO_KEY = "no_key"
+_NOT_READ = "A message here cannot be read: its key has not come. Please send it again."
 _UNINVITED = "This bot does not follow invitations from there."
 
 
@@ -64,9 +69,12 @@ class _Listening:
         self._since = as_text(state.get("since"))
         self._direct = {as_text(room_id) for room_id in state.get("direct") or ()}
         self._told = {as_text(room_id) for room_id in state.get("told") or ()}
+        self._unread = Unread.restored(state.get("waiting"))
+        self._encryption: Encryption | None = None
 
     def run(self) -> None:
         """Ask for what is new, again and again."""
+        self._begin_encryption()
         while not self._inbox.is_stopping():
             is_first = not self._since
             answer = self._ask(self._sync(is_first=is_first))
@@ -110,6 +118,77 @@ class _Listening:
             return True
         return False
 
+    # --- Encryption ----------------------------------------------------------------------------------------
+
+    def _begin_encryption(self) -> None:
+        """Make our device known, so that people's clients encrypt for it. Without it the other rooms work as ever."""
+        if self._config.drawer is None:
+            return
+        encryption = Encryption(self._talk, self._config.drawer)
+        try:
+            self._runner.run(encryption.begin())
+        except PlatformRefused:
+            self._keep(Parsed(ignored="encryption_unavailable"))
+            return
+        self._encryption = encryption
+        # Whoever listened before may have taken their keys and died.
+        self._read_late(self._unread.sessions())
+        if self._unread.is_changed:
+            self._keep(Parsed(), with_state=True)
+
+    def _take_keys(self, answer: Mapping[str, Any], *, is_first: bool) -> set[str]:
+        """Take what concerns encryption; returns the sessions whose keys came."""
+        if self._encryption is None:
+            return set()
+        if is_first:
+            self._runner.run(self._encryption.note_gap())
+        lists = as_object(answer.get("device_lists"))
+        changed = [as_text(one) for name in ("changed", "left") for one in lists.get(name) or ()]
+        if changed:
+            self._runner.run(self._encryption.note_changes(changed))
+        events = as_objects(as_object(answer.get("to_device")).get("events"))
+        came = self._runner.run(self._encryption.take_to_device(events))
+        left = answer.get("device_one_time_keys_count")
+        if isinstance(left, dict):
+            there = left.get("signed_curve25519", 0)
+            self._runner.run(self._encryption.top_up(there if isinstance(there, int) else 0))
+        return came
+
+    def _read(self, room_id: str, event: dict[str, Any]) -> Parsed | None:
+        """Read an event, decrypted where it is encrypted."""
+        room, content = self._room(room_id), as_object(event.get("content"))
+        is_sealed = event.get("type") == ENCRYPTED and "state_key" not in event and bool(content)
+        if self._encryption is None or not is_sealed or event.get("sender") == self._config.bot_id:
+            return read_event(self._config, room, event)
+        try:
+            clear = self._runner.run(self._encryption.decrypt(room_id, event | {"content": content}))
+        except (KeyError, TypeError, ValueError):
+            return Parsed(ignored="not_genuine")
+        if clear is None:
+            self._unread.add(as_text(content.get("session_id")), room_id, as_text(event.get("event_id")))
+            return Parsed(ignored=NO_KEY)
+        # The homeserver checks who may delete what, and of this it knew nothing.
+        if clear["type"] == "m.room.redaction" or "state_key" in clear:
+            return Parsed(ignored="not_genuine")
+        return read_event(self._config, room, clear)
+
+    def _read_late(self, came: set[str]) -> None:
+        """Read the messages whose key came after them; say so where a key does not come."""
+        for session_id, room_id, event_id in self._unread.of(came):
+            try:
+                event = self._runner.run(self._talk.get(path("rooms", room_id, "event", event_id)))
+                parsed = self._read(room_id, event) or Parsed()
+            except PlatformRefused:
+                parsed = Parsed(ignored="gone")
+            if parsed.ignored != NO_KEY:
+                self._keep(parsed)
+                self._unread.remove(session_id, event_id)
+        for session_id, room_id in self._unread.overdue():
+            content = {"msgtype": "m.notice", "body": _NOT_READ, "m.mentions": {}, BOT_MARK: True}
+            with suppress(Temporary, Permanent):
+                key = transaction_id(f"no key {session_id}")
+                self._runner.run(post(self._talk, room_id, content, key))
+
     # --- Taking what came ----------------------------------------------------------------------------------
 
     def _take(self, answer: Mapping[str, Any], *, is_first: bool) -> None:
@@ -118,6 +197,7 @@ class _Listening:
         if not since:
             raise away(may_have_arrived=True)
         self._note_direct(answer)
+        came = self._take_keys(answer, is_first=is_first)
         rooms = as_object(answer.get("rooms"))
         for room_id, room in as_object(rooms.get("invite")).items():
             self._answer_invitation(room_id, as_objects(as_object(room.get("invite_state")).get("events")))
@@ -126,14 +206,23 @@ class _Listening:
         # What was said before anybody listened is not for this bot to answer.
         for room_id, room in ({} if is_first else as_object(rooms.get("join"))).items():
             self._take_room(room_id, as_object(room))
-        is_further = since != self._since
+        self._read_late(came)
+        is_further = since != self._since or self._unread.is_changed
         self._since = since
         # With nothing new it is a sign of life: the homeserver answered.
         self._keep(Parsed(), with_state=is_further)
 
     def _keep(self, parsed: Parsed, *, with_state: bool = False) -> None:
-        state = {"since": self._since, "direct": sorted(self._direct), "told": sorted(self._told)}
-        self._inbox.keep(parsed, state if with_state else None)
+        if not with_state:
+            self._inbox.keep(parsed)
+            return
+        state = {
+            "since": self._since,
+            "direct": sorted(self._direct),
+            "told": sorted(self._told),
+            "waiting": self._unread.state(),
+        }
+        self._inbox.keep(parsed, state)
 
     def _take_room(self, room_id: str, room: Mapping[str, Any]) -> None:
         timeline = as_object(room.get("timeline"))
@@ -148,7 +237,7 @@ class _Listening:
         for event in after_invitation(self._config, events):
             if changes_room(event):
                 self._rooms.pop(room_id, None)
-            parsed = read_event(self._config, self._room(room_id), event)
+            parsed = self._read(room_id, event)
             if parsed is None:
                 continue
             self._keep(parsed)

@@ -14,6 +14,7 @@ from uuid import uuid4
 from services.adapters.chat.html_markup import plain
 from services.adapters.chat.matrix.client import Conversation, Homeserver, path
 from services.adapters.chat.matrix.config import MatrixConfig
+from services.adapters.chat.matrix.encryption import ENCRYPTED, Encryption
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 
@@ -23,7 +24,7 @@ LOOK_BACK = 50
 TYPING_MS = 30_000
 MESSAGE = "m.room.message"
 ENCRYPTION = "m.room.encryption"
-ENCRYPTED_ROOM = "The room is encrypted, and the bot neither reads nor writes there."
+ENCRYPTED_ROOM = "The room is encrypted, and the link's keys are not at hand."
 
 
 def send(
@@ -42,11 +43,25 @@ def send(
 
 
 async def post(talk: Conversation, room_id: str, content: dict[str, Any], key: str) -> Receipt:
-    """Send an event of a message. Raises also: PlatformRefused where the room is encrypted."""
-    # What is written unencrypted into such a room is shown to people as if somebody had broken in.
-    if await is_encrypted(talk, room_id):
-        raise PlatformRefused(ENCRYPTED_ROOM, answer="encrypted_room")
-    answer = await talk.put(path("rooms", room_id, "send", MESSAGE, key), content)
+    """Send an event of a message, encrypted where the room is."""
+    return await post_by(await find_rules(talk, room_id), talk, room_id, content, key)
+
+
+async def post_by(
+    rules: dict[str, Any] | None, talk: Conversation, room_id: str, content: dict[str, Any], key: str
+) -> Receipt:
+    """Send an event of a message, encrypted by the rules of its room, if it has any.
+
+    Raises also: PlatformRefused where the room is encrypted and the link's keys are not at hand.
+    """
+    kind = MESSAGE
+    if rules is not None:
+        # What is written unencrypted into such a room is shown to people as if somebody had broken in.
+        if talk.config.drawer is None:
+            raise PlatformRefused(ENCRYPTED_ROOM, answer="encrypted_room")
+        content = await Encryption(talk, talk.config.drawer).encrypt(room_id, rules, MESSAGE, content)
+        kind = ENCRYPTED
+    answer = await talk.put(path("rooms", room_id, "send", kind, key), content)
     return Receipt(message_id=str(answer.get("event_id", "")))
 
 
@@ -56,7 +71,7 @@ def find_sent(homeserver: Homeserver, config: MatrixConfig, place: Place, key: s
 
     async def look(talk: Conversation) -> Receipt | None:
         address = path("rooms", place.chat_id, "messages")
-        wanted = json.dumps({"types": [MESSAGE], "senders": [config.bot_id]})
+        wanted = json.dumps({"types": [MESSAGE, ENCRYPTED], "senders": [config.bot_id]})
         page = await talk.get(address, dir="b", limit=LOOK_BACK, filter=wanted)
         for event in page.get("chunk") or []:
             if event.get("unsigned", {}).get("transaction_id") == transaction:
@@ -75,15 +90,14 @@ def show_typing(homeserver: Homeserver, config: MatrixConfig, place: Place) -> N
     homeserver.run(config, lambda talk: talk.put(address, {"typing": True, "timeout": TYPING_MS}))
 
 
-async def is_encrypted(talk: Conversation, room_id: str) -> bool:
-    """Say whether a room is encrypted."""
+async def find_rules(talk: Conversation, room_id: str) -> dict[str, Any] | None:
+    """Return how a room is encrypted; None for one that is not."""
     try:
-        await talk.get(path("rooms", room_id, "state", ENCRYPTION, ""))
+        return await talk.get(path("rooms", room_id, "state", ENCRYPTION, ""))
     except PlatformRefused as error:
         if error.details.get("answer") == "M_NOT_FOUND":
-            return False
+            return None
         raise
-    return True
 
 
 def transaction_id(key: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
 from pydantic import SecretStr
@@ -15,12 +14,6 @@ from services.domain.errors import FileTooLarge, PlatformRefused
 from services.domain.ports.chat import ChangeKind, ChatKind, Place
 from services.domain.ports.chat_abilities import OutgoingFile
 from tests.fakes.synapse import Person, Synapse
-
-
-@pytest.fixture(scope="module")
-def synapse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Synapse]:
-    with Synapse(tmp_path_factory.mktemp("synapse")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +175,7 @@ def test_a_gap_is_filled(
     assert [message.text for message in inbox.messages()] == [f"message {number}" for number in range(130)]
 
 
-def test_an_encrypted_room_is_told_so_and_nothing_else_is_written_there(
+def test_an_encrypted_room_is_told_so_where_the_keys_are_not_at_hand(
     adapter: MatrixAdapter, config: MatrixConfig, room: str, inbox: MemoryInbox, alice: Person
 ) -> None:
     alice.call("PUT", f"/rooms/{room}/state/m.room.encryption/", algorithm="m.megolm.v1.aes-sha2")
