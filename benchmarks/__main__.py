@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 import sys
 
-from benchmarks import chaos, conversations, fanout, gateway, latency, models, soak, throughput
+from benchmarks import (
+    chaos,
+    conversations,
+    fanout,
+    gateway,
+    latency,
+    models,
+    rest,
+    scale,
+    soak,
+    throughput,
+)
 from benchmarks.rows import Row
 
 BENCHMARKS = {
     "latency": latency.run,
     "throughput": throughput.run,
     "fanout": fanout.run,
+    "rest": rest.run,
+    "scale": scale.run,
     "gateway": gateway.run,
     "models": models.run,
     "chaos": chaos.run,

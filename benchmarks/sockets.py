@@ -9,8 +9,8 @@ import sys
 import time
 from typing import Any
 
-CLIENTS = 500
-WITHIN_S = 20.0
+CLIENTS = 1_000
+WITHIN_S = 40.0
 _PADDING = "x" * 100
 _STAMP = b"stamp:"
 _STAMP_DIGITS = 19

@@ -7,6 +7,7 @@ from typing import Any
 from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import path, re_path
 
+from services.realtime.description import DescriptionEndpoint
 from services.realtime.endpoint import NothingHere
 from services.realtime.longpoll import PollEndpoint, RegisterEndpoint
 from services.realtime.node import Node, Pace
@@ -44,6 +45,7 @@ class Application:
             path("v1/events", EventsEndpoint.as_asgi()),
             path("realtime/register", RegisterEndpoint.as_asgi()),
             path("realtime/events", PollEndpoint.as_asgi()),
+            path("v1/asyncapi.json", DescriptionEndpoint.as_asgi()),
             path("health", HealthEndpoint.as_asgi()),
             path("ready", ReadyEndpoint.as_asgi()),
             path("metrics", MetricsEndpoint.as_asgi()),

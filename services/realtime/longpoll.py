@@ -53,27 +53,27 @@ class RegisterEndpoint(Endpoint):
             raise Invalid("The registration is not valid.", fields=fields_of(error)) from error
         if not wanted.after.keys() <= set(wanted.streams):
             raise Invalid("The registration is not valid.", fields={"after": "names another stream"})
-        cursors = {
-            stream: await self._start_of(visitor, stream, wanted.after.get(stream))
-            for stream in wanted.streams
-        }
+        cursors: dict[str, int] = {}
+        too_old: dict[str, int] = {}
+        for stream in wanted.streams:
+            cursors[stream], is_too_old = await self._start_of(visitor, stream, wanted.after.get(stream))
+            if is_too_old:
+                too_old[stream] = cursors[stream] + 1
         queue_id = await self.node.queues.create(visitor.actor, cursors)
         pace = self.node.pace
-        await self.send_json(
-            200,
-            {
-                "queue_id": queue_id,
-                "last_event_id": 0,
-                "heartbeat_s": pace.poll_heartbeat_s,
-                "idle_timeout_s": pace.poll_idle_timeout_s,
-            },
-        )
+        registered = {
+            "queue_id": queue_id,
+            "last_event_id": 0,
+            "heartbeat_s": pace.poll_heartbeat_s,
+            "idle_timeout_s": pace.poll_idle_timeout_s,
+        }
+        await self.send_json(200, registered | ({"resync": too_old} if too_old else {}))
 
-    async def _start_of(self, visitor: Visitor, stream: str, after: int | None) -> int:
+    async def _start_of(self, visitor: Visitor, stream: str, after: int | None) -> tuple[int, bool]:
         if after is not None and not 0 <= after <= LARGEST_NUMBER:
             raise CursorInvalid("The cursor is not a number of this stream.")
         kept = await self.node.rows.look(visitor.actor, stream)
-        return first_number(after, kept)[0]
+        return first_number(after, kept)
 
 
 class PollEndpoint(Endpoint):
@@ -150,8 +150,14 @@ class PollEndpoint(Endpoint):
         return state == kept.state or await self.node.queues.replace(queue_id, kept, state)
 
     async def _pages(self, actor: Actor, state: QueueState) -> Mapping[str, list[Entry]]:
-        rows = self.node.rows
-        return {stream: await rows.page(actor.org_id, stream, seq) for stream, seq in state.cursors.items()}
+        """Read what is next of each stream. Raises: QueueMissing when what comes next is not kept any more."""
+        pages: dict[str, list[Entry]] = {}
+        for stream, seq in state.cursors.items():
+            pages[stream] = page = await self.node.rows.page(actor.org_id, stream, seq)
+            if page and page[0].seq != seq + 1:
+                # The queue was not asked for too long: registering anew says from where the stream can be had.
+                raise _missing()
+        return pages
 
 
 def _missing() -> QueueMissing:

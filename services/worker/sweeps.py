@@ -20,6 +20,7 @@ from services.domain.chats.drawers import all_tenants_forget_entries
 from services.domain.chats.health import all_tenants_claim_due_checks
 from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
+from services.domain.events.retention import all_tenants_forget_events
 from services.domain.idempotency.keeping import all_tenants_forget_answers
 from services.domain.letters.posting import KEPT as LETTERS_KEPT
 from services.domain.letters.posting import all_tenants_forget_old_letters
@@ -141,6 +142,11 @@ def sweep_playbooks() -> None:
     all_tenants_claim_due_playbooks()
 
 
+def sweep_events() -> None:
+    """Forget the oldest events of what tells of more than its followers will ask for."""
+    all_tenants_forget_events()
+
+
 def sweep_records() -> None:
     """Settle abandoned model calls, close unanswered questions, forget old rows, keep what the broker gave up on."""
     all_tenants_settle_abandoned(older_than=ABANDONED_CALL)
@@ -218,6 +224,7 @@ SWEEPS = [
     Sweep("sweep.links", 15.0, _guarded(sweep_links)),
     Sweep("sweep.files", 5.0, _guarded(sweep_files)),
     Sweep("sweep.old_files", 3_600.0, _guarded(forget_old_files)),
+    Sweep("sweep.events", 300.0, _guarded(sweep_events)),
     Sweep("sweep.playbooks", 5.0, _guarded(sweep_playbooks)),
     Sweep("sweep.records", 30.0, _guarded(sweep_records)),
 ]

@@ -21,6 +21,8 @@ from services.domain.events.log import NewEvent, record_events
 from services.domain.events.types import MessageCreated
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import create_workspace
+from services.kit import redisbus
+from services.kit.environment import environment
 from services.kit.redisbus import publish_envelopes
 from services.realtime.app import Application
 from services.realtime.node import Node, Pace
@@ -200,3 +202,21 @@ def service(start) -> Running:
 def stream(acme) -> Stream:
     """Give the stream of a workspace of acme."""
     return Stream(acme)
+
+
+@pytest.fixture
+def own_redis(database, tmp_path, monkeypatch) -> Iterator[Any]:
+    """Let the whole process use a Redis server that the test may kill."""
+    from tests.realtime.own_redis import OwnRedis
+
+    server = OwnRedis(tmp_path)
+    server.start()
+    monkeypatch.setenv("SLIPWAY_REDIS_URL", server.url)
+    environment.cache_clear()
+    redisbus._client.cache_clear()
+    yield server
+    redisbus.client().close()
+    server.kill()
+    monkeypatch.undo()
+    environment.cache_clear()
+    redisbus._client.cache_clear()

@@ -12,17 +12,28 @@ import redis
 from django.conf import settings
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
 from django.contrib.sessions.backends.db import SessionStore
+from pydantic import SecretStr
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from conftest import make_tenant
 from services.domain.actors import Actor, system_actor
+from services.domain.agents.actions import update_agent
 from services.domain.errors import Temporary, TokenInvalid
 from services.domain.identity import tickets
-from services.domain.identity.actions import add_member, create_token, remove_member, revoke_token
+from services.domain.identity.actions import (
+    add_member,
+    change_role,
+    create_token,
+    remove_member,
+    revoke_token,
+)
 from services.domain.identity.handover import sign_actor, unsign_actor
 from services.domain.identity.models import ApiToken
 from services.domain.identity.queries import all_tenants_authenticate
 from services.domain.identity.tickets import issue_ticket, redeem_ticket
+from services.domain.vault.actions import create_secret
+from services.domain.vault.fields import NewSecret
+from services.domain.workspaces.actions import delete_workspace
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.realtime.node import Pace
@@ -288,3 +299,83 @@ def test_a_suspended_organisation_is_cut_off(start, database):
         tenant.organisation.suspended_at = now()
         tenant.organisation.save(using="operator")
         assert close_code(client) == 4001
+
+
+def test_a_changed_role_ends_the_connection_to_come_back_with_the_new_rights(service, acme):
+    with service.client(acme.tokens["bob"]) as client:
+        client.subscribe(f"org:{acme.organisation.id}")
+        change_role(acme.owner, acme.users["bob"].pk, "admin")
+        assert close_code(client) == 4002
+
+
+def test_losing_access_is_noticed_at_once_and_not_at_the_next_look(service, acme):
+    row, token = create_token(acme.owner, name="short-lived")
+    with service.client(token) as client:
+        assert client.ask(op="ping")["op"] == "pong"
+        revoke_token(acme.owner, row.id)
+        assert close_code(client) == 4001
+
+
+def test_the_stream_of_a_deleted_workspace_ends_on_each_transport(start, acme, stream):
+    service = start()
+    bearer = {"Authorization": f"Bearer {acme.token}"}
+    with service.client(acme.token) as client, httpx.Client(base_url=service.http, headers=bearer) as http:
+        client.subscribe(stream.name)
+        queue = http.post("/realtime/register", json={"streams": [stream.name]}).json()["queue_id"]
+        with http.stream("GET", "/v1/events", params={"stream": stream.name}) as answer:
+            lines = answer.iter_lines()
+            assert next(lines).startswith("retry")
+            delete_workspace(acme.owner, stream.workspace_id)
+            told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+        assert told == [{"op": "ended", "stream": stream.name, "code": "access_ended"}]
+        assert client.receive() == told[0]
+        assert client.ask(op="ping")["op"] == "pong"
+        gone = http.get("/realtime/events", params={"queue_id": queue, "last_event_id": 0})
+        assert gone.json()["error"]["code"] == "bad_event_queue_id"
+        assert client.subscribe(stream.name)["code"] == "not_found"
+
+
+def test_an_event_that_is_not_for_somebody_is_its_number_and_no_more_on_each_transport(service, acme):
+    org, bob = f"org:{acme.organisation.id}", acme.tokens["bob"]
+    bearer = {"Authorization": f"Bearer {bob}"}
+    with service.client(bob) as early, service.client(acme.token) as alice:
+        head = early.subscribe(org, None)["head"]
+        alice.subscribe(org, head)
+        early.numbers(head)
+        mine = NewSecret(name="MINE", value=SecretStr("hush"), is_personal=True)
+        row = create_secret(acme.owner, mine)
+        shown = alice.receive()
+        assert (shown["type"], shown["data"]["secret_id"]) == ("secret.changed", str(row.id))
+        hidden = early.receive()
+        assert hidden == {
+            "stream": org, "seq": head + 1, "at": shown["at"], "type": "event.hidden", "task_id": None,
+            "turn": None, "data": {},
+        }  # fmt: skip
+        with service.client(bob) as late:
+            late.subscribe(org, head)
+            assert late.receive() == hidden
+    with httpx.Client(base_url=service.http, headers=bearer) as http:
+        queue = http.post("/realtime/register", json={"streams": [org], "after": {org: head}})
+        query = {"queue_id": queue.json()["queue_id"], "last_event_id": 0}
+        assert http.get("/realtime/events", params=query).json()["events"] == [{"id": 1, "event": hidden}]
+        with http.stream("GET", "/v1/events", params={"stream": org, "after": head}) as answer:
+            data = next(line for line in answer.iter_lines() if line.startswith("data: "))
+        assert json.loads(data[6:]) == hidden
+
+
+def test_what_was_said_of_an_agent_is_hidden_once_it_is_not_shared_any_more(service, acme):
+    org = f"org:{acme.organisation.id}"
+    with service.client(acme.tokens["bob"]) as client:
+        head = client.subscribe(org, None)["head"]
+        before = [client.receive() for _ in range(head)]
+        assert any(frame["data"].get("agent_id") == str(acme.agent.id) for frame in before)
+        update_agent(acme.owner, acme.agent.id, {"is_shared": False, "description": "for alice alone"})
+        gone, still = client.receive(), client.receive()
+        assert (gone["type"], gone["data"]["change"]) == ("agent.changed", "deleted")
+        assert "alone" not in json.dumps(gone)
+        assert still["type"] == "event.hidden"
+        with service.client(acme.tokens["bob"]) as late:
+            late.subscribe(org, 0)
+            frames = [late.receive() for _ in range(head + 2)]
+    named = [frame for frame in frames if frame["data"].get("agent_id") == str(acme.agent.id)]
+    assert named == [gone]

@@ -8,6 +8,9 @@ import uuid
 import httpx
 import pytest
 
+from services.domain.events import retention
+from services.domain.events.retention import all_tenants_forget_events
+from services.domain.workspaces.actions import rename_workspace
 from services.kit.redisbus import client as redis_client
 from services.realtime.node import Pace
 from services.realtime.queues import QueueState
@@ -220,3 +223,29 @@ def test_acknowledging_within_a_run_leaves_its_rest():
     assert state.cursors == {"a": 13, "b": 1}
     state.acknowledge(5)
     assert (state.cursors, state.runs, state.last_id) == ({"a": 13, "b": 2}, [], 5)
+
+
+def test_what_is_not_kept_any_more_is_said_and_never_left_out_in_silence(poller, acme, stream, monkeypatch):
+    monkeypatch.setattr(retention, "KEPT_EVENTS", 4)
+    monkeypatch.setattr(retention, "_SLACK", 1)
+    org = f"org:{acme.organisation.id}"
+    queue = poller.register(org)
+    for number in range(6):
+        rename_workspace(acme.owner, stream.workspace_id, f"name {number}")
+    assert all_tenants_forget_events() > 0
+    answer = poller.ask(queue)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_event_queue_id")
+    body = {"streams": [org, stream.name], "after": {org: 1}}
+    registered = poller.http.post("/realtime/register", json=body).json()
+    events = poller.take(registered["queue_id"])
+    assert registered["resync"] == {org: events[0]["event"]["seq"]}
+    assert len(events) == 4
+    assert all_tenants_forget_events() == 0
+
+
+def test_what_a_conversation_consists_of_is_not_forgotten(poller, stream, monkeypatch):
+    monkeypatch.setattr(retention, "KEPT_EVENTS", 4)
+    monkeypatch.setattr(retention, "_SLACK", 1)
+    stream.add(9)
+    all_tenants_forget_events()
+    assert len(poller.take(poller.register(stream.name))) == 9

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import random
-import shutil
 import socket
-import subprocess
 import threading
 import time
-from collections.abc import Iterator
 
 import psycopg
 import pytest
-import redis
 from websockets.exceptions import ConnectionClosed
 
 from services.kit import redisbus
@@ -163,68 +159,6 @@ def _new_stream(tenant) -> Stream | None:
     except OperationalError:
         connection.close()
         return None
-
-
-class OwnRedis:
-    """A Redis server of the test's own, which it may kill."""
-
-    def __init__(self, folder) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def start(self) -> None:
-        program = shutil.which("redis-server")
-        assert program is not None
-        self._process = subprocess.Popen(
-            [
-                program,
-                "--port",
-                str(self.port),
-                "--bind",
-                "127.0.0.1",
-                "--save",
-                "",
-                "--dir",
-                str(self._folder),
-            ],
-            stdout=subprocess.DEVNULL,
-        )
-        eventually(self._answers)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
-        try:
-            with redis.Redis.from_url(self.url) as client:
-                return bool(client.ping())
-        except redis.ConnectionError:
-            return False
-
-
-@pytest.fixture
-def own_redis(database, tmp_path, monkeypatch) -> Iterator[OwnRedis]:
-    """Let the whole process use a Redis server that the test may kill."""
-    server = OwnRedis(tmp_path)
-    server.start()
-    monkeypatch.setenv("SLIPWAY_REDIS_URL", server.url)
-    environment.cache_clear()
-    redisbus._client.cache_clear()
-    yield server
-    redisbus.client().close()
-    server.kill()
-    monkeypatch.undo()
-    environment.cache_clear()
-    redisbus._client.cache_clear()
 
 
 def test_redis_killed_delays_events_and_breaks_no_connection(own_redis, start, acme, stream):

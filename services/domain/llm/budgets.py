@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet, prefetch_related_objects
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.domain.actors import Actor, require
@@ -128,7 +128,7 @@ def delete_budget(actor: Actor, budget_id: uuid.UUID) -> None:
 def list_budgets(actor: Actor) -> QuerySet[Budget]:
     """Return the budgets that the actor may see: a person's is that person's and the admins'. In the transaction."""
     require(actor, "budgets:read")
-    rows = Budget.objects.all()
+    rows = Budget.objects.prefetch_related(_current_periods(now()))
     if actor.role in _ADMINS:
         return rows
     return rows.filter(~Q(level=BudgetLevel.PERSON) | Q(subject_id=actor.user_id))
@@ -145,17 +145,24 @@ def get_budget(actor: Actor, budget_id: uuid.UUID) -> Budget:
 def state_of(budget: Budget) -> BudgetState:
     """Return how far a budget is used now, in the tenant's transaction."""
     moment = now()
-    periods = BudgetSpent.objects.filter(budget=budget)
-    if budget.period == BudgetPeriod.RUN:
-        spent = periods.order_by("-created_at").first()
-    else:
-        spent = periods.filter(bucket=bucket_of(budget.period, moment)).first()
+    # Of one of a list they are there already; they are used once, for later they would be old.
+    prefetch_related_objects([budget], _current_periods(moment))
+    periods: list[BudgetSpent] = vars(budget).pop("current_periods")
+    spent = periods[0] if periods else None
     return BudgetState(
         budget,
         spent.spent_microusd if spent is not None else 0,
         spent.reserved_microusd if spent is not None else 0,
         renewal_of(budget.period, moment),
     )
+
+
+def _current_periods(moment: datetime) -> Prefetch[Any, Any, Any]:
+    """Return how to read the current period of many budgets at once; of runs it is the latest."""
+    buckets = [bucket_of(period, moment) for period in BudgetPeriod if period != BudgetPeriod.RUN]
+    rows = BudgetSpent.objects.filter(Q(bucket__in=buckets) | Q(budget__period=BudgetPeriod.RUN))
+    newest = rows.order_by("budget_id", "-created_at").distinct("budget_id")
+    return Prefetch("spent", newest, to_attr="current_periods")
 
 
 def _lock_out_reservations(actor: Actor) -> None:
