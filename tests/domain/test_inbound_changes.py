@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from django.db import connections
 
 from conftest import Tenant, recorded
 from services.domain.chats import answering
+from services.domain.chats.actions import create_link
 from services.domain.chats.answering import MAX_FAILURES, route_message
 from services.domain.chats.changes import handle_event
+from services.domain.chats.listening import HEARD_WITHIN, list_heard
 from services.domain.chats.models import InboundEvent, InboundMessage
 from services.domain.chats.stopping import stop_turns, tasks_of_place
 from services.domain.errors import Temporary
 from services.domain.outbox.models import OutboxJob
-from services.domain.ports.chat import ChatKind
+from services.domain.ports.chat import ChatKind, Place
 from services.domain.tasks.models import TaskStatus
 from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.clock import now
 from tests.domain.cast import Runner, start
 from tests.domain.chat_bot import Bot, bot_of
 
@@ -251,3 +256,23 @@ def test_what_bots_say_is_context_and_never_a_question_to_us(bot: Bot):
     assert bot.outcomes() == ["context: bot"]
     bot.hears("why?", kind=GROUP)
     assert "build 7 failed" in bot.prompts()[0]
+
+
+def test_where_somebody_was_heard_lately_is_listed_with_the_last_message_there(bot: Bot):
+    bot.takes("one")
+    bot.takes("two", chat="200", thread="t1")
+    bot.takes("three")
+    bot.takes("four", chat="300")
+    bot.takes("five", chat="200", thread="t2")
+    with tenant_transaction(bot.handle.org_id):
+        InboundMessage.objects.filter(platform_message_id="u4").update(
+            created_at=now() - HEARD_WITHIN - timedelta(seconds=1)
+        )
+    other = create_link(bot.tenant.owner, kind="made-up", name="Other", config={})
+    elsewhere = replace(bot.handle, link_id=other.id)
+    assert list_heard(bot.handle) == [
+        (Place("200", "t2"), "u5"),
+        (Place("100"), "u3"),
+        (Place("200", "t1"), "u2"),
+    ]
+    assert list_heard(elsewhere) == []
