@@ -13,8 +13,9 @@ from typing import Any
 from agent_image.runner import text
 from agent_image.runner.journal import Journal
 from agent_image.runner.link import Link
+from agent_image.runner.skills import write_skills
 from agent_image.runner.turn import Failure, FollowUp, Outcome, Provider, ProviderUnknown, Turn
-from agent_image.runner.workspace import is_disk_full
+from agent_image.runner.workspace import is_disk_full, workspace_folder
 
 INTERRUPT_S = 3.0  # what a provider gets to stop by itself
 FORCE_S = 1.0  # what it gets after that; both together stay below the five seconds of the protocol
@@ -152,6 +153,7 @@ class TurnWork:
         reason: StopReason | None = None
         try:
             self.channel.open(self.turn.provider)
+            await asyncio.to_thread(write_skills, workspace_folder(), self.turn.options.get("skills") or ())
             provider = self._open_provider(self.turn.provider)
             working = asyncio.create_task(_contained(provider.run(self.turn, self.channel)))
             try:

@@ -51,6 +51,7 @@ DOMAIN_APPS = [
     "services.domain.questions",
     "services.domain.oauth",
     "services.domain.idempotency",
+    "services.domain.skills",
     "services.domain.outbox",
     "services.domain.tenancy",
     "services.domain.plane",

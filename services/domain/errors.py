@@ -102,6 +102,10 @@ class AgentTemplateMissing(Missing):
     code = "agent_template_not_found"
 
 
+class SkillMissing(Missing):
+    code = "skill_not_found"
+
+
 class WorkspaceMissing(Missing):
     code = "workspace_not_found"
 

@@ -84,6 +84,7 @@ _TABLE: dict[int, dict[str, tuple[str, str]]] = {
         "link_not_found": ("There is no such link.", _MISSING),
         "playbook_not_found": ("There is no such playbook.", _MISSING),
         "memory_not_found": ("There is no such note.", _MISSING),
+        "skill_not_found": ("There is no such skill.", _MISSING),
         "command_not_found": ("There is no such command.", _MISSING),
         "file_missing": ("The workspace has no such file or folder.", "List the folder to see what is there."),
         "image_not_found": ("There is no such image.", _MISSING),

@@ -46,6 +46,7 @@ from services.domain.push.keys import ensure_push_key
 from services.domain.push.subscriptions import add_subscription
 from services.domain.questions.models import Question as AskedQuestion
 from services.domain.rooms.actions import open_room
+from services.domain.skills.actions import SkillFields, create_skill
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import Task
 from services.domain.tasks.submit import TaskOrder, lock_task, submit_task
@@ -156,6 +157,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "task_id": task.id,
         "workspace_id": task.workspace_id,
         "agent_id": acme.agent.id,
+        "skill_id": create_skill(owner, SkillFields(name="release", description="acme-only", body="Tag.")).id,
         "version_id": _version_of(acme.agent),
         "playbook_id": playbook.id,
         "secret_id": create_secret(owner, NewSecret(name="API_KEY", value=SecretStr("hush"))).id,

@@ -50,6 +50,7 @@ from services.domain.playbooks.actions import (
 )
 from services.domain.questions.actions import Ask, answer_question, ask_question
 from services.domain.rooms.actions import bring_agent, close_room, open_room, rename_room
+from services.domain.skills.actions import SkillFields, create_skill, delete_skill, update_skill
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.queries import agent_actor
 from services.domain.tasks.submit import TaskOrder, cancel_task, lock_task, submit_task
@@ -163,6 +164,9 @@ def change_agents(acme: Tenant, world: World) -> None:
     run_playbook(owner, playbook.id)
     delete_playbook(owner, playbook.id)
     update_playbook(owner, world.ids["playbook_id"], {"is_enabled": False})
+    kept = create_skill(owner, SkillFields(name="deploy", description="How we deploy.", body="Carefully."))
+    update_skill(owner, kept.id, {"body": "Very carefully."})
+    delete_skill(owner, create_skill(owner, SkillFields(name="gone", description="d", body="b")).id)
     write_memory(owner, agent_id, "likes", "Coffee.")
     write_memory(acme.people["bob"], agent_id, "hates", "Tea.")
     write_memory(acme.people["bob"], agent_id, "knows", "Much.")

@@ -24,6 +24,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "tasks/<uuid:task_id>/messages"): {"text": "x"},
     ("post", "agents"): {"name": "Mallory's"},
     ("patch", "agents/<uuid:agent_id>"): {"name": "Stolen"},
+    ("post", "skills"): {"name": "hers", "description": "d", "body": "b"},
+    ("patch", "skills/<uuid:skill_id>"): {"body": "stolen"},
     ("post", "agents/<uuid:agent_id>/clone"): {"name": "Copied"},
     ("post", "agents/<uuid:agent_id>/rollback"): {"version": 1},
     ("put", "agents/<uuid:agent_id>/people/<uuid:user_id>"): {"role": "admin"},
@@ -83,7 +85,7 @@ QUERIES = {"agents/<uuid:agent_id>/diff": "?before=1&after=1"}
 # These create something of mallory's own, and name nothing of acme's.
 OF_HER_OWN = {
     ("post", "agents"), ("post", "tokens"), ("post", "tickets"), ("post", "mcp_servers"), ("post", "oauth_clients"),
-    ("patch", "llm/policy"), ("post", "llm/keys"), ("post", "rooms"),
+    ("patch", "llm/policy"), ("post", "llm/keys"), ("post", "rooms"), ("post", "skills"),
     ("post", "organisations"), ("patch", "organisation"), ("post", "invitations"),
 }  # fmt: skip
 OF_HER_OWN |= {("put", "me/notifications"), ("patch", "me"), ("post", "me/push")}
@@ -130,6 +132,7 @@ def snapshot(acme) -> dict[str, Any]:
                 "playbooks",
                 "push",
                 "questions",
+                "skills",
                 "tasks",
                 "upstreams",
                 "vault",

@@ -83,6 +83,8 @@ class Agent(TypedDict):
     archive_after_s: int | None
     packages: Packages
     image: str
+    skills: list[str]
+    output_schema: dict[str, Any] | None
     egress: list[EgressRule]
     owner_id: str | None
     made_by_agent_id: str | None
@@ -122,6 +124,8 @@ class AgentBody(TypedDict):
     egress: NotRequired[list[EgressRule]]
     archive_after_s: NotRequired[int | None]
     packages: NotRequired[Packages]
+    skills: NotRequired[list[str]]
+    output_schema: NotRequired[dict[str, Any] | None]
     is_shared: NotRequired[bool]
     reads_all_memories: NotRequired[bool]
     installs_packages: NotRequired[bool]
@@ -155,6 +159,8 @@ class AgentChanges(TypedDict):
     egress: NotRequired[list[EgressRule]]
     archive_after_s: NotRequired[int | None]
     packages: NotRequired[Packages]
+    skills: NotRequired[list[str]]
+    output_schema: NotRequired[dict[str, Any] | None]
     is_shared: NotRequired[bool]
     reads_all_memories: NotRequired[bool]
     installs_packages: NotRequired[bool]
@@ -1760,6 +1766,35 @@ class ServerChanges(TypedDict):
 SessionMode = Literal["agent-shared", "shared", "per-thread"]
 
 
+class Skill(TypedDict):
+    """How to do one kind of work: Markdown, and files beside it. Agents that name it find it in the workspace."""
+
+    id: str
+    name: str
+    description: str
+    body: str
+    files: dict[str, str]
+    created_at: str
+    updated_at: str
+
+
+class SkillChanges(TypedDict):
+    """The fields to change. The name stays: agents name a skill by it."""
+
+    description: NotRequired[str]
+    body: NotRequired[str]
+    files: NotRequired[dict[str, str]]
+
+
+class SkillFields(TypedDict):
+    """What a person may set on a skill. At most 300,000 characters of files."""
+
+    name: str
+    description: str
+    body: str
+    files: NotRequired[dict[str, str]]
+
+
 class Subscription(TypedDict):
     """A browser of the caller's. `host` is its push service's; `last_error` why the last one did not go out."""
 
@@ -1825,9 +1860,10 @@ TaskMode = Literal["session", "batch"]
 
 
 class TaskResult(TypedDict):
-    """What a task gave."""
+    """What a task gave. `output` is the value that its output schema asked for; null without one."""
 
     text: str
+    output: Any
     tool_calls: int
     usage: Usage
     turns: int

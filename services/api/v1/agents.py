@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field
 
@@ -82,6 +82,8 @@ class AgentShape(Shape):
     archive_after_s: int | None
     packages: Packages
     image: str
+    skills: list[str]
+    output_schema: dict[str, Any] | None
     egress: list[EgressRule]
     owner_id: uuid.UUID | None
     made_by_agent_id: uuid.UUID | None

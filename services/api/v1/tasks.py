@@ -34,6 +34,7 @@ from services.domain.errors import (
 from services.domain.tasks.answers import answer_task
 from services.domain.tasks.messages import send_message
 from services.domain.tasks.models import MessageState, Task, TaskMessage, TaskMode, TaskStatus
+from services.domain.tasks.output import read_output
 from services.domain.tasks.queries import get_task, list_tasks
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
 from services.domain.tasks.tree import Branch, get_task_tree
@@ -59,7 +60,9 @@ class TaskBody(Closed):
     max_turns: int | None = Field(default=None, ge=1, le=10_000)
     max_budget_usd: Decimal | None = Field(default=None, ge=0, le=1_000_000, decimal_places=6)
     timeout_s: int | None = Field(default=None, ge=1, le=86_400)
-    output_schema: dict[str, Any] | None = None
+    output_schema: dict[str, Any] | None = Field(
+        default=None, description="A JSON Schema (2020-12): the answer is JSON by it, or the task fails."
+    )
     attachments: list[Any] | None = Field(
         default=None, max_length=100, description="Not supported yet: empty."
     )
@@ -93,9 +96,10 @@ class Usage(Shape):
 
 
 class TaskResult(Shape):
-    """What a task gave."""
+    """What a task gave. `output` is the value that its output schema asked for; null without one."""
 
     text: str
+    output: Any
     tool_calls: int
     usage: Usage
     turns: int
@@ -161,7 +165,11 @@ def _result(task: Task) -> TaskResult:
         cost_microusd=task.cost_microusd,
         cost_usd=to_usd(task.cost_microusd) or "0",
     )
-    return TaskResult(text=task.result_text, tool_calls=task.tool_calls, usage=usage, turns=task.turns)
+    wanted = task.output_schema if task.status == TaskStatus.SUCCEEDED else None
+    output = read_output(task.result_text, wanted)[0] if wanted is not None else None
+    return TaskResult(
+        text=task.result_text, output=output, tool_calls=task.tool_calls, usage=usage, turns=task.turns
+    )
 
 
 class TaskQuery(PageQuery):

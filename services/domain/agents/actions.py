@@ -23,6 +23,8 @@ from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.llm.actions import touch_policy
 from services.domain.llm.patterns import MAX_PATTERNS, ModelPattern
 from services.domain.llm.policy import refuse_agents_model
+from services.domain.skills.models import Skill
+from services.domain.tasks.output import refuse_schema
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.queries import list_upstream_names
 from services.domain.vault.rights import refuse_strangers
@@ -59,6 +61,12 @@ class AgentFields(BaseModel):
     egress: list[EgressRule] = Field(default_factory=list, max_length=MAX_RULES)
     archive_after_s: int | None = Field(default=2_592_000, ge=60, le=315_360_000)
     packages: Packages = Field(default_factory=Packages)
+    skills: list[str] = Field(
+        default_factory=list, max_length=20, description="Names of skills that it finds in its workspace."
+    )
+    output_schema: dict[str, Any] | None = Field(
+        default=None, description="A JSON Schema (2020-12) of its answers; a task may have its own."
+    )
     is_shared: bool = True
     reads_all_memories: bool = False
     installs_packages: bool = False
@@ -67,10 +75,19 @@ class AgentFields(BaseModel):
     )
 
     def checked(self, known_servers: Collection[str]) -> dict[str, Any]:
-        """Return the row's values. Raises: Invalid for an MCP server that is not known."""
+        """Return the row's values, in the tenant's transaction.
+
+        Raises: Invalid for an MCP server or a skill that is not known, and a schema that is none.
+        """
         unknown = [name for name in self.mcp_servers if name not in known_servers]
         if unknown:
             raise Invalid("Unknown MCP servers.", fields={"mcp_servers": f"unknown: {', '.join(unknown)}"})
+        missing = sorted(
+            set(self.skills) - set(Skill.objects.filter(name__in=self.skills).values_list("name", flat=True))
+        )
+        if missing:
+            raise Invalid("Unknown skills.", fields={"skills": f"unknown: {', '.join(missing)}"})
+        refuse_schema(self.output_schema)
         values = self.model_dump()
         values["slug"] = self.slug or slugify(self.name).replace("_", "-")[:60] or "agent"
         return values

@@ -24,7 +24,7 @@ from services.domain.tenancy.transaction import tenant_transaction
 MAX_MADE = 20
 _INHERITED = (
     "provider", "effort", "allowed_models", "max_turns", "memory_mb", "cpus", "disk_mb", "pids", "runtime",
-    "idle_pause_s", "idle_stop_s", "archive_after_s", "packages",
+    "idle_pause_s", "idle_stop_s", "archive_after_s", "packages", "skills",
 )  # fmt: skip
 
 

@@ -67,6 +67,8 @@ class Agent(TenantModel):
     idle_pause_s = models.PositiveIntegerField(default=120)
     idle_stop_s = models.PositiveIntegerField(default=600)
     archive_after_s = models.PositiveIntegerField(null=True, blank=True, default=2_592_000)
+    skills = ArrayField(models.CharField(max_length=60), default=list, db_default=[], blank=True)
+    output_schema = models.JSONField(null=True, blank=True)
     egress = models.JSONField(default=list, blank=True)
     packages = models.JSONField(default=dict, blank=True)
     image = models.CharField(max_length=200, blank=True, editable=False)

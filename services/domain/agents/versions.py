@@ -88,8 +88,12 @@ def _values_of_version(versions: QuerySet[AgentVersion], number: int) -> dict[st
     row = versions.filter(number=number).first()
     if row is None:
         raise AgentVersionMissing(f"The agent has no version {number}.")
-    values: dict[str, Any] = row.values
-    return values
+    # A field that came later was as it is for all.
+    return {**_as_for_all(), **row.values}
+
+
+def _as_for_all() -> dict[str, Any]:
+    return AgentFields(name="-").model_dump(mode="json", exclude={"name", "slug"})
 
 
 def _lines(before: Any, after: Any) -> list[str]:

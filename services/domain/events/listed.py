@@ -91,6 +91,16 @@ class AgentChanged(Listed):
         return sorted({*row.people.values_list("user_id", flat=True), row.owner_id} - {None})
 
 
+class SkillChanged(Listed):
+    type: ClassVar[str] = "skill.changed"
+    key: ClassVar[str] = "skill_id"
+    skill_id: uuid.UUID
+    name: str
+    description: str
+    created_at: Moment
+    updated_at: Moment
+
+
 class WorkspaceChanged(Listed):
     type: ClassVar[str] = "workspace.changed"
     key: ClassVar[str] = "workspace_id"

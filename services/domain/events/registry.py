@@ -87,6 +87,7 @@ _ALL = (
     EventKind(types.LlmPolicyChanged, ("org",), "/v1/llm/policy", "models:read"),
     EventKind(types.LlmKeyChanged, ("org",), "/v1/llm/keys/{key_id}", "models:read"),
     _of_org(listed.AgentChanged, "agents", "agents:read", admins_read=True),
+    _of_org(listed.SkillChanged, "skills", "agents:read"),
     _of_org(listed.WorkspaceChanged, "workspaces", "workspaces:read"),
     _of_org(listed.TaskChanged, "tasks", "tasks:read"),
     _of_org(listed.PlaybookChanged, "playbooks", "playbooks:read"),

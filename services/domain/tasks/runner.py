@@ -32,9 +32,11 @@ from services.domain.events.types import (
 )
 from services.domain.integrations.names import ACCOUNT_SERVERS
 from services.domain.llm.policy import choose_effort
+from services.domain.skills.actions import say_skills, skills_of_turn
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.follow_ups import note_consumed
 from services.domain.tasks.models import ACTIVE, MessageState, Task, TaskMessage, TaskStatus
+from services.domain.tasks.output import ask_for_json, read_output
 from services.domain.tasks.tokens import revoke_tokens
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.in_sandbox import list_sandbox_servers
@@ -142,12 +144,19 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
         tokens = _mint(task, [f"mcp:{name}" for name in servers] + (["llm"] if llm else []))
         session = get_session(task.workspace_id)
         equipment = equip_task(task)
+        skills = skills_of_turn(agent.skills) if agent.skills else []
+        told = (
+            agent.instructions,
+            say_skills(skills),
+            introduce(task.user_id),
+            ask_for_json(task.output_schema),
+        )
         return {
             "op": "turn",
             "turn": str(task.id),
             "provider": agent.provider,
             "prompt": task.prompt,
-            "instructions": "\n\n".join(filter(None, (agent.instructions, introduce(task.user_id)))),
+            "instructions": "\n\n".join(filter(None, told)),
             "model": task.model or None,
             "max_turns": task.max_turns,
             "timeout_s": task.timeout_s,
@@ -158,7 +167,11 @@ def issue_turn(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> 
             ],
             "llm": {"kind": llm, "path": LLM_PATHS[llm], "token": tokens["llm"]} if llm else None,
             "session": {"id": session[0], "entries": session[1]} if session else None,
-            "options": {**_options_of(task, has_placeholders=equipment.has_placeholders), **_trace_of(task)},
+            "options": {
+                **_options_of(task, has_placeholders=equipment.has_placeholders),
+                **({"skills": skills} if skills else {}),
+                **_trace_of(task),
+            },
         }
 
 
@@ -334,10 +347,16 @@ def _write(batch: _Batch) -> int | None:
     error = (
         (done.error.get("code", "failed")[:60], done.error.get("message", "")[:2_000]) if done.error else None
     )
+    status = done.status
+    if status == "succeeded" and batch.task.output_schema is not None:
+        _, fault = read_output(done.text, batch.task.output_schema)
+        if fault:
+            # Whoever asked for JSON gets it, or is told: never something else as if it were that.
+            status, error = "failed", ("output_invalid", fault)
     finish_locked_task(
         batch.task,
         Outcome(
-            status=done.status,
+            status=status,
             text=done.text,
             error=error,
             turns=done.turns,

@@ -29,6 +29,7 @@ from services.domain.llm.policy import choose_model
 from services.domain.outbox.jobs import DispatchTask, enqueue
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import FINAL, MAX_PROMPT_CHARS, IdempotencyKey, Task, TaskMode, TaskStatus
+from services.domain.tasks.output import refuse_schema
 from services.domain.tasks.passing import find_parent, refuse_loops
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.actions import create_workspace, get_open_workspace, note_turn
@@ -82,6 +83,7 @@ def submit_task(
     """
     require(actor, "tasks:write")
     _check_prompt(order.prompt)
+    refuse_schema(order.output_schema)
     with tenant_transaction(actor.org_id), tracing.span("task.submit", source=source):
         if idempotency_key is not None:
             earlier = _claim_key(actor, idempotency_key, order)
@@ -194,7 +196,7 @@ def _create(
         max_turns=order.max_turns or agent.max_turns,
         max_budget_microusd=_tighter(order.max_budget_microusd, agent.max_budget_microusd),
         timeout_s=order.timeout_s or agent.timeout_s,
-        output_schema=order.output_schema,
+        output_schema=order.output_schema if order.output_schema is not None else agent.output_schema,
         deliver_to=check_deliver_to(order.deliver_to),
         turn=workspace.turn_count,
         traceparent=tracing.traceparent(),

@@ -1313,6 +1313,42 @@ class AsyncIntegrations:
         )
 
 
+class AsyncSkills:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def list(self, *, limit: int | None = None, name: str | None = None) -> AsyncPages[types.Skill]:
+        """List the skills, newest first."""
+        return AsyncPages(self._transport, "/skills", {"limit": limit, "name": name})
+
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.SkillFields]
+    ) -> types.Skill:
+        """Make a skill. An agent has it once its `skills` name it."""
+        found: types.Skill = await self._transport.call(
+            "POST", "/skills", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
+        return found
+
+    async def get(self, skill_id: str) -> types.Skill:
+        """Show a skill with its files."""
+        found: types.Skill = await self._transport.call("GET", f"/skills/{path_part(skill_id)}")
+        return found
+
+    async def update(
+        self, skill_id: str, *, if_match: str | None = None, **body: Unpack[types.SkillChanges]
+    ) -> types.Skill:
+        """Change a skill. Turns that begin from now on have it so."""
+        found: types.Skill = await self._transport.call(
+            "PATCH", f"/skills/{path_part(skill_id)}", headers={"If-Match": if_match}, json=body
+        )
+        return found
+
+    async def delete(self, skill_id: str, *, if_match: str | None = None) -> None:
+        """Delete a skill that no agent has."""
+        await self._transport.call("DELETE", f"/skills/{path_part(skill_id)}", headers={"If-Match": if_match})
+
+
 class AsyncMemories:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -1802,6 +1838,7 @@ class AsyncResources:
         self.mcp_servers = AsyncMcpServers(self.transport)
         self.integration_kinds = AsyncIntegrationKinds(self.transport)
         self.integrations = AsyncIntegrations(self.transport)
+        self.skills = AsyncSkills(self.transport)
         self.memories = AsyncMemories(self.transport)
         self.tokens = AsyncTokens(self.transport)
         self.connected_apps = AsyncConnectedApps(self.transport)

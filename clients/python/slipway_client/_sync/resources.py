@@ -1273,6 +1273,40 @@ class Integrations:
         return Pages(self._transport, f"/integrations/{path_part(integration_id)}/accesses", {"limit": limit})
 
 
+class Skills:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self, *, limit: int | None = None, name: str | None = None) -> Pages[types.Skill]:
+        """List the skills, newest first."""
+        return Pages(self._transport, "/skills", {"limit": limit, "name": name})
+
+    def create(self, *, idempotency_key: str | None = None, **body: Unpack[types.SkillFields]) -> types.Skill:
+        """Make a skill. An agent has it once its `skills` name it."""
+        found: types.Skill = self._transport.call(
+            "POST", "/skills", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
+        return found
+
+    def get(self, skill_id: str) -> types.Skill:
+        """Show a skill with its files."""
+        found: types.Skill = self._transport.call("GET", f"/skills/{path_part(skill_id)}")
+        return found
+
+    def update(
+        self, skill_id: str, *, if_match: str | None = None, **body: Unpack[types.SkillChanges]
+    ) -> types.Skill:
+        """Change a skill. Turns that begin from now on have it so."""
+        found: types.Skill = self._transport.call(
+            "PATCH", f"/skills/{path_part(skill_id)}", headers={"If-Match": if_match}, json=body
+        )
+        return found
+
+    def delete(self, skill_id: str, *, if_match: str | None = None) -> None:
+        """Delete a skill that no agent has."""
+        self._transport.call("DELETE", f"/skills/{path_part(skill_id)}", headers={"If-Match": if_match})
+
+
 class Memories:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -1748,6 +1782,7 @@ class Resources:
         self.mcp_servers = McpServers(self.transport)
         self.integration_kinds = IntegrationKinds(self.transport)
         self.integrations = Integrations(self.transport)
+        self.skills = Skills(self.transport)
         self.memories = Memories(self.transport)
         self.tokens = Tokens(self.transport)
         self.connected_apps = ConnectedApps(self.transport)
