@@ -192,7 +192,7 @@ _TABLE: dict[int, dict[str, tuple[str, str]]] = {
         "snapshot_too_large": ("The files are too large to be copied.", "Delete files, sparse ones above all."),
         "push_gone": ("The browser is not subscribed any more.", "Subscribe again."),
         "platform_refused": ("The chat platform refused for good.", "Look at the link: the bot was removed, the chat is gone, or the token is revoked."),
-        "shown_answer_stopped": ("The platform did not let an answer be shown while it was written.", "The whole answer comes at its end, as a message."),
+        "shown_answer_stopped": ("Somebody stopped the answer with the platform's own button while it was written.", "Ask again: the turn was cancelled."),
         "mcp_server_unauthorised": ("The MCP server does not take the credential.", "Connect it again."),
         "mcp_server_refused": ("The MCP server, or what it says, is not to be used.", _PERSON),
         "account_unauthorised": ("The provider does not take the account's credentials.", "Connect the account again."),
