@@ -41,7 +41,7 @@ def test_files_and_a_terminal_see_what_the_task_wrote(visit: Open) -> None:
     screen = me.page.locator(".xterm-rows")
     me.page.locator("[data-terminal] textarea").wait_for(state="attached")
     expect(screen).to_contain_text("$", timeout=30_000)
-    me.page.keyboard.type("cat out/report.txt dropped.txt; echo $((6*7))\n")
+    me.page.keyboard.type("cat out/report.txt dropped.txt; printf '\\033[38;2;9;8;7m'; echo $((6*7))\n")
     expect(screen).to_contain_text("two", timeout=30_000)
     expect(screen).to_contain_text("from outside42")
     me.page.keyboard.type("exit 3\n")

@@ -15,7 +15,7 @@ class FolderForm(DomainForm):
     """A folder to make below the one that is shown. `target` is its whole path."""
 
     path = forms.CharField(max_length=MAX_PATH, required=False, widget=forms.HiddenInput)
-    name = forms.CharField(max_length=255, label="New folder")
+    name = forms.CharField(max_length=255, label="Its name")
 
     def clean(self) -> dict[str, Any]:
         """Join the two."""

@@ -20,7 +20,10 @@ let timer = null;
 
 function matching(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  return pages.filter(({ label }) => words.every((word) => label.toLowerCase().includes(word)));
+  const found = pages.filter(({ label }) => words.every((word) => label.toLowerCase().includes(word)));
+  // What begins with it first; the order is else the navigation's.
+  const begins = ({ label }) => Number(!label.toLowerCase().startsWith(words[0] ?? ""));
+  return found.sort((one, other) => begins(one) - begins(other));
 }
 
 function iconOf(name) {

@@ -13,23 +13,26 @@ const wakeForm = document.querySelector("form[data-wake]");
 const again = document.querySelector("[data-again]");
 const encoder = new TextEncoder();
 
-// The page's policy forbids style elements made by scripts; a sheet of one's own it allows.
-const styled = new Proxy(document, {
-  get(target, key) {
-    if (key === "createElement") return (name) => (name === "style" ? adoptedStyle() : target.createElement(name));
-    const value = target[key];
-    return typeof value === "function" ? value.bind(target) : value;
-  },
-});
+// The page's policy forbids style elements and style attributes that scripts make, and the terminal makes both. Sheets
+// and declarations of one's own it allows: so each of the two becomes the other.
+const createElement = document.createElement;
+document.createElement = (name, ...more) =>
+  name === "style" ? adoptedStyle() : createElement.call(document, name, ...more);
 
 function adoptedStyle() {
   const sheet = new CSSStyleSheet();
   document.adoptedStyleSheets.push(sheet);
-  const element = document.createElement("span");
+  const element = createElement.call(document, "span");
   element.hidden = true;
   Object.defineProperty(element, "textContent", { set: (text) => sheet.replaceSync(text) });
   return element;
 }
+
+const setAttribute = Element.prototype.setAttribute;
+Element.prototype.setAttribute = function (name, value) {
+  if (name === "style") this.style.cssText = value;
+  else setAttribute.call(this, name, value);
+};
 
 function colours() {
   const style = getComputedStyle(document.documentElement);
@@ -39,7 +42,7 @@ function colours() {
 }
 
 const terminal = new Terminal({
-  documentOverride: styled, fontFamily: getComputedStyle(place).fontFamily, fontSize: 13, scrollback: 5000,
+  fontFamily: getComputedStyle(place).fontFamily, fontSize: 13, scrollback: 5000,
   theme: colours(), screenReaderMode: matchMedia("(prefers-reduced-motion: reduce)").matches,
 });
 const fitting = new FitAddon();
