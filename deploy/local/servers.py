@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from deploy.local import postgres, rabbitmq, redis
+from deploy.local import identity, postgres, rabbitmq, redis
 from deploy.local.accounts import can_reach, server_account
 from deploy.local.console import Console
 from deploy.local.control import Supervisor, wait_until
@@ -27,6 +27,7 @@ _PORT_OF = {
     "SLIPWAY_API_PORT": "api",
     "SLIPWAY_REALTIME_PORT": "realtime",
     "SLIPWAY_GATEWAY_PORT": "gateway",
+    identity.PORT: identity.NAME,
 }
 
 

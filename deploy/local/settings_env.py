@@ -11,7 +11,7 @@ import re
 import secrets
 from collections.abc import Mapping
 
-from deploy.local import envfile
+from deploy.local import envfile, identity
 from deploy.local.layout import Layout, runtime_folder
 from deploy.local.ports import pick_port
 
@@ -30,7 +30,7 @@ SERVER_PORTS = (
     "LOCAL_RABBITMQ_DIST_PORT",
     "LOCAL_EPMD_PORT",
 )
-SERVICE_PORTS = ("SLIPWAY_API_PORT", "SLIPWAY_REALTIME_PORT", "SLIPWAY_GATEWAY_PORT")
+SERVICE_PORTS = ("SLIPWAY_API_PORT", "SLIPWAY_REALTIME_PORT", "SLIPWAY_GATEWAY_PORT", identity.PORT)
 
 _FROM_ENVIRONMENT = re.compile(
     r"ANTHROPIC_API_KEY|OPENAI_API_KEY|[A-Z0-9]+_API_BASE|[A-Z0-9]+_BASE_URL"
@@ -126,6 +126,8 @@ def process_settings(layout: Layout, kept: Mapping[str, str], extra: Mapping[str
     """Return the environment that every service gets: worked out, then `extra`, then what the person set."""
     worked_out = {
         "SLIPWAY_ENV": "development",
+        "SLIPWAY_SIGN_UP": "open",
+        **identity.settings(kept),
         **server_urls(kept),
         "SLIPWAY_PUBLIC_URL": f"http://127.0.0.1:{kept['SLIPWAY_API_PORT']}",
         "SLIPWAY_REALTIME_PUBLIC_URL": f"ws://127.0.0.1:{kept['SLIPWAY_REALTIME_PORT']}",

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.local import images, promises, remains, servers, services, settings_env, stack_file
+from deploy.local import identity, images, promises, remains, servers, services, settings_env, stack_file
 from deploy.local.console import Console
 from deploy.local.control import Supervisor, inherited_environment
 from deploy.local.engine import end_bubblewrap_sandboxes, remove_sandboxes, stop_own_engine
@@ -105,7 +105,8 @@ class Stack:
         settings[promises.SETTING] = promises.accept_gaps(settings, self._inherited, self._console)
         write_private(self.layout.services_env, render(settings))
         service_programs = services.programs(self.layout, settings)
-        supervisor.apply([*server_programs, *service_programs], self._inherited)
+        providers = identity.programs(kept, settings)
+        supervisor.apply([*server_programs, *providers, *service_programs], self._inherited)
         servers.wait_ready(settings, self._console)
         seeded = self._provision(settings)
         for program in service_programs:
@@ -161,8 +162,13 @@ class Stack:
             "redis_url": settings["SLIPWAY_REDIS_URL"],
             "broker_url": settings["SLIPWAY_BROKER_URL"],
             **seeded,
+            "identity_provider": self._identity_provider(settings),
             "settings_env": str(self.layout.settings_env),
         }
+
+    def _identity_provider(self, settings: Mapping[str, str]) -> str | None:
+        kept = read(self.layout.settings_env)
+        return identity.url(kept) if identity.programs(kept, settings) else None
 
     def down(self) -> None:
         """Stop every process and sandbox and remove the sockets; data and settings stay. Twice is fine."""

@@ -10,3 +10,9 @@ class ApiConfig(AppConfig):
 
     name = "services.api"
     label = "api"
+
+    def ready(self) -> None:
+        """Have the changes of accounts recorded."""
+        from services.api.signing.records import connect
+
+        connect()

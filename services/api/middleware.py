@@ -98,6 +98,9 @@ def policy_with_form_target(source: str) -> str:
     return _policy(**{**_STRICT, "form_action": f"'self' {source}"})
 
 
+# Pages with a button that leads to an identity provider.
+ENTRANCE_POLICY = policy_with_form_target(" ".join(settings.CSP_FORM_TARGETS))
+
 # The admin's own scripts evaluate the expressions in its attributes and set styles inline; only operators open it.
 ADMIN_POLICY = _policy(
     **{
@@ -109,6 +112,12 @@ ADMIN_POLICY = _policy(
 )
 
 
+def _policy_of(path: str) -> str:
+    if path.startswith("/admin/"):
+        return ADMIN_POLICY
+    return ENTRANCE_POLICY if path.startswith(("/auth/", "/sign-in", "/settings/security")) else PAGES_POLICY
+
+
 class SecurityHeaders:
     """Sets the content security policy and its companions, unless the view has set its own."""
 
@@ -117,7 +126,7 @@ class SecurityHeaders:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self._get_response(request)
-        policy = ADMIN_POLICY if request.path.startswith("/admin/") else PAGES_POLICY
+        policy = _policy_of(request.path)
         response.headers.setdefault("Content-Security-Policy", policy)
         response.headers.setdefault("X-Frame-Options", "DENY")
         response.headers.setdefault(

@@ -6,6 +6,8 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from services.api.admin_desk.config import UNFOLD  # noqa: F401  # Django reads it from here
+from services.api.signing.config import APPS as ALLAUTH_APPS
+from services.api.signing.config import allauth_settings
 from services.domain.django_base import *  # noqa: F403
 from services.domain.django_base import ALLOWED_HOSTS as _NAMED_HOSTS
 from services.domain.django_base import DOMAIN_APPS
@@ -31,6 +33,8 @@ INSTALLED_APPS = [
     "services.api",
     "services.api.v1",
     "services.api.dashboard",
+    *ALLAUTH_APPS,
+    # After those whose desks it takes away.
     "services.api.admin_desk",
 ]
 
@@ -45,7 +49,28 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "services.api.signing.sessions.SeenSessions",
 ]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {
+        "NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "OPTIONS": {"user_attributes": ("email", "display_name")},
+    },
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+CACHES = {
+    "default": {
+        "BACKEND": "services.api.signing.cache.ForgivingRedisCache",
+        "LOCATION": _env.redis_url.get_secret_value(),
+        "KEY_PREFIX": "slipway:cache",
+        "OPTIONS": {"socket_timeout": 2, "socket_connect_timeout": 1},
+    }
+}
+globals().update(allauth_settings(_env, is_https=_is_https))
 
 ROOT_URLCONF = "services.api.urls"
 WSGI_APPLICATION = "services.api.wsgi.application"
@@ -93,6 +118,11 @@ CSP_CONNECT = (
     f"{_realtime.scheme.replace('ws', 'http', 1)}://{_realtime.netloc}",
 )
 
+# Where a form's answer may lead to besides the page's own origin: the identity providers.
+CSP_FORM_TARGETS = tuple(
+    sorted({origin for provider in _env.oidc_providers for origin in provider.origins()})
+)
+
 LOGGING = {
     **_LOGGING,
     "loggers": {
@@ -111,6 +141,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 1_000
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "services.api.http.authentication.HandoverAuthentication",
+        "services.api.http.authentication.SignatureAuthentication",
         "services.api.http.authentication.BearerAuthentication",
         "services.api.http.authentication.SessionAuthentication",
     ],

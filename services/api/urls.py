@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.generic import RedirectView
 
 from services.api.service_document import SERVICE_PATH, describe_service
 from services.api.v1.documentation import list_problems, show_problem, show_reference
@@ -21,7 +22,10 @@ urlpatterns = [
     path("docs/problems/<slug:code>", show_problem, name="problem"),
     path("", include("services.api.oauth.urls")),
     path("hooks/", include("services.api.hooks.urls")),
+    # The desk has no way in of its own: it would pass by second factors and limits.
+    path("admin/login/", RedirectView.as_view(pattern_name="dashboard:sign-in", query_string=True)),
     path("admin/", admin.site.urls),
+    path("auth/", include("services.api.signing.urls")),
     path("", include("services.api.dashboard.urls")),
 ]
 

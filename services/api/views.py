@@ -50,6 +50,11 @@ def no_such_route(request: HttpRequest, exception: Exception | None = None) -> H
     return answer_error(request, Missing("There is no such route."))
 
 
+def no_such_page(request: HttpRequest) -> HttpResponse:
+    """Answer for a page that a library would have and that we do not offer."""
+    raise Http404
+
+
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     """Answer 404: in the API's form below its paths, else as a page."""
     if request.path.startswith(_JSON_PATHS):

@@ -30,6 +30,20 @@ SCOPES = frozenset(
     )
     for verb in ("read", "write")
 ) | {"usage:read", "terminals:write", "audit:read"}
+# What a token may do that names agents: all of it is of one agent, so that nothing of another can be met.
+OF_ONE_AGENT = frozenset(
+    {
+        "agents:read",
+        "tasks:read",
+        "tasks:write",
+        "workspaces:read",
+        "workspaces:write",
+        "files:read",
+        "files:write",
+        "commands:read",
+        "commands:write",
+    }
+)
 # A program with such a token may use one MCP server of the gateway, or read there. Never given without being asked for.
 _MCP_SCOPE = re.compile(r"mcp:([a-z0-9][a-z0-9_-]{0,29}|upstream/[a-z0-9][a-z0-9_-]{0,39})(:read)?")
 _RANK = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}
@@ -39,7 +53,8 @@ _RANK = {"viewer": 0, "member": 1, "admin": 2, "owner": 3}
 class Actor:
     """Somebody or something that acts in one organisation.
 
-    `scopes` None means all that the role allows; an API token narrows it. An agent at work has a task, in a workspace.
+    `scopes` None means all that the role allows, `agent_ids` None all agents; an API token narrows both. An agent at
+    work has a task, in a workspace.
     """
 
     org_id: uuid.UUID
@@ -51,6 +66,7 @@ class Actor:
     task_id: uuid.UUID | None = None
     agent_id: uuid.UUID | None = None
     workspace_id: uuid.UUID | None = None
+    agent_ids: frozenset[uuid.UUID] | None = None
 
     @property
     def key(self) -> str:

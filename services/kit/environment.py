@@ -8,8 +8,35 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class OidcProvider(BaseModel):
+    """One identity provider by which people sign in.
+
+    `issuer` is its base URL; its document is looked for below it. With `organisation`, a short name, accounts that
+    are made by it become members there, as `role`. `trusts_email`: its word on a checked address opens the account
+    that has the address already.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9-]{1,40}$")
+    name: str = Field(min_length=1, max_length=60)
+    issuer: str = Field(pattern=r"^https?://\S+$")
+    client_id: str
+    client_secret: SecretStr
+    trusts_email: bool = False
+    organisation: str = ""
+    role: Literal["admin", "member", "viewer"] = "member"
+    sign_in_origin: str = ""
+    """The origin of its sign-in page, where that is another than the issuer's."""
+
+    def origins(self) -> list[str]:
+        """Return the origins to which its sign-in button leads."""
+        parts = urlsplit(self.issuer)
+        return [origin for origin in (f"{parts.scheme}://{parts.netloc}", self.sign_in_origin) if origin]
 
 
 class Environment(BaseSettings):
@@ -135,6 +162,8 @@ class Environment(BaseSettings):
 
     sign_up: Literal["open", "invitation"] = "invitation"
     """Who may make an account and organisations: anybody, or only who was invited (operators make organisations)."""
+    oidc_providers: list[OidcProvider] = []
+    """The identity providers, as a JSON list."""
     smtp_url: SecretStr | None = None
     """`smtp://user:password@host:587` (STARTTLS, unless `?tls=none` is added) or `smtps://…`; empty: no mail."""
     mail_from: str = "Slipway <slipway@localhost>"

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 
 API_TOKEN_PREFIX = "sw_"  # noqa: S105  # a public prefix, by which leaked tokens can be found
+SIGNING_KEY_PREFIX = "swh_"
 TASK_TOKEN_PREFIX = "swt_"  # noqa: S105
 ACCESS_TOKEN_PREFIX = "swo_"  # noqa: S105
 REFRESH_TOKEN_PREFIX = "swr_"  # noqa: S105

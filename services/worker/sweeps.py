@@ -22,6 +22,7 @@ from services.domain.chats.outbound import all_tenants_due_batches
 from services.domain.errors import SlipwayError
 from services.domain.events.retention import all_tenants_forget_events
 from services.domain.idempotency.keeping import all_tenants_forget_answers
+from services.domain.identity.signing import all_tenants_forget_nonces
 from services.domain.letters.posting import KEPT as LETTERS_KEPT
 from services.domain.letters.posting import all_tenants_forget_old_letters
 from services.domain.llm.logs import all_tenants_forget_call_logs
@@ -163,6 +164,7 @@ def sweep_records() -> None:
     all_tenants_forget_held_calls()
     all_tenants_forget_meters()
     all_tenants_forget_audit(now() - timedelta(days=environment().audit_days))
+    all_tenants_forget_nonces()
     all_tenants_forget_old_letters(now() - LETTERS_KEPT)
     all_tenants_forget_answers()
     all_tenants_forget_entries()

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from conftest import Tenant
 from services.api import sandbox_files
 from services.api.linking import checked_config
+from services.api.signing.sessions import list_sessions
 from services.domain.actors import Actor
 from services.domain.agents.actions import update_agent
 from services.domain.agents.models import Agent
@@ -57,6 +58,7 @@ from services.domain.vault.fields import NewSecret
 from services.kit.clock import now
 from services.kit.environment import environment
 from tests.api.client import Api
+from tests.dashboard.conftest import sign_in
 from tests.dashboard.samples import BROWSER
 from tests.fakes.oauth_client import connect
 
@@ -181,6 +183,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
             owner, name="acme's editor", redirect_uris=["http://127.0.0.1/"], is_confidential=True
         )[0].id,
         "token_id": create_token(owner, name="spare")[0].id,
+        "session_id": _sign_in(acme),
         "invitation_id": invite(owner, email="carol@acme.example", role="member")[0].id,
         "user_id": acme.users["bob"].pk,
     }
@@ -190,6 +193,11 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
 def _version_of(agent: Agent) -> uuid.UUID:
     with tenant_transaction(agent.org_id):
         return agent.versions.get(number=1).id
+
+
+def _sign_in(acme: Tenant) -> uuid.UUID:
+    sign_in(acme.users["alice"].email)
+    return list_sessions(acme.users["alice"], None)[0].id
 
 
 def _message_of(chat: Chat) -> uuid.UUID:

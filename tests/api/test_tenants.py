@@ -62,6 +62,7 @@ BODIES: dict[tuple[str, str], Any] = {
         "keys": {"p256dh": b64encode(b"\x04" + b"k" * 64).decode(), "auth": b64encode(b"a" * 16).decode()},
     },
     ("post", "tokens"): {"name": "n"},
+    ("post", "tokens/<uuid:token_id>/rotate"): {"grace_s": 0},
     ("post", "organisations"): {"slug": "mallorys-own", "name": "Hers"},
     ("patch", "organisation"): {"name": "Renamed"},
     ("post", "invitations"): {"email": "friend@mallory.example"},

@@ -18,7 +18,7 @@ LISTS = (
     "/accounts", "/accounts/new/gmail", "/destinations", "/rooms",
     "/usage", "/usage?days=7&by=model", "/usage?days=90&by=chat", "/usage.csv", "/settings/notifications",
     "/settings/models", "/settings/tokens", "/settings/members", "/settings/connected-apps",
-    "/settings/organisation", "/settings/audit", "/organisations/new",
+    "/settings/organisation", "/settings/audit", "/organisations/new", "/settings/security",
 )  # fmt: skip
 
 
@@ -75,7 +75,8 @@ def buttons_of(made: Everything) -> list[str]:
         f"/settings/connected-apps/{made.app.id}/disconnect",
         *(f"/settings/models/keys/{made.model_key.id}/{name}" for name in ("check", "switch", "delete")),
         f"/settings/models/budgets/{made.budget.id}/delete",
-        f"/settings/tokens/{made.token.id}/revoke", f"/approvals/{made.approval.id}/decide",
+        *(f"/settings/tokens/{made.token.id}/{name}" for name in ("rotate", "revoke")),
+        f"/approvals/{made.approval.id}/decide",
         f"/approvals/rules/{made.rule.id}/delete",
         *(f"/mcp-servers/{made.server.id}/{name}" for name in SERVER_BUTTONS),
         f"/secrets/{made.secret.id}/value", f"/secrets/{made.secret.id}/rollback",
@@ -185,7 +186,8 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
         "/integrations/mcp/callback",
         "/integrations/accounts/callback", "/settings/notifications/code", "/settings/notifications/push",
         f"/settings/members/{acme.users['bob'].pk}/remove", f"/settings/members/{acme.users['bob'].pk}/role",
-        "/settings/notifications/person", "/join/swi_x", "/settings/organisation/leave",
+        "/settings/notifications/person", "/join/swi_x", "/settings/security/sessions/end",
+        f"/settings/security/sessions/{uuid.uuid4()}/end", "/settings/organisation/leave",
         f"/settings/members/invitations/{uuid.uuid4()}/revoke",
     }  # fmt: skip
     for pattern in urlpatterns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+from django.apps import apps
 from django.contrib import admin
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
@@ -47,6 +48,17 @@ TONES = {
     "queued": "warning",
     "waiting": "warning",
 }
+
+
+# How people sign in is theirs: the desk shows neither factors nor sessions, and changes no address.
+for _model in apps.get_models():
+    if _model._meta.app_label in (
+        "account",
+        "mfa",
+        "socialaccount",
+        "usersessions",
+    ) and admin.site.is_registered(_model):
+        admin.site.unregister(_model)
 
 
 def _actor(row: Any) -> Actor:

@@ -36,6 +36,7 @@ _MAIN = (
 )
 _SETTINGS = (
     ("Notifications", "bell", "dashboard:notifications", ("/settings/notifications",)),
+    ("Sign-in & security", "secret", "dashboard:security", ("/settings/security",)),
     ("Models", "agent", "dashboard:models", ("/settings/models",)),
     ("API tokens", "token", "dashboard:tokens", ("/settings/tokens",)),
     ("Connected apps", "mcp", "dashboard:connected-apps", ("/settings/connected-apps",)),

@@ -25,6 +25,7 @@ from services.api.dashboard.views import (
     questions,
     rooms,
     secrets,
+    security,
     senders,
     settings,
     signin,
@@ -154,6 +155,7 @@ urlpatterns = [
         name="notifications-unlink",
     ),
     path("settings/tokens", settings.tokens, name="tokens"),
+    path("settings/tokens/<uuid:token_id>/rotate", settings.rotate, name="token-rotate"),
     path("settings/tokens/<uuid:token_id>/revoke", settings.remove_token, name="token-revoke"),
     path("settings/connected-apps", connected_apps.connected_apps, name="connected-apps"),
     path(
@@ -165,6 +167,9 @@ urlpatterns = [
     path("organisations/new", joining.new_organisation, name="organisation-new"),
     path("settings/organisation", settings.organisation, name="organisation"),
     path("settings/organisation/leave", settings.leave, name="organisation-leave"),
+    path("settings/security", security.security, name="security"),
+    path("settings/security/sessions/<uuid:session_id>/end", security.end, name="session-end"),
+    path("settings/security/sessions/end", security.end_others, name="sessions-end"),
     path("settings/audit", settings.audit, name="audit"),
     path("settings/members", settings.members, name="members"),
     path(

@@ -14,6 +14,7 @@ from django.middleware.csrf import CsrfViewMiddleware
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.request import Request
 
+from services.api.http.signatures import authenticate_signed
 from services.domain.actors import Actor
 from services.domain.errors import Invalid, Missing, NotPermitted, TokenInvalid
 from services.domain.identity.handover import HANDOVER_HEADER, unsign_actor
@@ -58,6 +59,16 @@ class BearerAuthentication(BaseAuthentication):
         if scheme.lower() != "bearer":
             raise TokenInvalid("The Authorization header is not `Bearer <token>`.")
         return None, all_tenants_authenticate(token.strip())
+
+
+class SignatureAuthentication(BaseAuthentication):
+    """A request signed with a signing key, in place of a token that is sent."""
+
+    def authenticate(self, request: Request) -> Authenticated | None:
+        """Return the key's actor. Raises: TokenInvalid."""
+        if "Signature-Input" not in request.headers:
+            return None
+        return None, authenticate_signed(request._request)
 
 
 class SessionAuthentication(BaseAuthentication):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from typing import Self
 
 from pydantic import AwareDatetime, Field
@@ -13,8 +14,8 @@ from services.api.http.paging import PageQuery, page_of_list
 from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.domain.actors import Actor
 from services.domain.errors import Invalid, LastOwner, Missing, NotPermitted, RoleMissing, Temporary
-from services.domain.identity.actions import change_role, create_token, remove_member, revoke_token
-from services.domain.identity.models import ApiToken, Membership, Organisation, Role, User
+from services.domain.identity.members import change_role, remove_member
+from services.domain.identity.models import ApiToken, Membership, Organisation, Role, TokenKind, User
 from services.domain.identity.people import LANGUAGE, get_person, update_person
 from services.domain.identity.queries import (
     get_member,
@@ -24,16 +25,29 @@ from services.domain.identity.queries import (
     list_tokens,
 )
 from services.domain.identity.tickets import TICKET_LIFE, issue_ticket
+from services.domain.identity.tokens import create_token, revoke_token, rotate_token
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
 
 class TokenBody(Closed):
-    """A new API token. Without scopes it gets all; without an expiry it lives 90 days."""
+    """A new API token. Without scopes it gets all; without an expiry it lives 90 days.
+
+    Of `signing` kind it is never sent: requests are signed with it (RFC 9421, HMAC-SHA256). With `agent_ids` it reaches
+    those agents and their work only, and carries only scopes for that.
+    """
 
     name: str = Field(min_length=1, max_length=80)
     scopes: list[str] | None = Field(default=None, max_length=100)
     expires_at: AwareDatetime | None = None
+    kind: TokenKind = TokenKind.BEARER
+    agent_ids: list[uuid.UUID] | None = Field(default=None, min_length=1, max_length=100)
+
+
+class RotationBody(Closed):
+    """How long the text before stays good, in seconds: up to a week, a day unless said."""
+
+    grace_s: int = Field(default=86_400, ge=0, le=604_800)
 
 
 class TokenShape(Shape):
@@ -42,11 +56,15 @@ class TokenShape(Shape):
     id: uuid.UUID
     user_id: uuid.UUID
     name: str
+    kind: TokenKind
     hint: str
     scopes: list[str]
+    agent_ids: list[uuid.UUID] | None
     created_at: Moment
     expires_at: Moment
     last_used_at: Moment | None
+    rotated_at: Moment | None
+    previous_until: Moment | None
 
     @classmethod
     def of(cls, token: ApiToken) -> Self:
@@ -206,7 +224,14 @@ class Tokens(Endpoint):
     @operation(status=201, errors=(Invalid, NotPermitted))
     def post(self, call: Call, body: TokenBody) -> NewTokenShape:
         """Create a token. Its text is shown this once."""
-        row, text = create_token(call.actor, name=body.name, scopes=body.scopes, expires_at=body.expires_at)
+        row, text = create_token(
+            call.actor,
+            name=body.name,
+            scopes=body.scopes,
+            expires_at=body.expires_at,
+            kind=body.kind,
+            agent_ids=body.agent_ids,
+        )
         return NewTokenShape.with_text(row, text)
 
 
@@ -224,6 +249,18 @@ class OneToken(Endpoint):
     def delete(self, call: Call, token_id: uuid.UUID) -> None:
         """Revoke a token at once."""
         revoke_token(call.actor, token_id)
+
+
+class TokenRotate(Endpoint):
+    """Rotation."""
+
+    tag = "identity"
+
+    @operation(status=201, errors=(Missing, NotPermitted))
+    def post(self, call: Call, token_id: uuid.UUID, body: RotationBody) -> NewTokenShape:
+        """Give a token another text, shown this once; the one before stays good for a while."""
+        grace = timedelta(seconds=body.grace_s)
+        return NewTokenShape.with_text(*rotate_token(call.actor, token_id, grace=grace))
 
 
 class Tickets(Endpoint):

@@ -16,8 +16,18 @@ ADMINS = ("owner", "admin")
 def visible_agents(actor: Actor) -> Q:
     """Return which agents exist for an actor: those shared with all or with them, and their own; all for admins.
 
-    An agent sees those of the person that it works for; without a person, those that its own kind made.
+    An agent sees those of the person that it works for; without a person, those that its own kind made. A token that
+    names agents sees none but those.
     """
+    return of_named_agents(actor, "id") & _visible_by_role(actor)
+
+
+def of_named_agents(actor: Actor, field: str = "agent_id") -> Q:
+    """Return which rows are of the agents that an actor's token names; all rows for who is not narrowed so."""
+    return Q(**{f"{field}__in": actor.agent_ids}) if actor.agent_ids is not None else Q()
+
+
+def _visible_by_role(actor: Actor) -> Q:
     if actor.kind == "system" or (actor.kind != "agent" and actor.role in ADMINS):
         return Q()
     shared = Q(is_shared=True)

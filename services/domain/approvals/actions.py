@@ -11,6 +11,7 @@ from typing import Any, Literal
 from django.db.models import Q, QuerySet
 
 from services.domain.actors import Actor, require
+from services.domain.agents.queries import of_named_agents
 from services.domain.approvals.deciders import add_yes, list_good_votes, refuse_own_alone, require_decider
 from services.domain.approvals.grants import find_refusal_of
 from services.domain.approvals.kinds import KINDS
@@ -97,7 +98,7 @@ def decide_approval(
     if decision == "allow" and scope == "always":
         require(actor, "agents:write", role="member")
     with tenant_transaction(actor.org_id):
-        approval = Approval.objects.select_for_update().filter(id=approval_id).first()
+        approval = Approval.objects.select_for_update().filter(of_named_agents(actor), id=approval_id).first()
         if approval is None:
             raise ApprovalMissing("There is no such approval.")
         require_decider(actor, approval)

@@ -7,6 +7,7 @@ import uuid
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, may, require
+from services.domain.agents.queries import of_named_agents
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalStatus, ApprovalVote, HeldCall
 from services.domain.approvals.subjects import Choice
@@ -21,7 +22,7 @@ def list_approvals(actor: Actor) -> QuerySet[Approval]:
     """Return the approvals that the actor may see; to be read in the tenant's transaction."""
     require(actor, "workspaces:read")
     rows = Approval.objects.select_related("workspace", "agent", "call").prefetch_related("votes__user")
-    return rows.defer("call__sealed_arguments", "call__result")
+    return rows.filter(of_named_agents(actor)).defer("call__sealed_arguments", "call__result")
 
 
 def get_approval(actor: Actor, approval_id: uuid.UUID) -> Approval:

@@ -7,6 +7,7 @@ import uuid
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, require
+from services.domain.agents.queries import of_named_agents
 from services.domain.approvals.models import ApprovalRule
 from services.domain.approvals.rules import Rule, RuleFields
 from services.domain.errors import ApprovalRuleMissing
@@ -15,7 +16,7 @@ from services.domain.errors import ApprovalRuleMissing
 def list_rules(actor: Actor) -> QuerySet[ApprovalRule]:
     """Return the rules that the actor may see; to be read in the tenant's transaction."""
     require(actor, "agents:read")
-    return ApprovalRule.objects.select_related("agent", "chat")
+    return ApprovalRule.objects.select_related("agent", "chat").filter(of_named_agents(actor))
 
 
 def get_rule(actor: Actor, rule_id: uuid.UUID) -> ApprovalRule:

@@ -6,6 +6,7 @@ import uuid
 from typing import Any, Literal
 
 from services.domain.actors import Actor, require, system_actor
+from services.domain.agents.queries import of_named_agents
 from services.domain.commands.models import MAX_TEXT_CHARS, OPEN, TAIL_CHARS, Command, CommandStatus
 from services.domain.errors import CommandFinished, CommandMissing, Invalid, Limited, SandboxGone
 from services.domain.events.log import record_event
@@ -62,6 +63,8 @@ def cancel_command(actor: Actor, command_id: uuid.UUID) -> Command:
     """
     require(actor, "commands:write")
     with tenant_transaction(actor.org_id):
+        if not Command.objects.filter(of_named_agents(actor, "workspace__agent_id"), id=command_id).exists():
+            raise CommandMissing("There is no such command.")
         command = _lock_command(command_id)
         if command.status == CommandStatus.CANCELLED:
             return command

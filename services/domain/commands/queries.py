@@ -10,6 +10,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, require
+from services.domain.agents.queries import of_named_agents
 from services.domain.commands.models import Command
 from services.domain.errors import CommandMissing
 from services.domain.workspaces.queries import get_workspace
@@ -24,7 +25,7 @@ def list_commands(actor: Actor, workspace_id: uuid.UUID) -> QuerySet[Command]:
 def get_command(actor: Actor, command_id: uuid.UUID) -> Command:
     """Return one command, in the tenant's transaction. Raises: CommandMissing."""
     require(actor, "commands:read")
-    command = Command.objects.filter(id=command_id).first()
+    command = Command.objects.filter(of_named_agents(actor, "workspace__agent_id"), id=command_id).first()
     if command is None:
         raise CommandMissing("There is no such command.")
     return command

@@ -193,10 +193,14 @@ class TokenChanged(OfPerson):
     token_id: uuid.UUID
     user_id: uuid.UUID
     name: str
+    kind: str
     hint: str
     scopes: list[str]
+    agent_ids: list[uuid.UUID] | None
     created_at: Moment
     expires_at: Moment
+    rotated_at: Moment | None
+    previous_until: Moment | None
 
 
 class LinkChanged(Listed):

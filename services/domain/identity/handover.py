@@ -79,6 +79,7 @@ def _actor_now(org_id: uuid.UUID, user_id: uuid.UUID, token_id: uuid.UUID | None
         user_id=user_id,
         scopes=frozenset(token.scopes),
         token_id=token_id,
+        agent_ids=frozenset(token.agent_ids) if token.agent_ids is not None else None,
     )
 
 

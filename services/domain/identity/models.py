@@ -128,8 +128,26 @@ class Invitation(TenantModel):
         ]
 
 
+class TokenKind(models.TextChoices):
+    """How a program shows that it holds a token: it sends it, or signs its requests with it (HMAC)."""
+
+    BEARER = "bearer"
+    SIGNING = "signing"
+
+
 class ApiToken(TenantModel):
-    """A scoped, expiring token of a member. Only its hash is kept."""
+    """A scoped, expiring token of a member. Of a bearer token only the hash is kept, a signing key lies sealed.
+
+    `agent_ids` None means all agents. After a rotation the text before it is good until `previous_until`.
+    """
+
+    kind = models.CharField(max_length=7, choices=TokenKind.choices, db_default=TokenKind.BEARER)
+    agent_ids = ArrayField(models.UUIDField(), null=True)
+    previous_hash = models.CharField(max_length=64, db_default="", blank=True)
+    previous_until = models.DateTimeField(null=True)
+    rotated_at = models.DateTimeField(null=True)
+    sealed = models.BinaryField(null=True)
+    previous_sealed = models.BinaryField(null=True)
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=80)
@@ -142,3 +160,22 @@ class ApiToken(TenantModel):
 
     class Meta:
         db_table = "api_token"
+        indexes = [
+            models.Index(
+                fields=["previous_hash"], name="api_token_before", condition=~models.Q(previous_hash="")
+            )
+        ]
+
+
+class SignedNonce(models.Model):
+    """A signed request that was taken: the same one again is refused. `digest` is of its key's id and its nonce."""
+
+    digest = models.CharField(primary_key=True, max_length=64)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "signed_nonce"
+        indexes = [models.Index(fields=["expires_at"], name="signed_nonce_old")]
+
+    def __str__(self) -> str:
+        return self.digest

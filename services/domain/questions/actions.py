@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from services.domain.actors import Actor, require
+from services.domain.agents.queries import of_named_agents
 from services.domain.chats.sending import Spot
 from services.domain.errors import (
     Invalid,
@@ -121,6 +122,8 @@ def answer_question(
         raise NotPermitted("A person answers this.")
     require(actor, "tasks:write", role="member")
     with tenant_transaction(actor.org_id):
+        if not Question.objects.filter(of_named_agents(actor), id=question_id).exists():
+            raise QuestionMissing("There is no such question.")
         question = _lock(question_id)
         given = _read(question, text, option)
         person = User.objects.filter(pk=actor.user_id).first() if actor.user_id else None

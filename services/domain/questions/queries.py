@@ -7,6 +7,7 @@ import uuid
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, require
+from services.domain.agents.queries import of_named_agents
 from services.domain.errors import QuestionMissing
 from services.domain.questions.models import Question, QuestionStatus
 from services.domain.tasks.models import Task
@@ -16,7 +17,7 @@ from services.kit.clock import now
 def list_questions(actor: Actor) -> QuerySet[Question]:
     """Return the questions that the actor may see; to be read in the tenant's transaction."""
     require(actor, "tasks:read")
-    return Question.objects.select_related("agent")
+    return Question.objects.select_related("agent").filter(of_named_agents(actor))
 
 
 def get_question(actor: Actor, question_id: uuid.UUID) -> Question:

@@ -16,6 +16,7 @@ from services.domain.chats.places import check_deliver_to
 from services.domain.errors import (
     IdempotencyKeyReused,
     Invalid,
+    NotPermitted,
     PromptInvalid,
     QueueFull,
     TaskFinished,
@@ -90,6 +91,8 @@ def submit_task(
             if earlier is not None:
                 return earlier
         _refuse_when_full()
+        if order.deliver_to is not None and actor.agent_ids is not None:
+            raise NotPermitted("A token that names agents reaches no chats.")
         workspace, agent = _place(actor, order, source)
         parent = find_parent(actor)
         hops = max(hops, parent.hops + 1) if parent is not None else hops

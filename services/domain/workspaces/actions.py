@@ -20,7 +20,7 @@ from services.domain.plane.queries import find_sandbox_of
 from services.domain.plane.volumes import order_archive
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.models import SessionEntry, Workspace
-from services.domain.workspaces.queries import lock_own_workspace, lock_workspace
+from services.domain.workspaces.queries import lock_own_workspace
 from services.kit.clock import now
 
 _SET_SANDBOX_STATE = "UPDATE workspace SET sandbox_state = %s WHERE id = %s AND sandbox_state <> %s"
@@ -59,7 +59,7 @@ def rename_workspace(actor: Actor, workspace_id: uuid.UUID, name: str) -> Worksp
     """Give a workspace a name. Emits: WorkspaceChanged. Raises: WorkspaceMissing."""
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
-        workspace = lock_workspace(workspace_id)
+        workspace = lock_own_workspace(actor, workspace_id)
         workspace.name = name
         workspace.save(update_fields=["name"])
         announce_change(WorkspaceChanged, workspace)
@@ -91,7 +91,7 @@ def restore_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
-        workspace = lock_workspace(workspace_id)
+        workspace = lock_own_workspace(actor, workspace_id)
         get_usable_agent(actor, workspace.agent_id)
         if workspace.archived_at is not None:
             workspace.archived_at = None
@@ -107,7 +107,7 @@ def delete_workspace(actor: Actor, workspace_id: uuid.UUID) -> None:
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
-        workspace = lock_workspace(workspace_id)
+        workspace = lock_own_workspace(actor, workspace_id)
         _refuse_while_active(workspace)
         _order_stop(workspace)
         Event.objects.filter(stream=workspace.stream).delete()

@@ -95,10 +95,12 @@ def may_read_stream(actor: Actor, stream: str) -> bool:
     except ValueError:
         return False
     if kind == "workspace":
-        return may(actor, "workspaces:read") and Workspace.objects.filter(id=target).exists()
+        reached = Workspace.objects.filter(workspaces_in_reach(actor), id=target)
+        return may(actor, "workspaces:read") and reached.exists()
     if kind == "user":
         return actor.user_id == target
-    return kind == "org" and actor.org_id == target
+    # What it tells is of all agents.
+    return kind == "org" and actor.org_id == target and actor.agent_ids is None
 
 
 def get_session(workspace_id: uuid.UUID) -> tuple[str, list[dict[str, object]]] | None:

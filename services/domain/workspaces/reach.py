@@ -1,6 +1,7 @@
 """What of an organisation's work an agent reaches: that of the person it works for, and its own.
 
-People, tokens and the platform are not narrowed here: their rights are roles and scopes.
+People and the platform are not narrowed here: their rights are roles and scopes. A token that names agents reaches
+their work only.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from django.db.models import Q
 
 from services.domain.actors import Actor
+from services.domain.agents.queries import of_named_agents
 from services.domain.tasks.models import Task
 
 
@@ -18,7 +20,7 @@ def workspaces_in_reach(actor: Actor) -> Q:
     the one it is in, and those to which it passed work on from there.
     """
     if actor.kind != "agent":
-        return Q()
+        return of_named_agents(actor)
     own = Q(id=actor.workspace_id)
     if actor.user_id is not None:
         return own | Q(user_id=actor.user_id)
@@ -29,7 +31,7 @@ def workspaces_in_reach(actor: Actor) -> Q:
 def tasks_in_reach(actor: Actor) -> Q:
     """Return which tasks exist for an actor: the same people's and places' as its workspaces."""
     if actor.kind != "agent":
-        return Q()
+        return of_named_agents(actor)
     if actor.user_id is not None:
         return Q(user_id=actor.user_id)
     of_here = Task.objects.filter(Q(workspace_id=actor.workspace_id))

@@ -11,7 +11,7 @@ from services.domain.plane.models import SandboxState
 from services.domain.plane.queries import find_live_sandbox, find_sandbox_of
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.workspaces.models import Workspace
-from services.domain.workspaces.queries import lock_workspace
+from services.domain.workspaces.queries import lock_own_workspace
 
 
 def wake_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
@@ -21,7 +21,7 @@ def wake_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
-        workspace = lock_workspace(workspace_id)
+        workspace = lock_own_workspace(actor, workspace_id)
         if find_live_sandbox(workspace_id) is None:
             enqueue(WakeSandbox(org_id=actor.org_id, workspace_id=workspace_id))
         return workspace
@@ -34,7 +34,7 @@ def pause_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
-        workspace = _lock_at_rest(workspace_id)
+        workspace = _lock_at_rest(actor, workspace_id)
         sandbox = find_sandbox_of(workspace_id)
         if sandbox is None:
             raise WorkspaceNotRunning("The workspace has no sandbox that could be paused.")
@@ -52,15 +52,15 @@ def stop_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """
     require(actor, "workspaces:write")
     with tenant_transaction(actor.org_id):
-        workspace = _lock_at_rest(workspace_id)
+        workspace = _lock_at_rest(actor, workspace_id)
         sandbox = find_sandbox_of(workspace_id)
         if sandbox is not None:
             enqueue(StopSandbox(sandbox_id=sandbox.id, is_idle_only=True), queue=host_queue(sandbox.host_id))
         return workspace
 
 
-def _lock_at_rest(workspace_id: uuid.UUID) -> Workspace:
-    workspace = lock_workspace(workspace_id)
+def _lock_at_rest(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
+    workspace = lock_own_workspace(actor, workspace_id)
     if workspace.tasks.filter(finished_at=None).exists():
         raise WorkspaceBusy("The workspace has work in progress.")
     return workspace

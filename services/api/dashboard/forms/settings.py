@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -9,9 +10,9 @@ from typing import Any
 from django import forms
 
 from services.api.dashboard.forms.base import DomainForm
-from services.domain.actors import SCOPES
+from services.domain.actors import OF_ONE_AGENT, SCOPES
 from services.domain.audit.models import AuditAction
-from services.domain.identity.models import Role
+from services.domain.identity.models import Role, TokenKind
 from services.domain.oauth.servers import PeopleServer, scopes_of
 from services.kit.clock import now
 
@@ -23,6 +24,18 @@ class TokenForm(DomainForm):
 
     name = forms.CharField(max_length=80, help_text="Where it will be used.")
     days = forms.TypedChoiceField(label="Expires after", choices=_LIVES, coerce=int, initial=90)
+    kind = forms.ChoiceField(
+        choices=[
+            (TokenKind.BEARER, "A token that is sent with each request"),
+            (TokenKind.SIGNING, "A key that requests are signed with"),
+        ],
+        required=False,
+    )
+    agents = forms.MultipleChoiceField(
+        widget=forms.CheckboxSelectMultiple,
+        required=False,
+        help_text="None chosen: all agents. With some, it reaches them and their work, and nothing else.",
+    )
     scopes = forms.MultipleChoiceField(
         choices=[(scope, scope) for scope in sorted(SCOPES)],
         widget=forms.CheckboxSelectMultiple,
@@ -37,8 +50,16 @@ class TokenForm(DomainForm):
         help_text="Which of them it reaches at the gateway, to read or for all they do. None unless you say so.",
     )
 
-    def __init__(self, *args: Any, servers: Sequence[PeopleServer], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        servers: Sequence[PeopleServer],
+        agents: Sequence[tuple[str, str]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        named: Any = self.fields["agents"]
+        named.choices = agents
         offered: Any = self.fields["mcp_scopes"]
         offered.choices = [(scope, scope) for scope in scopes_of(servers)]
 
@@ -53,6 +74,12 @@ class TokenForm(DomainForm):
         """Return what `create_token` wants."""
         values = super().values()
         values["scopes"] += values.pop("mcp_scopes")
+        values["kind"] = values["kind"] or TokenKind.BEARER
+        agents = values.pop("agents")
+        values["agent_ids"] = [uuid.UUID(each) for each in agents] or None
+        if agents:
+            # What else is ticked is of no single agent.
+            values["scopes"] = sorted(set(values["scopes"]) & OF_ONE_AGENT)
         values["expires_at"] = now() + timedelta(days=values.pop("days"))
         return values
 

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_http_methods
 
 from services.api.dashboard.forms.settings import OrganisationForm
 from services.api.dashboard.pages import person_page, remember_organisation
+from services.api.signing.adapters import INVITATION_KEY
 from services.domain.errors import InvitationMissing, SlipwayError
 from services.domain.identity.invitations import all_tenants_accept_invitation, all_tenants_find_offer
 from services.domain.identity.models import Organisation, User
@@ -28,6 +29,8 @@ def join(request: HttpRequest, text: str) -> HttpResponse:
     status = 200
     try:
         context["offer"] = all_tenants_find_offer(text)
+        if person is None:
+            request.session[INVITATION_KEY] = text
         if request.method == "POST" and person is not None:
             organisation = all_tenants_accept_invitation(person, text)
             remember_organisation(request, organisation)

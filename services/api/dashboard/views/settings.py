@@ -12,14 +12,16 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from services.api.dashboard.forms.settings import AuditForm, InvitationForm, OrganisationForm, TokenForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
+from services.domain.agents.queries import list_agents_by_name
 from services.domain.audit.queries import list_audit
 from services.domain.identity.invitations import invite, join_address, list_invitations, revoke_invitation
 from services.domain.identity.members import change_role, leave_organisation, remove_member
 from services.domain.identity.models import Invitation, Role
 from services.domain.identity.organisations import rename_organisation
 from services.domain.identity.queries import list_members, list_tokens
-from services.domain.identity.tokens import create_token, revoke_token
+from services.domain.identity.tokens import create_token, revoke_token, rotate_token
 from services.domain.oauth.resources import list_servers
+from services.domain.tenancy.transaction import tenant_transaction
 
 AUDIT_PAGE = 100
 
@@ -28,19 +30,46 @@ AUDIT_PAGE = 100
 @require_http_methods(["GET", "HEAD", "POST"])
 def tokens(request: PageRequest) -> HttpResponse:
     """List the tokens; a new one's text is shown in the answer to the post, and never again."""
-    servers = [server for server, _ in list_servers(request.actor)]
-    form = TokenForm(request.POST or None, servers=servers)
+    form = _token_form(request, request.POST or None)
     made: list[str] = []
     if request.method == "POST" and form.submit(
         lambda given: made.append(create_token(request.actor, **given)[1])
     ):
-        form = TokenForm(servers=servers)
+        form = _token_form(request)
     return show(
         request,
         "dashboard/tokens.html",
         lambda: {"form": form, "tokens": list_tokens(request.actor), "made": made[0] if made else None},
         status=form.status,
     )
+
+
+@page
+@require_POST
+def rotate(request: PageRequest, token_id: uuid.UUID) -> HttpResponse:
+    """Give a token another text, which is shown in this answer and never again."""
+    made: list[str] = []
+    is_done = attempt(
+        request,
+        lambda: made.append(rotate_token(request.actor, token_id)[1]),
+        "The key before works for 24 hours more.",
+    )
+    if not is_done:
+        return redirect("dashboard:tokens")
+    form = _token_form(request)
+    return show(
+        request,
+        "dashboard/tokens.html",
+        lambda: {"form": form, "tokens": list_tokens(request.actor), "made": made[0]},
+    )
+
+
+def _token_form(request: PageRequest, data: Any = None) -> TokenForm:
+    """Return the form for a new token, with the agents that it could be narrowed to."""
+    with tenant_transaction(request.actor.org_id):
+        agents = [(str(agent.id), agent.name) for agent in list_agents_by_name(request.actor)]
+    servers = [server for server, _ in list_servers(request.actor)]
+    return TokenForm(data, servers=servers, agents=agents)
 
 
 @page

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib.auth import authenticate, login, logout
+from allauth.account.internal.flows.login import perform_password_login
+from allauth.account.models import Login
+from django.contrib.auth import authenticate, logout
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,8 +19,15 @@ from django.views.decorators.http import require_http_methods, require_POST
 from services.api.dashboard.forms.signin import SignInForm
 from services.api.dashboard.pages import PageRequest, page, remember_organisation
 from services.api.dashboard.throttle import count_attempt, forget_attempts
+from services.api.signing.adapters import ensure_address, find_offer
+from services.api.signing.records import record_failure
+from services.domain.audit.models import AuditAction
 from services.domain.errors import Invalid, Missing
+from services.domain.identity.accounts import all_tenants_record_account
 from services.domain.identity.models import User
+from services.domain.letters.posting import can_send
+from services.kit.environment import environment
+from services.kit.origin import caller_address
 
 
 @never_cache
@@ -31,9 +40,16 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated and request.method != "POST":
         return redirect(target)
     form = SignInForm(request.POST or None)
-    if request.method == "POST" and form.submit(lambda given: _enter(request, **given)):
-        return redirect(target)
-    context = {"form": form, "next": target if target != "/" else ""}
+    found: list[User] = []
+    if request.method == "POST" and form.submit(lambda given: found.append(_recognise(request, **given))):
+        return _let_in(request, found[0], target)
+    context = {
+        "form": form,
+        "next": target if target != "/" else "",
+        "providers": environment().oidc_providers,
+        "may_sign_up": environment().sign_up == "open" or find_offer(request) is not None,
+        "can_reset": can_send(),
+    }
     return render(request, "dashboard/signin.html", context, status=form.status)
 
 
@@ -41,6 +57,8 @@ def sign_in(request: HttpRequest) -> HttpResponse:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
+    if isinstance(request.user, User):
+        all_tenants_record_account(request.user, AuditAction.SIGNED_OUT)
     logout(request)
     return redirect("dashboard:sign-in")
 
@@ -57,15 +75,24 @@ def choose_organisation(request: PageRequest) -> HttpResponse:
     raise Missing("There is no such organisation.")
 
 
-def _enter(request: HttpRequest, *, email: str, password: str) -> None:
-    """Check the password and start the session. Raises: RateLimited, Invalid."""
-    address = str(request.META.get("REMOTE_ADDR", ""))
+def _recognise(request: HttpRequest, *, email: str, password: str) -> User:
+    """Return whose password this is. Raises: RateLimited, Invalid."""
+    address = caller_address(request.META, proxies=environment().proxies)
     count_attempt(email, address)
     person: Any = authenticate(request, username=email.strip().lower(), password=password)
     if not isinstance(person, User):
+        record_failure(email, "password")
         raise Invalid("The e-mail address or the password is wrong.")
     forget_attempts(email, address)
-    login(request, person)
+    return person
+
+
+def _let_in(request: HttpRequest, person: User, target: str) -> HttpResponse:
+    """Go on to the next step, if the account has one, or start the session."""
+    ensure_address(person)
+    attempt = Login(user=person, redirect_url=target)
+    response: HttpResponse = perform_password_login(request, {"email": person.email}, attempt)
+    return response
 
 
 def _target_of(request: HttpRequest) -> str:
