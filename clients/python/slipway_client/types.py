@@ -1235,11 +1235,15 @@ class NewToken(TypedDict):
     id: str
     user_id: str
     name: str
+    kind: TokenKind
     hint: str
     scopes: list[str]
+    agent_ids: list[str] | None
     created_at: str
     expires_at: str
     last_used_at: str | None
+    rotated_at: str | None
+    previous_until: str | None
     token: str
 
 
@@ -1545,6 +1549,12 @@ class RoomPressBody(TypedDict):
     value: str
 
 
+class RotationBody(TypedDict):
+    """How long the text before stays good, in seconds: up to a week, a day unless said."""
+
+    grace_s: NotRequired[int]
+
+
 class Rule(TypedDict):
     """A rule about tool calls. Of those that are about a call the most specific one says what becomes of it."""
 
@@ -1763,7 +1773,23 @@ class ServerChanges(TypedDict):
     env_secrets: NotRequired[dict[str, str]]
 
 
+class Session(TypedDict):
+    """A browser in which the caller is signed in. `device` is what it says of itself."""
+
+    id: str
+    address: str
+    device: str
+    created_at: str
+    last_seen_at: str
+
+
 SessionMode = Literal["agent-shared", "shared", "per-thread"]
+
+
+class Sessions(TypedDict):
+    """All of them, the one used last first."""
+
+    items: list[Session]
 
 
 class Skill(TypedDict):
@@ -1898,19 +1924,31 @@ class Token(TypedDict):
     id: str
     user_id: str
     name: str
+    kind: TokenKind
     hint: str
     scopes: list[str]
+    agent_ids: list[str] | None
     created_at: str
     expires_at: str
     last_used_at: str | None
+    rotated_at: str | None
+    previous_until: str | None
 
 
 class TokenBody(TypedDict):
-    """A new API token. Without scopes it gets all; without an expiry it lives 90 days."""
+    """A new API token. Without scopes it gets all; without an expiry it lives 90 days.
+
+    Of `signing` kind it is never sent: requests are signed with it (RFC 9421, HMAC-SHA256). With `agent_ids` it reaches
+    those agents and their work only, and carries only scopes for that."""
 
     name: str
     scopes: NotRequired[list[str] | None]
     expires_at: NotRequired[str | None]
+    kind: NotRequired[TokenKind]
+    agent_ids: NotRequired[list[str] | None]
+
+
+TokenKind = Literal["bearer", "signing"]
 
 
 class Tool(TypedDict):

@@ -73,6 +73,15 @@ class AsyncMe:
             "DELETE", f"/me/push/{path_part(subscription_id)}", headers={"If-Match": if_match}
         )
 
+    async def get_sessions(self) -> types.Sessions:
+        """List the browsers in which the caller is signed in, in all organisations."""
+        found: types.Sessions = await self._transport.call("GET", "/me/sessions")
+        return found
+
+    async def delete_session(self, session_id: str) -> None:
+        """Sign a browser out at once."""
+        await self._transport.call("DELETE", f"/me/sessions/{path_part(session_id)}")
+
     def list_accounts(self, *, limit: int | None = None) -> AsyncPages[types.Account]:
         """List the caller's linked accounts, newest first."""
         return AsyncPages(self._transport, "/me/accounts", {"limit": limit})
@@ -1394,6 +1403,19 @@ class AsyncTokens:
     async def delete(self, token_id: str, *, if_match: str | None = None) -> None:
         """Revoke a token at once."""
         await self._transport.call("DELETE", f"/tokens/{path_part(token_id)}", headers={"If-Match": if_match})
+
+    async def rotate(
+        self, token_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RotationBody]
+    ) -> types.NewToken:
+        """Give a token another text, shown this once; the one before stays good for a while."""
+        found: types.NewToken = await self._transport.call(
+            "POST",
+            f"/tokens/{path_part(token_id)}/rotate",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
 
 
 class AsyncConnectedApps:

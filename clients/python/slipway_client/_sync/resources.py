@@ -69,6 +69,15 @@ class Me:
             "DELETE", f"/me/push/{path_part(subscription_id)}", headers={"If-Match": if_match}
         )
 
+    def get_sessions(self) -> types.Sessions:
+        """List the browsers in which the caller is signed in, in all organisations."""
+        found: types.Sessions = self._transport.call("GET", "/me/sessions")
+        return found
+
+    def delete_session(self, session_id: str) -> None:
+        """Sign a browser out at once."""
+        self._transport.call("DELETE", f"/me/sessions/{path_part(session_id)}")
+
     def list_accounts(self, *, limit: int | None = None) -> Pages[types.Account]:
         """List the caller's linked accounts, newest first."""
         return Pages(self._transport, "/me/accounts", {"limit": limit})
@@ -1350,6 +1359,19 @@ class Tokens:
     def delete(self, token_id: str, *, if_match: str | None = None) -> None:
         """Revoke a token at once."""
         self._transport.call("DELETE", f"/tokens/{path_part(token_id)}", headers={"If-Match": if_match})
+
+    def rotate(
+        self, token_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RotationBody]
+    ) -> types.NewToken:
+        """Give a token another text, shown this once; the one before stays good for a while."""
+        found: types.NewToken = self._transport.call(
+            "POST",
+            f"/tokens/{path_part(token_id)}/rotate",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
 
 
 class ConnectedApps:
