@@ -42,12 +42,12 @@ def fill(stack: RunningStack) -> None:
     stack.run("echo oops >&2; exit 3", agent_id=shell)
     made = {
         "/v1/playbooks": {
-            "name": "Weekly numbers", "agent_id": shell, "prompt": "echo weekly", "schedule": "0 9 * * 1",
+            "name": "Weekly numbers", "agent_id": shell, "prompt": "echo weekly", "cron": "0 9 * * 1",
             "timezone": "Europe/Berlin",
         },
         "/v1/secrets": {"name": "REPORTS_KEY", "value": "not a real one"},
         "/v1/rooms": {"title": "Planning"},
-        "/v1/approval-rules": {"tool": "chat.send_message", "verdict": "hold"},
+        "/v1/approval_rules": {"tool": "github.*", "effect": "hold"},
     }  # fmt: skip
     for path, body in made.items():
         answer = stack.http.post(path, json=body)
