@@ -22,11 +22,13 @@ from services.domain.chats.models import InboundMessage
 from services.domain.chats.wirings import WiringFields, create_wiring
 from services.domain.identity.models import Organisation
 from services.domain.llm.actions import update_policy
+from services.domain.llm.budgets import BudgetFields, put_budget, state_of
 from services.domain.llm.keys import NewKey, create_key
-from services.domain.llm.models import KeyStatus, LlmVendor
+from services.domain.llm.models import KeyStatus, LlmKey, LlmVendor
 from services.domain.media import offering
 from services.domain.media.models import FileState, InboundFile, InboxFile
-from services.domain.tasks.models import Task
+from services.domain.metering.queries import get_usage
+from services.domain.tasks.models import Task, UsageRecord
 from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.vault.models import CredentialAccess
 from services.kit.clock import now
@@ -257,6 +259,8 @@ class Transcriber:
 
     def __init__(self) -> None:
         self.status = 200
+        self.statuses: list[int] = []
+        self.usage: dict[str, Any] | None = {"type": "duration", "seconds": 3}
         self.seen: list[dict[str, Any]] = []
         self.app = Starlette(routes=[Route("/v1/audio/transcriptions", self._answer, methods=["POST"])])
 
@@ -268,7 +272,10 @@ class Transcriber:
             if not model or file is None or isinstance(file, str):
                 return JSONResponse({"error": {}}, status_code=400)
             self.seen.append({"model": model, "name": file.filename, "data": await file.read()})
-        return JSONResponse({"text": " Please call me back. "}, status_code=self.status)
+        answer: dict[str, Any] = {"text": " Please call me back. "}
+        if self.usage is not None:
+            answer["usage"] = self.usage
+        return JSONResponse(answer, status_code=self.statuses.pop(0) if self.statuses else self.status)
 
 
 @pytest.fixture
@@ -300,11 +307,102 @@ def test_voice_is_transcribed_with_the_organisations_key(telegram, transcriber):
     assert (used.credential_name, used.path) == ("ours", "/v1/audio/transcriptions")
 
 
+def voice_of(seconds: int) -> bytes:
+    """Return a recording that may be as long as this, at the thinnest."""
+    return b"OggS" + b"\x00" * (590 * seconds - 4)
+
+
+def records() -> list[UsageRecord]:
+    return list(UsageRecord.objects.using("operator").order_by("id"))
+
+
+def test_a_voice_message_is_paid_for_by_its_agent_and_counted_for_its_chat(telegram, transcriber, acme):
+    budget = put_budget(
+        acme.owner, BudgetFields(level="agent", period="day", subject_id=acme.agent.id, limit_microusd=10_000)
+    )
+    receive(telegram, "", ("voice.ogg", voice_of(60), "audio/ogg"))
+    drain(*JOBS)
+    (record,) = records()
+    # A minute may be said in it: 60 seconds at $100 per million. It was three.
+    assert (record.reserved_microusd, record.cost_microusd, record.input_tokens) == (6_000, 300, 3)
+    assert (record.kind, record.model, record.task_id) == ("transcription", "whisper-1", None)
+    assert (record.agent_id, record.chat_id) == (acme.agent.id, telegram.chat.id)
+    key = LlmKey.objects.using("operator").get()
+    assert record.llm_key_id == key.id
+    with tenant_transaction(acme.organisation.id):
+        state = state_of(budget)
+        assert (state.spent_microusd, state.reserved_microusd) == (300, 0)
+        hour = timedelta(hours=1)
+        for group, name in (("agent", acme.agent.id), ("chat", telegram.chat.id)):
+            report = get_usage(acme.owner, since=now() - hour, until=now() + hour, group_by=group)
+            assert [(key, used.cost_microusd) for key, used in report.groups] == [(str(name), 300)]
+
+
+def test_a_budget_set_later_counts_what_voice_has_cost(telegram, transcriber, acme):
+    receive(telegram, "", ("voice.ogg", voice_of(1), "audio/ogg"))
+    drain(*JOBS)
+    budget = put_budget(
+        acme.owner, BudgetFields(level="agent", period="month", subject_id=acme.agent.id, limit_microusd=1)
+    )
+    with tenant_transaction(acme.organisation.id):
+        assert state_of(budget).spent_microusd == 300
+
+
+@pytest.mark.parametrize("level", ["organisation", "agent"])
+def test_a_spent_budget_lets_no_voice_be_transcribed_and_says_why(telegram, transcriber, acme, level):
+    subject = {"subject_id": acme.agent.id} if level == "agent" else {}
+    put_budget(acme.owner, BudgetFields(level=level, period="day", limit_microusd=5_999, **subject))
+    receive(telegram, "", ("voice.ogg", voice_of(60), "audio/ogg"))
+    drain(*JOBS)
+    assert (transcriber.seen, records()) == ([], [])
+    (prompt,) = prompts(telegram)
+    assert "[Voice message voice.ogg: audio/ogg, 35.4 kB, at inbox/" in prompt
+    assert (
+        f"It was not transcribed, because the budget of the {level} for the day has no room for it until"
+        in prompt
+    )
+
+
+def test_a_server_that_does_not_say_what_it_used_costs_the_whole_estimate(telegram, transcriber):
+    transcriber.usage = None
+    receive(telegram, "", ("voice.ogg", voice_of(60), "audio/ogg"))
+    drain(*JOBS)
+    (record,) = records()
+    assert record.cost_microusd == record.reserved_microusd == 6_000
+
+
+def test_a_transcriber_that_stumbles_is_asked_again_as_often_as_the_rules_say(telegram, transcriber, acme):
+    update_policy(acme.owner, {"retries": 1})
+    transcriber.statuses = [503]
+    receive(telegram, "", ("voice.ogg", voice_of(1), "audio/ogg"))
+    drain(*JOBS)
+    assert "[What is said in voice.ogg: Please call me back.]" in prompts(telegram)[0]
+    assert [record.cost_microusd for record in records()] == [0, 300]
+
+
+def test_a_refused_key_is_taken_out_of_use_and_the_next_one_asked(telegram, transcriber, acme):
+    ours = LlmKey.objects.using("operator").get()
+    bad = NewKey(
+        name="old",
+        vendor=LlmVendor.OPENAI,
+        key=SecretStr("sk-revoked-key"),
+        base_url=ours.base_url,
+        priority=1,
+    )
+    create_key(acme.owner, bad, KeyStatus.OK)
+    receive(telegram, "", ("voice.ogg", voice_of(1), "audio/ogg"))
+    drain(*JOBS)
+    assert "[What is said in voice.ogg: Please call me back.]" in prompts(telegram)[0]
+    statuses = LlmKey.objects.using("operator").order_by("priority").values_list("name", "status")
+    assert list(statuses) == [("old", KeyStatus.REFUSED), ("ours", KeyStatus.OK)]
+
+
 def test_a_transcriber_that_fails_does_not_keep_the_message(telegram, transcriber):
     transcriber.status = 500
     receive(telegram, "", ("voice.ogg", b"OggS" + b"\x00" * 60, "audio/ogg"))
     drain(*JOBS)
     assert "It was not transcribed, because the transcriber failed.]" in prompts(telegram)[0]
+    assert [record.cost_microusd for record in records()] == [0]
 
 
 def test_the_same_update_again_brings_no_second_file(place):

@@ -6,17 +6,17 @@ Source: the vendor's API reference, "Create transcription".
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 from pydantic import SecretStr
 
 from services.adapters.models.checking import key_headers
+from services.adapters.models.wire import Call, ModelServers
 from services.adapters.upstreams.network import Network
-from services.domain.errors import UpstreamAway, UpstreamRefused
 from services.kit.storable import storable
-
-_TIMEOUT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +28,52 @@ class Recording:
     data: bytes
 
 
-async def transcribe(
-    base_url: str, key: SecretStr, model: str, recording: Recording, network: Network
-) -> str:
-    """Return what is said. Raises: UpstreamAway, UpstreamRefused."""
+@dataclass(frozen=True, slots=True)
+class Transcription:
+    """A server's answer. `said` is None where it has none, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    answer: Mapping[str, Any]
+
+    @property
+    def said(self) -> str | None:
+        """Return the words of a good answer."""
+        text = self.answer.get("text")
+        return str(storable(text)).strip() if self.status == 200 and isinstance(text, str) else None
+
+
+def call_for(base_url: str, key: SecretStr, model: str, recording: Recording, *, is_checked: bool) -> Call:
+    """Return the call that asks for a recording's words. Pure."""
+    form = httpx2.Request(
+        "POST",
+        f"{base_url}/v1/audio/transcriptions",
+        data={"model": model, "response_format": "json"},
+        files={"file": (recording.name, recording.data, recording.content_type)},
+    )
+    headers = {
+        **key_headers("openai", key),
+        "content-type": form.headers["content-type"],
+        "accept-encoding": "identity",
+        "user-agent": "slipway",
+    }
+    return Call("POST", str(form.url), headers, form.read(), is_checked)
+
+
+async def transcribe(call: Call, network: Network) -> Transcription:
+    """Ask once. Raises: NotSent, BrokenOff."""
+    async with ModelServers(network) as servers:
+        response = await servers.send(call)
+        try:
+            body = await response.read()
+        finally:
+            response.close()
+    return Transcription(response.status, response.headers, _parsed(body))
+
+
+def _parsed(body: bytes) -> Mapping[str, Any]:
     try:
-        async with network.client(read_s=_TIMEOUT_S) as client:
-            answer = await client.post(
-                f"{base_url}/v1/audio/transcriptions",
-                headers=key_headers("openai", key),
-                data={"model": model, "response_format": "json"},
-                files={"file": (recording.name, recording.data, recording.content_type)},
-            )
-            status, body = answer.status_code, answer.content
-    except (httpx2.HTTPError, OSError, ValueError) as error:
-        raise UpstreamAway("The transcriber does not answer.") from error
-    if status == 429 or status >= 500:
-        raise UpstreamAway(f"The transcriber answers with {status}.")
-    if status != 200:
-        raise UpstreamRefused(f"The transcriber refused the recording, with {status}.")
-    try:
-        text = json.loads(body)["text"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise UpstreamRefused("The transcriber's answer is not what it should be.") from error
-    if not isinstance(text, str):
-        raise UpstreamRefused("The transcriber's answer is not what it should be.")
-    return str(storable(text)).strip()
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

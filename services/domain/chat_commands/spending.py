@@ -26,10 +26,12 @@ class Usage(Command):
         """Add up the asker's own work, and the work that came from this chat. Raises: ScopeMissing."""
         person = asked.member()
         require(person, "usage:read")
+        own = Q(task__user=person.user_id) | Q(user_id=person.user_id)
         lines = ["**You**"]
-        lines += [_line(Q(task__user=person.user_id), name, now() - ago) for name, ago in _STRETCHES]
+        lines += [_line(own, name, now() - ago) for name, ago in _STRETCHES]
         lines += ["", "**This chat**"]
-        here = Q(task__deliver_to__chat_id=str(asked.message.chat_id))
+        chat_id = asked.message.chat_id
+        here = Q(task__deliver_to__chat_id=str(chat_id)) | Q(chat_id=chat_id)
         lines += [_line(here, name, now() - ago) for name, ago in _STRETCHES]
         return "\n".join(lines)
 

@@ -140,7 +140,7 @@ def _decide(message: InboundMessage) -> _Decided:
     passage = pass_gate(message, engaged[0].agent_id if engaged else None)
     if passage.outcome is not None:
         return _Decided(passage.outcome, verdicts, passage)
-    if engaged and ask_for_files(_read_by(message, engaged)):
+    if engaged and ask_for_files(_read_by(message, engaged), engaged[0].agent_id):
         return _Decided(AWAITING)
     taken_by = {}
     for rule in engaged:

@@ -164,7 +164,7 @@ def _submit(message: InboundMessage, claim: ThreadClaim, person: Actor) -> str:
         raise NotPermitted("This thread goes on in somebody else's work, which only they go on with.")
     require(person, "tasks:write")
     get_usable_agent(person, workspace.agent_id)
-    if ask_for_files([message]):
+    if ask_for_files([message], workspace.agent_id):
         return AWAITING
     nobody = Actor(org_id=message.org_id, kind="system", role="member")
     task = submit_task(

@@ -44,8 +44,10 @@ WITH RECURSIVE tree AS (
 """
 _COUNTING = {
     BudgetLevel.ORGANISATION: "created_at >= %(since)s",
-    BudgetLevel.PERSON: "created_at >= %(since)s AND task_id IN (SELECT id FROM task WHERE user_id = %(subject)s)",
-    BudgetLevel.AGENT: "created_at >= %(since)s AND task_id IN (SELECT id FROM task WHERE agent_id = %(subject)s)",
+    BudgetLevel.PERSON: "created_at >= %(since)s AND (user_id = %(subject)s "
+    "OR task_id IN (SELECT id FROM task WHERE user_id = %(subject)s))",
+    BudgetLevel.AGENT: "created_at >= %(since)s AND (agent_id = %(subject)s "
+    "OR task_id IN (SELECT id FROM task WHERE agent_id = %(subject)s))",
     BudgetLevel.PLAYBOOK: f"created_at >= %(since)s AND task_id IN ({_TREES.format(runs='playbook_id = %(subject)s')})",
 }
 _OF_RUN = f"task_id IN ({_TREES.format(runs='id = %(run)s')})"

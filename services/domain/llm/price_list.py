@@ -1,9 +1,9 @@
 """What models cost, as their vendors say: by family, from which moment on. Never change an entry: add a newer one.
 
 Source: platform.claude.com/docs/en/about-claude/pricing, "Model pricing", and each model's overview page, as of
-October 2026; platform.openai.com/docs/pricing, "Text tokens", standard tier, as of mid 2026. Anthropic's cache writes
-cost 1.25 times the input price for five minutes and twice for an hour, OpenAI's nothing extra; the price of a cache
-read differs between models.
+October 2026; platform.openai.com/docs/pricing, "Text tokens", standard tier, and "Transcription", as of mid 2026.
+Anthropic's cache writes cost 1.25 times the input price for five minutes and twice for an hour, OpenAI's nothing extra;
+the price of a cache read differs between models.
 """
 
 from __future__ import annotations
@@ -106,7 +106,16 @@ OPENAI: dict[str, Price] = {
     "o4-mini": _gpt("1.10", "4.40", "0.275"),
     "codex-mini": _gpt("1.50", "6", "0.375"),
 }
-FAMILIES = ANTHROPIC | OPENAI
+BY_SECOND = frozenset({"whisper-1"})
+"""Models that are paid by the second of sound: a second is counted as a token of input."""
+
+# What is said goes in as sound, at a price of its own, and comes out as text.
+TRANSCRIBERS: dict[str, Price] = {
+    "whisper-1": _gpt("100", "0", "100"),
+    "gpt-4o-transcribe": _gpt("6", "10", "6"),
+    "gpt-4o-mini-transcribe": _gpt("3", "5", "3"),
+}
+FAMILIES = ANTHROPIC | OPENAI | TRANSCRIBERS
 
 LISTED: tuple[tuple[str, datetime, Price], ...] = tuple(
     (family, ALWAYS, price) for family, price in FAMILIES.items()

@@ -50,20 +50,21 @@ class Rules:
     keys: tuple[OwnKey, ...]
     vendors_with_keys: frozenset[str]
     retries: int
+    transcriber: str
     fallbacks: tuple[tuple[str, str], ...]
     log: LogRules | None
     prices: PriceBook
 
-    def allows(self, model: str, agent_id: uuid.UUID) -> bool:
-        """Say whether an agent may ask this model."""
-        return is_allowed(model, *self.bounds, self.agents.get(agent_id))
+    def allows(self, model: str, agent_id: uuid.UUID | None) -> bool:
+        """Say whether an agent may ask this model; None is the organisation itself."""
+        return is_allowed(model, *self.bounds, self.agents.get(agent_id) if agent_id else None)
 
     def refuse(self, model: str, agent_id: uuid.UUID) -> None:
         """Refuse a model that the agent may not ask. Raises: ModelNotAllowed."""
         if not self.allows(model, agent_id):
             raise ModelNotAllowed(f"The model {model} is not allowed for this agent. Ask for another model.")
 
-    def models_for(self, model: str, agent_id: uuid.UUID) -> list[str]:
+    def models_for(self, model: str, agent_id: uuid.UUID | None) -> list[str]:
         """Return the model that is asked for, and those that may be asked in its place."""
         instead = [use for pattern, use in self.fallbacks if fits(model, (pattern,)) and use != model]
         return [model, *(use for use in dict.fromkeys(instead) if self.allows(use, agent_id))]
@@ -98,6 +99,7 @@ def load_rules(org_id: uuid.UUID) -> Rules:
             keys=tuple(OwnKey(row.id, row.name, row.vendor, row.base_url, open_key(row)) for row in usable),
             vendors_with_keys=frozenset(row.vendor for row in rows),
             retries=policy.retries,
+            transcriber=policy.transcriber,
             fallbacks=tuple((entry["model"], entry["use"]) for entry in policy.fallbacks),
             log=_log_rules(policy) if policy.logs_calls and platform.may_log else None,
             prices=load_price_book(),

@@ -24,7 +24,7 @@ from services.kit.clock import now, rfc3339
 from services.kit.ids import uuid7
 
 _BATCH = 500
-_RESERVE = "SELECT llm_reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_RESERVE = "SELECT llm_reserve(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 _SETTLE = "SELECT llm_settle(%s, %s, %s, %s, %s, %s)"
 
 
@@ -35,18 +35,27 @@ class RulesChanged(Conflict):
 
 
 @dataclass(frozen=True, slots=True)
+class Charged:
+    """Whom a call is for that is made before there is a task: their budgets are asked, beside the organisation's."""
+
+    agent_id: uuid.UUID | None = None
+    user_id: uuid.UUID | None = None
+    chat_id: uuid.UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reserved:
     """Money set aside for a call: its record, and the price of the moment at which the call began."""
 
     org_id: uuid.UUID
-    task_id: uuid.UUID
+    task_id: uuid.UUID | None
     record_id: uuid.UUID
     price: Price | None
 
 
 def reserve(
     org_id: uuid.UUID,
-    task_id: uuid.UUID,
+    task_id: uuid.UUID | None,
     *,
     kind: str,
     model: str,
@@ -54,22 +63,25 @@ def reserve(
     price: Price | None = None,
     llm_key_id: uuid.UUID | None = None,
     versions: tuple[int, int] | None = None,
+    charged: Charged | None = None,
 ) -> Reserved:
     """Set money aside for the most that a call may cost, and return what settles it.
 
     Any number of calls may ask at once: rows are locked, so none sees room that another has taken.
     Locks: the task and those that it comes from, the oldest first, then the budgets' periods.
-    `versions` are those of the rules by which the call was judged, the organisation's and the platform's.
+    `versions` are those of the rules by which the call was judged, the organisation's and the platform's. Without a
+    task, `charged` says whose call it is.
     Raises: BudgetExceeded, TaskMissing, TokenInvalid when the task has ended meanwhile, RulesChanged.
     """
     moment = now()
     if price is None:
         price = load_price_book().price_of(model, moment)
-    estimate, record_id = price.most_of(most), uuid7()
+    estimate, record_id, whose = price.most_of(most), uuid7(), charged or Charged()
     found = _call(
         _RESERVE,
         org_id, task_id, record_id, kind, model[:100], llm_key_id, estimate, json.dumps(price.to_json()),
         moment, day_of(moment), month_of(moment), *(versions or (None, None)),
+        whose.agent_id, whose.user_id, whose.chat_id,
     )  # fmt: skip
     match found["outcome"]:
         case "reserved":

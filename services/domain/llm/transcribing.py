@@ -8,11 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from services.domain.llm.models import LlmVendor
-from services.domain.llm.patterns import is_allowed
-from services.domain.llm.policy import find_policy
-from services.domain.llm.rules import load_rules
-from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.llm.attempts import Candidate
 from services.domain.vault.accesses import Access, Used, record_accesses
 from services.domain.vault.models import AccessWay, CredentialKind
 
@@ -27,34 +23,28 @@ class Transcriber:
     base_url: str
     key: SecretStr
     model: str
-    used: Used | None
-    is_checked: bool
+    used: Used | None = None
+    is_checked: bool = False
+
+    @property
+    def llm_key_id(self) -> uuid.UUID | None:
+        """Return which own key pays; None is the installation's."""
+        return self.used.id if self.used is not None else None
 
 
-def find_transcribers(
-    org_id: uuid.UUID, platform_url: str, platform_key: SecretStr | None
-) -> list[Transcriber]:
-    """List who is asked, in order; nobody where the organisation has not named a model, or nothing opens it."""
-    with tenant_transaction(org_id):
-        policy = find_policy()
-    if policy is None or not policy.transcriber:
-        return []
-    rules = load_rules(org_id)
-    if not is_allowed(policy.transcriber, *rules.bounds):
-        return []
-    platform = platform_url.rstrip("/").removesuffix("/v1")
-    found = []
-    for own in rules.keys_for(LlmVendor.OPENAI):
-        if own is not None:
-            used = Used(CredentialKind.MODEL_KEY, own.id, own.name)
-            found.append(
-                Transcriber(
-                    own.base_url or platform, own.key, policy.transcriber, used, is_checked=bool(own.base_url)
-                )
-            )
-        elif platform_key is not None and platform_key.get_secret_value():
-            found.append(Transcriber(platform, platform_key, policy.transcriber, None, is_checked=False))
-    return found
+def transcriber_of(
+    candidate: Candidate, platform_url: str, platform_key: SecretStr | None
+) -> Transcriber | None:
+    """Return whom to ask; None where it would be the installation's server, which has been given no key."""
+    platform, own = platform_url.rstrip("/").removesuffix("/v1"), candidate.own
+    if own is not None:
+        used = Used(CredentialKind.MODEL_KEY, own.id, own.name)
+        return Transcriber(
+            own.base_url or platform, own.key, candidate.model, used, is_checked=bool(own.base_url)
+        )
+    if platform_key is None or not platform_key.get_secret_value():
+        return None
+    return Transcriber(platform, platform_key, candidate.model)
 
 
 def note_transcribed(org_id: uuid.UUID, transcriber: Transcriber) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 from services.domain.chats.actions import read_link_config
 from services.domain.chats.models import InboundMessage
+from services.domain.contacts.accounts import find_person
+from services.domain.llm.spending import Charged
 from services.domain.media.models import FileState, InboundFile
 from services.domain.media.offering import max_bytes_of
 from services.domain.outbox.jobs import FetchFile, RouteMessage, enqueue
+from services.domain.ports.chat import ChatKind
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
@@ -32,6 +35,7 @@ class FileDue:
     is_voice: bool
     max_bytes: int
     attempts: int
+    charged: Charged
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def take_file(org_id: uuid.UUID, file_id: uuid.UUID) -> FileDue | None:
     with tenant_transaction(org_id):
         file = (
             InboundFile.objects.select_for_update(of=("self",))
-            .select_related("message__link")
+            .select_related("message__link", "message__chat")
             .filter(id=file_id, state=FileState.AWAITED, next_attempt_at__lte=now())
             .first()
         )
@@ -76,6 +80,7 @@ def take_file(org_id: uuid.UUID, file_id: uuid.UUID) -> FileDue | None:
             file.is_voice,
             max_bytes_of(org_id),
             file.attempts,
+            _charged(file),
         )
 
 
@@ -117,6 +122,13 @@ def all_tenants_due_files(*, limit: int = 200) -> list[tuple[uuid.UUID, uuid.UUI
     """List the files that should have been fetched by now: their job was lost, or its worker died."""
     rows = InboundFile.objects.using("operator").filter(state=FileState.AWAITED, next_attempt_at__lte=now())
     return list(rows.order_by("next_attempt_at").values_list("org_id", "id")[:limit])
+
+
+def _charged(file: InboundFile) -> Charged:
+    """Return whose budgets reading a file is held against: as for its message's work, a person's own if direct."""
+    message = file.message
+    person = find_person(message.link_id, message.sender_id) if message.chat.kind == ChatKind.DIRECT else None
+    return Charged(file.agent_id, person.user_id if person is not None else None, message.chat_id)
 
 
 def _lock(file_id: uuid.UUID) -> InboundFile | None:

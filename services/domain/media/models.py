@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from services.domain.agents.models import Agent
 from services.domain.chats.models import InboundMessage
 from services.domain.tasks.models import Task
 from services.domain.tenancy.models import TenantModel
@@ -26,6 +27,7 @@ class InboundFile(TenantModel):
 
     `ref` is what the platform wants to be asked for it. `key` and `text_key` are its places in object storage, and
     `text_key` has the text that was read out of it. `error` says, in words for the agent, why it could not be had.
+    `agent` is who asked for it first: what reading it costs is charged to that agent.
     """
 
     message = models.ForeignKey(InboundMessage, on_delete=models.CASCADE, related_name="files")
@@ -35,6 +37,7 @@ class InboundFile(TenantModel):
     claimed_type = models.CharField(max_length=120, blank=True)
     claimed_bytes = models.BigIntegerField(null=True)
     is_voice = models.BooleanField(default=False)
+    agent = models.ForeignKey(Agent, on_delete=models.SET_NULL, null=True, related_name="+")
     state = models.CharField(max_length=8, choices=FileState.choices, default=FileState.OFFERED)
     error = models.CharField(max_length=200, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)

@@ -48,23 +48,24 @@ def keep_files(message: InboundMessage, files: Sequence[Incoming]) -> None:
     InboundFile.objects.bulk_create(rows)
 
 
-def ask_for_files(messages: Sequence[InboundMessage]) -> bool:
+def ask_for_files(messages: Sequence[InboundMessage], agent_id: uuid.UUID) -> bool:
     """Have the files of messages fetched that an agent is to read; says whether these are still awaited.
 
-    Inside the tenant's transaction. Queues: FetchFile for each that nobody has asked for before; with the last one
-    of a message settled, RouteMessage brings its message back.
+    The agent that asks first is charged for what it costs to read them. Inside the tenant's transaction.
+    Queues: FetchFile for each that nobody has asked for before; with the last one of a message settled, RouteMessage
+    brings its message back.
     """
     offered = list(
         InboundFile.objects.select_for_update().filter(message__in=messages, state=FileState.OFFERED)
     )
     for file in offered:
-        file.state, file.give_up_at = FileState.AWAITED, now() + GIVE_UP
+        file.state, file.give_up_at, file.agent_id = FileState.AWAITED, now() + GIVE_UP, agent_id
         most = max_bytes_of(file.org_id)
         if file.claimed_bytes is not None and file.claimed_bytes > most:
             file.state, file.error = FileState.FAILED, too_large(file.claimed_bytes, most)
         else:
             enqueue(FetchFile(org_id=file.org_id, file_id=file.id))
-        file.save(update_fields=["state", "error", "give_up_at"])
+        file.save(update_fields=["state", "error", "give_up_at", "agent"])
     return InboundFile.objects.filter(message__in=messages, state=FileState.AWAITED).exists()
 
 

@@ -28,10 +28,10 @@ _SANDBOX_KEYS = {
 }
 _MODEL_KEYS = {
     "workspace": F("task__workspace_id"),
-    "agent": F("task__agent_id"),
+    "agent": Coalesce("task__agent_id", "agent_id"),
     "day": TruncDate("created_at", tzinfo=UTC),
-    "member": F("task__user_id"),
-    "chat": KeyTextTransform("chat_id", "task__deliver_to"),
+    "member": Coalesce("task__user_id", "user_id"),
+    "chat": Coalesce(KeyTextTransform("chat_id", "task__deliver_to"), Cast("chat_id", TextField())),
     "model": F("model"),
 }
 NOBODY = ""

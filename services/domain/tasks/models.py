@@ -186,10 +186,14 @@ class UsageRecord(TenantModel):
     """What one model call used; the sums of a task are exact because each call is a row.
 
     `rates` is the price at which it is settled, that of its start. `period_ids` are the periods of budgets in which the
-    money is set aside, `llm_key_id` the organisation's own key that paid.
+    money is set aside, `llm_key_id` the organisation's own key that paid. A call before there is a task, such as a
+    voice message put into text, names whom it is for by `agent_id`, `user_id` and `chat_id`; else the task does.
     """
 
-    task = models.ForeignKey(Task, on_delete=models.CASCADE, related_name="usage_records")
+    task = models.ForeignKey(Task, on_delete=models.CASCADE, null=True, related_name="usage_records")
+    agent_id = models.UUIDField(null=True)
+    user_id = models.UUIDField(null=True)
+    chat_id = models.UUIDField(null=True)
     kind = models.CharField(max_length=20)
     model = models.CharField(max_length=100, blank=True)
     input_tokens = models.BigIntegerField(default=0)

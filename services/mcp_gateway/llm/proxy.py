@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from services.adapters.models.wire import Answer, BrokenOff, Call, ModelServers, NotSent
 from services.domain.errors import SlipwayError, TokenInvalid
+from services.domain.llm.attempts import REFUSES_KEY, Candidate, Plan, may_follow, pause
 from services.domain.llm.keys import note_refused
 from services.domain.llm.rules import Rules
 from services.domain.llm.spending import RulesChanged
@@ -23,7 +24,6 @@ from services.domain.tasks.models import Task
 from services.mcp_gateway.call_log import CALL_LOG
 from services.mcp_gateway.callers import authenticate
 from services.mcp_gateway.llm.admission import RulesKept
-from services.mcp_gateway.llm.attempts import REFUSES_KEY, Candidate, Plan, may_follow, pause
 from services.mcp_gateway.llm.forwarding import MAX_CALL_S, ForwardedStream, headers_to_pass, without_key
 from services.mcp_gateway.llm.recording import Recording
 from services.mcp_gateway.llm.replies import Refusal, busy, rate_limited, refusal_of

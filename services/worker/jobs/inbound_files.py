@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import io
-import logging
 import uuid
-from dataclasses import replace
-from urllib.parse import urlsplit
 
-from services.adapters.media.reading import Found, read_file
-from services.adapters.models.transcribing import Recording, transcribe
-from services.adapters.upstreams.network import Network
+from services.adapters.media.reading import read_file
+from services.adapters.models.transcribing import Recording
 from services.domain.errors import FileTooLarge, Invalid, Permanent, SlipwayError, Temporary
-from services.domain.llm.transcribing import Transcriber, find_transcribers, note_transcribed
 from services.domain.media.fetching import FileDue, Kept, note_delayed, note_failed, note_kept, take_file
 from services.domain.outbox.jobs import FetchFile
 from services.domain.ports.chat import ChatAdapter
 from services.domain.ports.chat_abilities import FetchesFiles
 from services.kit.clock import now
-from services.kit.environment import environment
 from services.worker.jobs import chats
 from services.worker.jobs.volumes import storage
-
-log = logging.getLogger(__name__)
+from services.worker.transcribing import Heard, hear
 
 KEEP_DAYS = 30
 _FOLDER = "incoming/"
@@ -74,43 +66,17 @@ def _fetch(adapter: ChatAdapter | None, due: FileDue) -> bytes:
 
 def _keep(org_id: uuid.UUID, due: FileDue, data: bytes) -> Kept:
     found = read_file(data, due.name)
-    transcript, note = _speech(org_id, due, found) if due.is_voice else ("", found.note)
+    heard = Heard(note=found.note)
+    if due.is_voice:
+        heard = hear(org_id, due.charged, Recording(due.name, found.content_type, found.data))
     # One name whoever fetches it, so that a repeat leaves nothing behind. By day, so that old ones are found.
     key = f"{_FOLDER}{now():%Y%m%d}/{org_id}/{due.file_id}"
     storage().put(key, io.BytesIO(found.data))
-    text, text_key = transcript or found.text, ""
+    text, text_key = heard.text or found.text, ""
     if text:
         text_key = f"{key}.txt"
         storage().put(text_key, io.BytesIO(text.encode()))
-    return Kept(found.content_type, len(found.data), key, text_key, transcript, note)
-
-
-def _speech(org_id: uuid.UUID, due: FileDue, found: Found) -> tuple[str, str]:
-    """Return what is said in a voice message, or a note that says why that is not known."""
-    env = environment()
-    transcribers = find_transcribers(org_id, env.openai_base_url, env.openai_api_key)
-    if not transcribers:
-        return "", "it was not transcribed, because no transcriber is set up"
-    network = Network(internal_hosts=env.internal_hosts())
-    recording = Recording(due.name, found.content_type, found.data)
-    for one in transcribers:
-        note_transcribed(org_id, one)
-        try:
-            text = asyncio.run(
-                transcribe(one.base_url, one.key, one.model, recording, _reaching(network, one))
-            )
-        except SlipwayError as error:
-            log.warning("voice message %s was not transcribed: %s", due.file_id, error)
-        else:
-            return text, "" if text else "nothing was heard in it"
-    return "", "it was not transcribed, because the transcriber failed"
-
-
-def _reaching(network: Network, one: Transcriber) -> Network:
-    """Return the way to a transcriber: what the operator's own setting names may be anywhere."""
-    if one.is_checked:
-        return network
-    return replace(network, internal_hosts=network.internal_hosts | {urlsplit(one.base_url).hostname or ""})
+    return Kept(found.content_type, len(found.data), key, text_key, heard.text, heard.note)
 
 
 def _words(error: SlipwayError) -> str:
