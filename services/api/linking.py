@@ -22,11 +22,20 @@ from services.domain.chats.actions import (
     update_link,
 )
 from services.domain.chats.health import hook_url, note_connected, note_failed, note_health
-from services.domain.chats.models import Link, UnknownSenders
+from services.domain.chats.models import Chat, Link, UnknownSenders
+from services.domain.chats.opening import list_known_places, note_direct_chat
 from services.domain.chats.queries import get_link, list_links
-from services.domain.errors import ConfigInvalid, Conflict, Invalid, Permanent, SlipwayError, Temporary
+from services.domain.errors import (
+    ConfigInvalid,
+    Conflict,
+    Invalid,
+    Permanent,
+    PlatformRefused,
+    SlipwayError,
+    Temporary,
+)
 from services.domain.ports.chat import ChatAdapter
-from services.domain.ports.chat_abilities import OpensChats, ShowsCommands
+from services.domain.ports.chat_abilities import BeginsChats, OpensChats, ShowsCommands
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.environment import environment
 
@@ -147,6 +156,27 @@ def check_link(actor: Actor, link_id: uuid.UUID) -> Link:
         raise Conflict("The link was not connected yet.")
     health = ask_health(adapters()[link.kind], config.revealed(), hook_url(link))
     return note_health(actor.org_id, link_id, health) if health is not None else link
+
+
+def begin_chat(actor: Actor, link_id: uuid.UUID, person_id: str) -> Chat:
+    """Begin a direct chat of a bot with a person, whom the platform names so; the same again is the same chat.
+
+    Raises: LinkMissing, RoleMissing, Conflict where the platform or the link cannot, PlatformRefused, PlatformAway,
+    PlatformThrottled.
+    """
+    require(actor, "chats:write", role="admin")
+    link, config = _load(actor, link_id)
+    adapter = adapters()[link.kind]
+    if not isinstance(adapter, BeginsChats):
+        raise Conflict(f"On {adapter.manifest.label} a bot cannot begin a chat: the person writes first.")
+    if link.status == "pending":
+        raise Conflict("The link was not connected yet.")
+    with tenant_transaction(actor.org_id):
+        known = list_known_places(actor, link_id)
+    place = adapter.open_direct(config, person_id, known)
+    if not place.chat_id:
+        raise PlatformRefused("The platform named no chat.")
+    return note_direct_chat(actor, link_id, place, person_id)
 
 
 def list_chat_addresses(actor: Actor, code: str, link_id: uuid.UUID | None = None) -> list[ChatAddress]:

@@ -47,6 +47,7 @@ DOMAIN_APPS = [
     "services.domain.contacts",
     "services.domain.chat_commands",
     "services.domain.media",
+    "services.domain.rooms",
     "services.domain.push",
     "services.domain.questions",
     "services.domain.oauth",

@@ -91,6 +91,8 @@ class Environment(BaseSettings):
     gateway_allowed_origins: str = ""
     image_build_timeout_s: float = Field(default=600.0, ge=1, le=7200)
     max_upload_bytes: int = Field(default=512 * 1024**2, ge=0)
+    chat_keep_days: int = Field(default=365, ge=0, le=36_500)
+    """For how many days what was said in chats is kept; 0 is for ever. An organisation may have its own."""
     max_inbound_file_bytes: int = Field(default=20 * 1024**2, ge=1, le=100 * 1024**2)
     max_attachment_bytes: int = Field(default=10 * 1024**2, ge=1, le=25 * 1024**2)
     host_beat_s: float = Field(default=5.0, gt=0, le=60)

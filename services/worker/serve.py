@@ -7,12 +7,14 @@ import logging
 import threading
 import time
 
+from celery.signals import worker_shutdown
+
 from services.kit.environment import Environment, environment
 from services.worker.app import app
 from services.worker.health import watch_engine
 from services.worker.jobs.sandboxes import driver
 from services.worker.nudges import listen_forever
-from services.worker.shows import show_forever
+from services.worker.shows import ShowsThread
 from services.worker.sweeps import SWEEPS, Sweep, sweep_sandboxes
 from services.worker.topology import declare_topology
 
@@ -35,8 +37,11 @@ def main() -> None:
         if sweep.is_hosts_own:
             threading.Thread(target=_repeat, args=(sweep,), daemon=True, name=sweep.name).start()
     threading.Thread(target=listen_forever, daemon=True, name="nudges").start()
-    threading.Thread(target=show_forever, daemon=True, name="shows").start()
+    shows = ShowsThread()
+    shows.start()
     threading.Thread(target=watch_engine, args=(threading.Event(),), daemon=True, name="watch").start()
+    # Celery ends the process from within when it is told to stop.
+    worker_shutdown.connect(lambda **_: shows.stop(), weak=False)
     app.worker_main(
         [
             "worker",

@@ -37,6 +37,7 @@ LOOK_S = 1.0
 RENEW_S = SHOW_LEASE.total_seconds() / 4
 MOST_HELD = 100
 THREADS = 8
+STOP_S = 10.0
 _BLOCK_MS = 150
 _ENTRIES = 500
 
@@ -64,6 +65,7 @@ class Shows:
             finally:
                 connections.close_all()
         self._pool.shutdown(wait=True)
+        self._release_all()
 
     def _round(self, stop: threading.Event) -> None:
         moment = time.monotonic()
@@ -140,10 +142,31 @@ class Shows:
         if not showing.is_lost():
             release_show(showing.show)
 
+    def _release_all(self) -> None:
+        """Give every lease back, so that the next worker need not wait until they are over."""
+        for showing in list(self._held.values()):
+            try:
+                self._let_go(showing)
+            except DatabaseError as error:
+                log.warning("a lease was not given back and ends by itself: %s", error)
+        connections.close_all()
 
-def show_forever() -> None:
-    """Show answers as long as the process lives."""
-    Shows().run(threading.Event())
+
+class ShowsThread(threading.Thread):
+    """Shows answers until it is told to stop, and then gives their leases back."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True, name="shows")
+        self._stop_asked = threading.Event()
+
+    def run(self) -> None:
+        """Show."""
+        Shows().run(self._stop_asked)
+
+    def stop(self) -> None:
+        """Stop, and wait for a while: what a platform takes too long for is left to the leases' end."""
+        self._stop_asked.set()
+        self.join(STOP_S)
 
 
 def _flatten(answer: Any) -> Iterator[tuple[str, bytes, Any]]:

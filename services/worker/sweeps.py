@@ -43,6 +43,8 @@ from services.domain.plane.actions import enqueue_on_host
 from services.domain.plane.queries import find_sandbox
 from services.domain.playbooks.actions import all_tenants_claim_due_playbooks
 from services.domain.questions.actions import all_tenants_expire_questions
+from services.domain.retention.chats import all_tenants_forget_old_chats
+from services.domain.rooms.files import all_tenants_forget_unsaid_files
 from services.domain.tasks.dispatch import (
     StuckTask,
     all_tenants_deaf_to_cancel,
@@ -154,6 +156,8 @@ def sweep_records() -> None:
     all_tenants_forget_call_logs()
     all_tenants_forget_old_tokens()
     all_tenants_forget_calls()
+    all_tenants_forget_unsaid_files()
+    all_tenants_forget_old_chats()
     all_tenants_sweep_oauth()
     all_tenants_expire_approvals()
     all_tenants_expire_questions()

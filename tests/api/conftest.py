@@ -47,6 +47,9 @@ from services.domain.push.keys import ensure_push_key
 from services.domain.push.subscriptions import add_subscription
 from services.domain.questions.models import Question as AskedQuestion
 from services.domain.rooms.actions import open_room
+from services.domain.rooms.files import Upload, add_file
+from services.domain.rooms.queries import list_entries
+from services.domain.rooms.writing import Words, write_message
 from services.domain.skills.actions import SkillFields, create_skill
 from services.domain.tasks.finish import Outcome, finish_locked_task
 from services.domain.tasks.models import Task
@@ -149,6 +152,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
             limit_microusd=5_000_000,
         ),
     )
+    room = open_room(owner, "Plans")
     ids = {
         "llm_key_id": llm_key.id,
         "budget_id": budget.id,
@@ -168,7 +172,9 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         "message_id": _message_of(chat),
         "wiring_id": wiring.id,
         "delivery_id": delivery.id,
-        "room_id": open_room(owner, "Plans").id,
+        "room_id": room.id,
+        "file_id": add_file(owner, room.id, Upload(f"rooms/{room.id}/x", "plan.txt", "text/plain", 4)).id,
+        "room_message_id": _write_in(owner, room),
         "destination_id": create_destination(owner, DestinationFields(name="team", chat_id=chat.id)).id,
         "question_id": _wonder(task).id,
         "account_id": _link_account(owner, chat).id,
@@ -198,6 +204,12 @@ def _version_of(agent: Agent) -> uuid.UUID:
 def _sign_in(acme: Tenant) -> uuid.UUID:
     sign_in(acme.users["alice"].email)
     return list_sessions(acme.users["alice"], None)[0].id
+
+
+def _write_in(owner, room):
+    write_message(owner, room.id, Words("hello"), key="1")
+    with tenant_transaction(owner.org_id):
+        return list_entries(owner, room.id)[0].message_id
 
 
 def _message_of(chat: Chat) -> uuid.UUID:

@@ -16,12 +16,15 @@ from services.domain.chats.inbound import all_tenants_find_link, store_inbound
 from services.domain.chats.listening import all_tenants_take_link, keep_heard, note_listener_stopped
 from services.domain.chats.models import InboundMessage as Heard
 from services.domain.chats.models import Link
+from services.domain.errors import RoleMissing
 from services.domain.ports.chat import ChatKind, InboundMessage, Parsed, Place, Sender
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 from tests.api.client import Api
 from tests.api.conftest import BOT_TOKEN
 from tests.fakes.chat_places import drain
+from tests.fakes.serving import Fault
+from tests.fakes.slack_server import FakeSlack
 from tests.fakes.telegram_server import FakeTelegram
 
 NOBODY = str(uuid.uuid4())
@@ -79,6 +82,37 @@ def test_a_link_says_who_listens_to_it_and_never_where_it_resumes(alice, acme, w
     for answer in (heard, failed, alice.get("/v1/links")):
         assert b"where-it-resumes" not in answer.raw
         assert b"host:1" not in answer.raw
+
+
+def test_a_link_says_how_it_has_fared(alice, acme, telegram):
+    made = alice.post("/v1/links", BOT)
+    route = f"/v1/links/{made.body['id']}"
+    assert made.body["reached_at"] is None
+    telegram.faults.plan(Fault("forbid"))
+    assert alice.post(f"{route}/connect").status == 502
+    assert alice.post(f"{route}/connect").body["reached_at"]
+    newest, oldest = alice.get(f"{route}/health").body["items"]
+    assert (newest["status"], newest["reason"]) == ("connected", "")
+    assert oldest["status"] == "failed"
+    assert oldest["reason"]
+
+
+def test_a_direct_chat_is_begun_where_the_platform_lets_a_bot_do_that(alice, acme, monkeypatch):
+    with FakeSlack() as slack:
+        there = build_adapters({"SLACK_API_BASE": slack.api_base})
+        monkeypatch.setattr(linking, "adapters", lambda: there)
+        config = {"bot_token": "xoxb-of-acme", "signing_secret": "a-secret-of-slack"}
+        route = f"/v1/links/{alice.post('/v1/links', {'kind': 'slack', 'name': 'S', 'config': config}).body['id']}"
+        assert alice.post(f"{route}/chats", {"person_id": "U0002BOB"}).code == "conflict"
+        assert alice.post(f"{route}/connect").status == 200
+        begun = [alice.post(f"{route}/chats", {"person_id": "U0002BOB"}) for _ in range(2)]
+        assert [one.status for one in begun] == [201, 201]
+        assert begun[0].body == begun[1].body
+        chat = begun[0].body
+        assert (chat["platform_chat_id"], chat["kind"], chat["title"]) == ("D0123ABCD", "direct", "U0002BOB")
+        assert alice.post(f"{route}/chats", {"person_id": "U0009NONE"}).code == "platform_refused"
+        with pytest.raises(RoleMissing):
+            linking.begin_chat(acme.people["bob"], uuid.UUID(chat["link_id"]), "U0002BOB")
 
 
 def test_a_link_that_its_platform_refuses_says_so(alice, acme, telegram):

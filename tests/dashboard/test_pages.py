@@ -70,7 +70,7 @@ def buttons_of(made: Everything) -> list[str]:
         *(f"{link}/senders/{made.sender.id}/{name}" for name in ("allow", "deny", "forget")),
         f"{link}/unknown-senders", f"{playbook}/delete", f"{link}/pair", f"/agents/{made.task.agent_id}/people",
         f"/agents/{made.task.agent_id}/people/{uuid.uuid4()}/remove",
-        f"{link}/connect", f"{link}/check", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
+        f"{link}/connect", f"{link}/check", f"{link}/chats", f"{link}/delete", f"/wirings/{made.wiring.id}/delete",
         f"/deliveries/{made.delivery.id}/retry", f"/secrets/{made.secret.id}/delete",
         f"/settings/connected-apps/{made.app.id}/disconnect",
         *(f"/settings/models/keys/{made.model_key.id}/{name}" for name in ("check", "switch", "delete")),
@@ -83,7 +83,7 @@ def buttons_of(made: Everything) -> list[str]:
         f"/questions/{made.question.id}/answer",
         *(f"/accounts/{made.account.id}/{name}" for name in ACCOUNT_BUTTONS),
         f"/destinations/{made.destination.id}/delete",
-        *(f"/rooms/{made.room.id}/{name}" for name in ("agents", "press", "delete")),
+        *(f"/rooms/{made.room.id}/{name}" for name in ("agents", "press", "react", "delete")),
         f"/settings/notifications/accounts/{made.chat_account.id}/unlink",
         f"/settings/notifications/push/{made.browser.id}/remove",
     ]  # fmt: skip
@@ -189,6 +189,7 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
         "/settings/notifications/person", "/join/swi_x", "/settings/security/sessions/end",
         f"/settings/security/sessions/{uuid.uuid4()}/end", "/settings/organisation/leave",
         f"/settings/members/invitations/{uuid.uuid4()}/revoke",
+        f"/rooms/{made.room.id}/files/{uuid.uuid4()}",
     }  # fmt: skip
     for pattern in urlpatterns:
         assert any(pattern.pattern.match(path.lstrip("/")) for path in walked), pattern.pattern

@@ -251,4 +251,4 @@ def drain(*types: str) -> list[str]:
     return ran
 
 
-_MORE = ("question.show", "press.handle", "approval.show", "reply.write")
+_MORE = ("question.show", "press.handle", "approval.show", "approval.show_page", "reply.write")

@@ -93,7 +93,7 @@ class DiscordPeople:
 
     # --- Interactions -------------------------------------------------------------------------------------
 
-    def command(self, channel_id: str, text: str, name: str = "agent") -> JSON:
+    def command(self, channel_id: str, text: str, name: str = "ask") -> JSON:
         """Make the interaction of somebody who uses a command."""
         option = {"name": "text", "type": 3, "value": text}
         data = {"id": "1", "name": name, "type": 1, "options": [option]}

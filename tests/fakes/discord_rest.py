@@ -44,7 +44,8 @@ class DiscordRest:
             ("GET", "/applications/@me", lambda body: self._server.application),
             ("GET", "/oauth2/applications/@me", lambda body: self._server.application),
             ("PATCH", "/applications/@me", self._change_application),
-            ("POST", f"/applications/{_ID}/commands", self._make_command),
+            ("PUT", f"/applications/{_ID}/commands", self._set_commands),
+            ("POST", "/users/@me/channels", self._open_direct),
             ("GET", f"/channels/{_ID}", self._get_channel),
             ("POST", f"/channels/{_ID}/typing", self._type),
             ("POST", f"/channels/{_ID}/messages", self._create),
@@ -96,16 +97,31 @@ class DiscordRest:
             self._server.application["interactions_endpoint_url"] = url
         return self._server.application
 
-    def _make_command(self, application_id: str, body: JSON) -> JSON:
+    def _set_commands(self, application_id: str, given: JSON) -> list[JSON]:
+        body: list[JSON] = given["items"]
         if application_id != self._server.application["id"]:
             raise Refused(404, 10002, "Unknown Application")
-        if (
-            not re.fullmatch(r"[-_\w]{1,32}", body.get("name", ""))
-            or not 1 <= len(body["description"]) <= 100
-        ):
-            raise invalid("name, description")
-        self.commands.add(body)
-        return {"id": self._server.next_id(), "application_id": application_id, **body}
+        if len({command.get("name") for command in body}) != len(body):
+            raise invalid("APPLICATION_COMMANDS_DUPLICATE_NAME")
+        for command in body:
+            for described in (command, *command.get("options", ())):
+                name, description = described.get("name", ""), described.get("description", "")
+                is_good = re.fullmatch(r"[-_\w]{1,32}", name) and name == name.lower()
+                if not is_good or not 1 <= len(description) <= 100:
+                    raise invalid("name, description")
+        self.commands.add({"commands": body})
+        return [
+            {"id": self._server.next_id(), "application_id": application_id, **command} for command in body
+        ]
+
+    def _open_direct(self, body: JSON) -> JSON:
+        from tests.fakes.discord_server import BOB, DIRECT_ID
+
+        if not is_snowflake(str(body.get("recipient_id", ""))):
+            raise invalid("recipient_id: not a snowflake")
+        if body["recipient_id"] != BOB["id"]:
+            raise Refused(400, 50033, "Invalid Recipient(s)")
+        return self._server.channels[DIRECT_ID]
 
     # --- Channels and messages ----------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ from tests.fakes.googlechat_issuer import GoogleIssuer, ServiceAccount
 from tests.fakes.serving import BrokenConnection, Fault, Faults, Journal, LocalServer
 
 MAX_BYTES = 32_000
+# Who has written to the app, and where.
+MET, MET_EMAIL, DIRECT_SPACE = "users/100000000000000000002", "bob@acme.example", "spaces/DDDDDIRECT"
 _SPACE = re.compile(r"[A-Za-z0-9_-]{5,}")
 _CLIENT_ID = re.compile(r"client-[a-z0-9-]{1,56}")
 _REPLY_OPTIONS = {"REPLY_MESSAGE_OR_FAIL", "REPLY_MESSAGE_FALLBACK_TO_NEW_THREAD"}
@@ -66,6 +68,7 @@ class FakeGoogleChat:
         message = "/v1/spaces/{space}/messages/{message}"
         routes = [
             Route("/v1/spaces", self._answer, methods=["GET"]),
+            Route("/v1/spaces:findDirectMessage", self._answer, methods=["GET"]),
             Route("/v1/spaces/{space}/messages", self._answer, methods=["POST"]),
             Route(message, self._answer, methods=["GET", "PATCH", "DELETE"]),
             Route("/v1/media/{name:path}", self._media),
@@ -130,6 +133,10 @@ class FakeGoogleChat:
             raise Refused(401, "Request had invalid authentication credentials.")
 
     def _do(self, request: Request, body: JSON, size: int) -> JSON:
+        if request.url.path.endswith(":findDirectMessage"):
+            if request.query_params.get("name") not in (MET, f"users/{MET_EMAIL}"):
+                raise Refused(404, "Direct message not found.")
+            return {"name": DIRECT_SPACE, "spaceType": "DIRECT_MESSAGE", "singleUserBotDm": True}
         if "space" not in request.path_params:
             return {"spaces": []}
         space = request.path_params["space"]

@@ -59,6 +59,7 @@ class FakeMatrix:
         self.rooms: dict[str, FakeRoom] = {}
         self.invitations: dict[str, tuple[int, list[JSON]]] = {}
         self.files: list[tuple[str, str, bytes]] = []
+        self.account_data: dict[str, JSON] = {}
         self.calls = Journal()
         self.faults = Faults()
         self._transactions: dict[tuple[str, str], JSON] = {}
@@ -145,6 +146,10 @@ class FakeMatrix:
             ("GET", "/account/whoami"): self._whoami,
             ("GET", "/profile/{user}/displayname"): self._profile,
             ("GET", "/sync"): self._sync,
+            ("GET", "/user/{user}/account_data/{kind}"): self._account_data,
+            ("PUT", "/user/{user}/account_data/{kind}"): self._set_account_data,
+            ("GET", "/joined_rooms"): self._joined_rooms,
+            ("POST", "/createRoom"): self._create_room,
             ("POST", "/join/{room}"): self._join,
             ("POST", "/rooms/{room}/leave"): self._leave,
             ("GET", "/rooms/{room}/joined_members"): self._joined_members,
@@ -256,6 +261,32 @@ class FakeMatrix:
         if isinstance(event, dict) and event.get("sender") != user and "unsigned" in event:
             return event | {"unsigned": {}}
         return event
+
+    async def _account_data(self, request: Request, user: str, body: JSON) -> JSON:
+        if request.path_params["user"] != user:
+            raise _Refused(403, "M_FORBIDDEN")
+        if request.path_params["kind"] not in self.account_data:
+            raise _Refused(404, "M_NOT_FOUND")
+        return self.account_data[request.path_params["kind"]]
+
+    async def _set_account_data(self, request: Request, user: str, body: JSON) -> JSON:
+        if request.path_params["user"] != user:
+            raise _Refused(403, "M_FORBIDDEN")
+        self.account_data[request.path_params["kind"]] = body
+        return {}
+
+    async def _joined_rooms(self, request: Request, user: str, body: JSON) -> JSON:
+        return {"joined_rooms": [room_id for room_id, room in self.rooms.items() if user in room.members]}
+
+    async def _create_room(self, request: Request, user: str, body: JSON) -> JSON:
+        (person,) = body["invite"]
+        if body["preset"] != "trusted_private_chat" or body["is_direct"] is not True:
+            raise _Refused(400, "M_BAD_JSON")
+        if person != PERSON:
+            raise _Refused(403, "M_FORBIDDEN")
+        room_id = f"!direct{next(self._numbers)}:local"
+        self.make_room(room_id, person)
+        return {"room_id": room_id}
 
     async def _join(self, request: Request, user: str, body: JSON) -> JSON:
         room_id = request.path_params["room"]

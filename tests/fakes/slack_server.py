@@ -190,6 +190,7 @@ class FakeSlack:
             "chat.postMessage": self._post_message,
             "chat.update": self._update,
             "conversations.info": self._conversation,
+            "conversations.open": self._open_direct,
             "assistant.threads.setStatus": self._set_status,
             **self.extras.methods(),
             **self.streams.methods(),
@@ -270,6 +271,11 @@ class FakeSlack:
         if "status" not in params:
             raise _Refused("invalid_arguments")
         return {}
+
+    def _open_direct(self, params: JSON) -> JSON:
+        if params.get("users") != PERSON_ID:
+            raise _Refused("user_not_found")
+        return {"channel": {"id": "D0123ABCD"}}
 
     def channel_of(self, params: JSON, name: str = "channel") -> str:
         """Return the channel that a call names."""

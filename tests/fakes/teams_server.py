@@ -57,6 +57,7 @@ class FakeTeams:
         self.streams = TeamsStreams(clock)
         routes = [
             Route(_PATH, self._answer, methods=["POST"]),
+            Route("/{region}/v3/conversations", self._answer, methods=["POST"]),
             Route(_PATH + "/{activity}", self._answer, methods=["POST", "PUT", "DELETE"]),
             Route("/{region}/v3/attachments/{name}", self._file),
         ]
@@ -120,7 +121,7 @@ class FakeTeams:
 
     async def _answer(self, request: Request) -> Response:
         body = await request.body()
-        conversation = request.path_params["conversation"]
+        conversation = request.path_params.get("conversation")
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         self.calls.add({"method": request.method, "path": request.url.path, "token": token})
         try:
@@ -129,11 +130,25 @@ class FakeTeams:
             fault = self.faults.take(request.method)
             if fault is not None and fault.how != "drop":
                 return _failure(fault)
+            if conversation is None:
+                result: Response = self._open(json.loads(body))
+                return BrokenConnection() if fault is not None else result
             self._check(conversation, body)
             result = self._do(request, conversation, json.loads(body) if body else {})
         except Refused as refused:
             return refused.answer()
         return BrokenConnection() if fault is not None else result
+
+    def _open(self, wanted: JSON) -> Response:
+        """Give the bot's conversation with Bob, the only person of the tenant."""
+        (member,) = wanted["members"]
+        if wanted["isGroup"] or not str(wanted["bot"]["id"]).startswith("28:"):
+            raise Refused(400, "BadSyntax")
+        if wanted["channelData"]["tenant"]["id"] != wanted["tenantId"]:
+            raise Refused(400, "BadSyntax")
+        if member["id"] not in ("29:bob", "b0b00000-0000-4000-8000-000000000000"):
+            raise Refused(403, "BotNotInConversationRoster")
+        return JSONResponse({"id": "a:bob"}, status_code=201)
 
     def _check(self, conversation: str, body: bytes) -> None:
         if not conversation.startswith(_FIRST_SIGNS):

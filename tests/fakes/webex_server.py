@@ -39,6 +39,7 @@ def identifier(kind: str, name: str) -> str:
 
 BOT_ID = identifier("PEOPLE", "00000000-0000-4000-8000-000000000001")
 BOB_ID = identifier("PEOPLE", "00000000-0000-4000-8000-000000000002")
+BOB_EMAIL = "bob@acme.example"
 DIRECT_ROOM = identifier("ROOM", "00000000-0000-4000-8000-00000000000d")
 GROUP_ROOM = identifier("ROOM", "00000000-0000-4000-8000-00000000000e")
 
@@ -76,6 +77,7 @@ class FakeWebex:
             Route("/v1/people/{id}", self._answer),
             Route("/v1/rooms/{id}", self._answer),
             Route("/v1/messages", self._answer, methods=["GET", "POST"]),
+            Route("/v1/messages/direct", self._answer),
             Route("/v1/messages/{id}", self._answer, methods=["GET", "PUT", "DELETE"]),
             Route("/v1/attachment/actions/{id}", self._answer),
             Route("/v1/webhooks", self._answer, methods=["GET", "POST"]),
@@ -106,7 +108,7 @@ class FakeWebex:
             "roomType": self.rooms[room_id][0],
             "text": f"Slipway {text}" if mentions_bot else text,
             "personId": BOB_ID,
-            "personEmail": "bob@acme.example",
+            "personEmail": BOB_EMAIL,
             "created": _now(),
         }
         if mentions_bot:
@@ -185,6 +187,7 @@ class FakeWebex:
     async def _answer(self, request: Request) -> Response:
         path = request.url.path.removeprefix("/v1/")
         self.calls.add({"method": request.method, "path": path})
+        fault: Fault | None = None
         try:
             self._check_token(request)
             fault = self.faults.take(f"{request.method} {path.partition('/')[0]}")
@@ -192,7 +195,7 @@ class FakeWebex:
                 return _failure(fault)
             result = self._do(request, path, await _fields(request))
         except Refused as refused:
-            return refused.answer()
+            return BrokenConnection() if fault is not None else refused.answer()
         if fault is not None:
             return BrokenConnection()
         return Response(status_code=204) if result is None else JSONResponse(result)
@@ -214,6 +217,8 @@ class FakeWebex:
                 return {"id": given_id, "title": _known(self.rooms, given_id)[1]}
             case "GET", "attachment/actions":
                 return dict(_known(self._actions, given_id))
+            case "GET", "messages/direct":
+                return {"items": self._direct(dict(request.query_params))}
             case "GET", "messages" if not given_id:
                 return {"items": self._list(request.query_params)}
             case "GET", "messages":
@@ -233,7 +238,22 @@ class FakeWebex:
         del self.hooks[_known(self.hooks, given_id)["id"]]
         return None
 
+    def _direct(self, person: dict[str, str]) -> list[JSON]:
+        self._known_person(person.get("personId"), person.get("personEmail"))
+        found = [one for one in self.messages.values() if one["roomId"] == DIRECT_ROOM]
+        if not found:
+            raise Refused(404, "Unable to find the requested object.")
+        return found
+
+    def _known_person(self, person_id: str | None, email: str | None) -> None:
+        if person_id != BOB_ID and email != BOB_EMAIL:
+            raise Refused(404, "Unable to find the requested object.")
+
     def _post(self, fields: JSON) -> JSON:
+        to = (fields.pop("toPersonId", None), fields.pop("toPersonEmail", None))
+        if any(to):
+            self._known_person(*to)
+            fields["roomId"] = DIRECT_ROOM
         room_type, _ = _known(self.rooms, str(fields.get("roomId", "")))
         uploads, attachments = fields.pop("files", []), fields.get("attachments") or []
         if len(uploads) > 1 or len(attachments) > 1 or (uploads and attachments):

@@ -74,6 +74,7 @@ class FakeWhatsapp:
     def __init__(self, tokens: Collection[str] | None = None, port: int = 0) -> None:
         self.tokens = tokens
         self.sent, self.calls, self.reactions, self.read = Journal(), Journal(), Journal(), Journal()
+        self.commands: list[JSON] = []
         self.faults = Faults()
         self.closed: set[str] = set()
         self.templates = {("news", "en")}
@@ -157,6 +158,7 @@ class FakeWhatsapp:
                 Route("/kept/{media_id}", self._bytes),
                 Route("/v25.0/{node}", self._node, methods=["GET", "POST"]),
                 Route("/v25.0/{node}/media", self._upload, methods=["POST"]),
+                Route("/v25.0/{node}/conversational_automation", self._automate, methods=["POST"]),
                 Route("/v25.0/{node}/messages", self._messages, methods=["POST"]),
             ]
         )
@@ -219,6 +221,26 @@ class FakeWhatsapp:
             if answer.status_code != 200 or answer.text != "1158201444":
                 raise Refused(2200, "Callback verification failed")
         self.hook = {"phone_number": url} if url else {}
+        return JSONResponse({"success": True})
+
+    async def _automate(self, request: Request) -> Response:
+        return await self._answered(request, "automate", lambda: self._set_commands(request))
+
+    async def _set_commands(self, request: Request) -> Response:
+        commands = (await request.json())["commands"]
+        names = [str(command["command_name"]) for command in commands]
+        is_short = all(
+            1 <= len(command["command_name"]) <= 32 and 1 <= len(command["command_description"]) <= 256
+            for command in commands
+        )
+        if (
+            request.path_params["node"] != NUMBER_ID
+            or len(names) > 30
+            or len({*names}) < len(names)
+            or not is_short
+        ):
+            raise Refused(100, "Invalid parameter")
+        self.commands = commands
         return JSONResponse({"success": True})
 
     async def _upload(self, request: Request) -> Response:

@@ -9,6 +9,7 @@ import pytest
 
 from conftest import Tenant
 from services.api.hooks.receive import receive_update
+from services.domain.agents.actions import AgentFields, create_agent
 from services.domain.approvals.actions import (
     Question,
     all_tenants_expire_approvals,
@@ -229,3 +230,36 @@ def test_a_stranger_presses_no_answer_of_an_agents_question(acme, place, working
     link_account(acme, place, "bob")
     press(place, "No")
     assert AskedQuestion.objects.using("operator").get().answer == "No"
+
+
+def test_agents_that_a_card_has_no_room_for_are_paged_through(acme, place):
+    for number in range(9):
+        create_agent(acme.owner, AgentFields(name=f"Worker {number}"))
+    link_account(acme, place, "alice")
+    chat = other_chat(place, "7771")
+    update_link(acme.owner, place.link.id, unknown_senders=UnknownSenders.PUBLIC)
+    with tenant_transaction(acme.organisation.id):
+        message = InboundMessage.objects.create(
+            org_id=acme.organisation.id,
+            link=place.link,
+            chat=chat,
+            dedupe_key="new",
+            platform_message_id="",
+            sender_id=place.stranger_id,
+            text="anybody?",
+            is_mention=True,
+            sent_at=now(),
+        )
+        enqueue(RouteMessage(org_id=acme.organisation.id, message_id=message.id))
+    drain()
+    drain()
+    assert place.buttons() == ["Shell", *(f"Worker {number}" for number in range(7)), "More…", "Deny"]
+    cards = len(place.texts())
+    press(place, "More…")
+    assert len(place.texts()) == cards + 1
+    assert place.buttons() == ["Worker 7", "Worker 8", "Deny"]
+    press(place, "Worker 8")
+    with tenant_transaction(acme.organisation.id):
+        assert chat.wirings.get().agent.name == "Worker 8"
+    closed = [text for text in place.texts() if "✅ Worker 8" in text]
+    assert len(closed) == 2

@@ -68,6 +68,10 @@ class Number:
         """Return a delivery as it is now."""
         return Delivery.objects.using("operator").get(id=row.id)
 
+    def custody(self, row: Delivery) -> list[DeliveryAttempt]:
+        """List the attempts on record, in order."""
+        return list(DeliveryAttempt.objects.using("operator").filter(delivery_id=row.id).order_by("id"))
+
     def sent(self) -> list[tuple[str, str]]:
         """List kind and text of what the platform took."""
         return [(entry["type"], entry["text"]) for entry in self.server.sent.all()]
@@ -131,6 +135,8 @@ def test_a_failure_marks_what_had_gone_out_and_says_what_to_do(number: Number, s
     failed = number.read(row)
     assert failed.status == "failed"
     assert "cannot be reached" in failed.error
+    assert [one.outcome for one in number.custody(row)] == ["sent", "refused"]
+    assert "cannot be reached" in number.custody(row)[-1].note
     assert number.sent() == [("text", "hello")]
     assert OutboxJob.objects.using("operator").filter(type="delivery.report").count() == 1
 

@@ -300,6 +300,16 @@ def test_what_whoever_showed_an_answer_queues_is_of_the_tasks_trace(acme, telegr
     assert OutboxJob.objects.using("operator").get(type="answer.deliver").traceparent == parent
 
 
+def test_a_worker_that_is_told_to_stop_leaves_the_answer_to_the_next_at_once(acme, slack):
+    talk = Talk(acme, slack)
+    with shows():
+        talk.says(FIRST)
+        until(slack.texts, within_s=10)
+        assert ShownAnswer.objects.using("operator").get().lease_token is not None
+    row = ShownAnswer.objects.using("operator").get()
+    assert (row.lease_token, row.lease_until) == (None, None)
+
+
 def test_a_post_whose_answer_was_lost_is_found_and_edited(acme, slack):
     slack.server.faults.plan(Fault("drop", method="chat.postMessage"))
     talk = Talk(acme, slack)

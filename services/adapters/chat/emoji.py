@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_VARIANT = "\ufe0f"
+from services.kit.emoji import bare, is_emoji
+
 _NAME = re.compile(r":?([a-z0-9_+-]{1,80}):?")
 
 # Telegram takes these and no others from a bot; the names are those of Slack.
@@ -69,11 +70,6 @@ _EMOJI = {name: emoji for emoji, name in NAMES.items()}
 _EMOJI["+1"], _EMOJI["-1"] = "👍", "👎"
 
 
-def bare(emoji: str) -> str:
-    """Return an emoji without the mark that asks for its coloured form."""
-    return emoji.strip().replace(_VARIANT, "")
-
-
 def read_name(text: str) -> str | None:
     """Return the short name that a text is, without its colons, or None."""
     found = _NAME.fullmatch(text.strip().lower())
@@ -84,3 +80,8 @@ def emoji_named(text: str) -> str | None:
     """Return the emoji of a short name that we know, or None."""
     name = read_name(text)
     return _EMOJI.get(name) if name else None
+
+
+def any_emoji(text: str) -> str | None:
+    """Return the emoji that a text is or names, for platforms that take each."""
+    return emoji_named(text) or (bare(text) if is_emoji(bare(text)) else None)

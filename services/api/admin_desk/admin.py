@@ -35,7 +35,7 @@ from services.domain.tasks.submit import cancel_task
 from services.domain.vault.models import Secret
 from services.domain.workspaces.models import Workspace
 
-LIMITS = ("name", "max_queued_tasks", "max_running_tasks", "max_inbound_file_bytes")
+LIMITS = ("name", "max_queued_tasks", "max_running_tasks", "max_inbound_file_bytes", "chat_keep_days")
 TONES = {
     "succeeded": "success",
     "sent": "success",

@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, cast
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.cache import add_never_cache_headers
@@ -45,11 +46,11 @@ class OrganisationSwitched(Conflict):
 
 
 def page(
-    view: Callable[Concatenate[PageRequest, P], HttpResponse],
-) -> Callable[Concatenate[HttpRequest, P], HttpResponse]:
+    view: Callable[Concatenate[PageRequest, P], HttpResponseBase],
+) -> Callable[Concatenate[HttpRequest, P], HttpResponseBase]:
     """Make a view a page: sign-in required, an organisation chosen, every domain error a page or a JSON body."""
 
-    def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def answer(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
         response = _answer(view, request, *args, **kwargs)
         add_never_cache_headers(response)
         return response
@@ -76,11 +77,11 @@ def person_page(
 
 
 def _answer(
-    view: Callable[Concatenate[PageRequest, P], HttpResponse],
+    view: Callable[Concatenate[PageRequest, P], HttpResponseBase],
     request: HttpRequest,
     *args: P.args,
     **kwargs: P.kwargs,
-) -> HttpResponse:
+) -> HttpResponseBase:
     if not isinstance(request.user, User):
         return _ask_to_sign_in(request)
     entered = _enter(request, request.user)

@@ -241,9 +241,14 @@ def _show(
     return _answered(result, 200)
 
 
+def streamed(download: Download) -> StreamingHttpResponse:
+    """Return the answer that sends bytes as they come."""
+    return StreamingHttpResponse(download.chunks, status=download.status, headers=dict(download.headers))
+
+
 def _answered(result: BaseModel | Download | None, status: int) -> HttpResponseBase:
     if isinstance(result, Download):
-        return StreamingHttpResponse(result.chunks, status=result.status, headers=dict(result.headers))
+        return streamed(result)
     if result is None:
         return HttpResponse(status=204)
     return JsonResponse(result.model_dump(mode="json"), status=status)

@@ -14,6 +14,7 @@ from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.api.linking import (
     add_link,
+    begin_chat,
     change_link,
     check_link,
     connect_link,
@@ -21,7 +22,7 @@ from services.api.linking import (
     setup_steps,
 )
 from services.domain.chats.actions import retry_delivery
-from services.domain.chats.health import hook_url
+from services.domain.chats.health import hook_url, list_history
 from services.domain.chats.models import (
     Chat,
     Delivery,
@@ -29,6 +30,7 @@ from services.domain.chats.models import (
     DeliveryStatus,
     Engage,
     Link,
+    LinkHealth,
     ListenerStatus,
     LiveAnswers,
     SenderScope,
@@ -115,7 +117,7 @@ class LinkShape(Shape):
     """A bot account without its configuration. `hook_url` is where its platform sends updates.
 
     `status` is `pending` until it was connected, then `connected` or `failed`, as the last check found it, with the
-    reason in `last_error`. `setup` says what a person does on the platform.
+    reason in `last_error`; `reached_at` is when the platform last answered. `setup` says what a person does there.
     """
 
     id: uuid.UUID
@@ -128,6 +130,7 @@ class LinkShape(Shape):
     last_error: str
     unknown_updates: int
     checked_at: Moment | None
+    reached_at: Moment | None
     hook_url: str
     setup: list[str]
     listener: ListenerShape | None
@@ -142,6 +145,20 @@ class LinkShape(Shape):
             "listener": ListenerShape.of(link),
         }
         return cls(**{name: getattr(link, name) for name in cls.model_fields if name not in made}, **made)
+
+
+class LinkHealthShape(Shape):
+    """From when on a link worked, or did not, and why."""
+
+    id: uuid.UUID
+    created_at: Moment
+    status: str
+    reason: str
+
+    @classmethod
+    def of(cls, row: LinkHealth) -> Self:
+        """Show a row."""
+        return cls.model_validate(row)
 
 
 class ChatShape(Shape):
@@ -248,6 +265,12 @@ class LinkQuery(PageQuery):
     kind: str | None = Field(default=None, max_length=30)
 
 
+class NewChatBody(Closed):
+    """With whom: as the platform names people, such as a member's id, or an e-mail address."""
+
+    person_id: str = Field(min_length=1, max_length=200)
+
+
 class ChatQuery(PageQuery):
     """Which chats."""
 
@@ -326,6 +349,31 @@ class LinkCheck(Endpoint):
     def post(self, call: Call, link_id: uuid.UUID) -> LinkShape:
         """Ask the platform now whether the link works; every link is asked about by itself, too."""
         return LinkShape.of(check_link(call.actor, link_id))
+
+
+class LinkHistory(Endpoint):
+    """How one link has fared."""
+
+    tag = "chats"
+
+    @operation(errors=(LinkMissing,))
+    def get(self, call: Call, link_id: uuid.UUID, query: PageQuery) -> Page[LinkHealthShape]:
+        """List when the link began to work and when it did not, newest first: the last 50 changes."""
+        return page_of(list_history(call.actor, link_id), query, LinkHealthShape.of)
+
+
+class LinkChats(Endpoint):
+    """Chats of one link."""
+
+    tag = "chats"
+
+    @operation(
+        status=201,
+        errors=(LinkMissing, RoleMissing, Conflict, PlatformRefused, PlatformAway, PlatformThrottled),
+    )
+    def post(self, call: Call, link_id: uuid.UUID, body: NewChatBody) -> ChatShape:
+        """Begin a direct chat of the bot with a person, where its platform lets bots do that. Admins only."""
+        return ChatShape.of(begin_chat(call.actor, link_id, body.person_id.strip()))
 
 
 class Chats(Endpoint):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import uuid
 from typing import Literal, Self, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel, Field, ValidationError
 
 from services.api.http.bodies import Closed
+from services.api.http.downloads import attached
 from services.api.http.operations import Call, Download, Endpoint, Upload, operation
 from services.api.http.shapes import Shape
 from services.api.sandbox_files import WorkspaceFiles
@@ -43,7 +43,6 @@ _ALWAYS = (
     SandboxStarting, SandboxUnreachable, SandboxBusy, FileRefusedBySystem,
 )  # fmt: skip
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_PLAIN_NAME = re.compile(r"[^A-Za-z0-9._ -]")
 
 
 class PathQuery(Closed):
@@ -141,7 +140,7 @@ class FileContent(Endpoint):
         if wanted:
             last = max(said.start, said.start + said.length - 1)
             headers["Content-Range"] = f"bytes {said.start}-{last}/{said.size_bytes}"
-        headers |= _attached(query.path.rpartition("/")[2])
+        headers |= attached(query.path.rpartition("/")[2])
         return Download(body, status=206 if wanted else 200, headers=headers)
 
     @operation(
@@ -197,7 +196,7 @@ class FileArchive(Endpoint):
         """Download a folder as tar.gz."""
         _, body = WorkspaceFiles(call.actor, workspace_id).open("archive", query.path)
         name = query.path.rstrip("/").rpartition("/")[2] or "workspace"
-        return Download(body, headers=_attached(f"{name}.tar.gz", "application/gzip"))
+        return Download(body, headers=attached(f"{name}.tar.gz", "application/gzip"))
 
 
 def _understood(model: type[ModelT], said: object) -> ModelT:
@@ -206,18 +205,6 @@ def _understood(model: type[ModelT], said: object) -> ModelT:
         return model.model_validate(said)
     except ValidationError as error:
         raise SandboxUnreachable("The sandbox does not answer as expected.") from error
-
-
-def _attached(name: str, content_type: str = "application/octet-stream") -> dict[str, str]:
-    """Return headers that make a browser keep a file and never show it as a page of ours. Source: RFC 6266."""
-    plain = _PLAIN_NAME.sub("_", name)[:150]
-    disposition = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name[:150], safe='')}"
-    return {
-        "Content-Type": content_type,
-        "Content-Disposition": disposition,
-        "X-Content-Type-Options": "nosniff",
-        "Content-Security-Policy": "sandbox; default-src 'none'",
-    }
 
 
 def _read_range(header: str | None) -> dict[str, int]:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.db.models import QuerySet
+
 from services.domain.actors import Actor, require
 from services.domain.chats.actions import read_link_config
-from services.domain.chats.models import Link, LinkListener, ListenerStatus
+from services.domain.chats.models import Link, LinkHealth, LinkListener, ListenerStatus
+from services.domain.chats.queries import get_link
 from services.domain.errors import LinkMissing
 from services.domain.events.announcing import announce_change
 from services.domain.events.listed import LinkChanged
@@ -26,6 +29,8 @@ SILENT_LIMIT = 3
 """A platform may be away for a moment: only the third check in a row without an answer says that a link is broken."""
 _ADMINS = ("owner", "admin")
 _MAX_ERROR = 300
+MAX_HISTORY = 50
+"""Changes that are kept of one link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,8 @@ def _with_listener(link: Link, health: Health) -> Health:
 
 def _settle(link: Link, health: Health, *, is_certain: bool) -> None:
     was = (link.status, link.last_error)
+    if not health.is_silent:
+        link.reached_at = now()
     link.checked_at, link.next_check_at = now(), now() + CHECK_EVERY
     if is_certain:
         link.status, link.last_error = (
@@ -114,7 +121,20 @@ def _settle(link: Link, health: Health, *, is_certain: bool) -> None:
         )
     link.save()
     if (link.status, link.last_error) != was:
+        _keep_history(link)
         announce_change(LinkChanged, link)
+
+
+def _keep_history(link: Link) -> None:
+    LinkHealth.objects.create(org_id=link.org_id, link=link, status=link.status, reason=link.last_error)
+    kept = LinkHealth.objects.filter(link=link).order_by("-id").values_list("id", flat=True)[:MAX_HISTORY]
+    LinkHealth.objects.filter(link=link).exclude(id__in=list(kept)).delete()
+
+
+def list_history(actor: Actor, link_id: uuid.UUID) -> QuerySet[LinkHealth]:
+    """Return how a link has fared, to be read in the tenant's transaction. Raises: LinkMissing."""
+    get_link(actor, link_id)
+    return LinkHealth.objects.filter(link_id=link_id)
 
 
 def _tell_people(link: Link) -> None:

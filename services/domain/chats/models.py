@@ -50,6 +50,8 @@ class Link(TenantModel):
         default=0, db_default=0, help_text="How many times in a row the platform did not answer."
     )
     unknown_updates = models.PositiveIntegerField(default=0)
+    # When the platform last answered us.
+    reached_at = models.DateTimeField(null=True)
     unknown_senders = models.CharField(
         max_length=16,
         choices=UnknownSenders.choices,
@@ -66,6 +68,17 @@ class Link(TenantModel):
                 condition=Q(status__in=["connected", "failed"]),
             )
         ]
+
+
+class LinkHealth(TenantModel):
+    """A change of whether a link works, with the reason; the last ones are kept."""
+
+    link = models.ForeignKey(Link, on_delete=models.CASCADE, related_name="history")
+    status = models.CharField(max_length=12)
+    reason = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        db_table = "link_health"
 
 
 class ListenerStatus(models.TextChoices):
@@ -124,10 +137,13 @@ class Chat(TenantModel):
     platform_chat_id = models.CharField(max_length=255)
     kind = models.CharField(max_length=10)
     title = models.CharField(max_length=200, blank=True)
+    # When it is next looked at for what is older than it may be.
+    next_forget_at = models.DateTimeField(default=now, db_default=Now())
 
     class Meta:
         db_table = "chat"
         constraints = [models.UniqueConstraint(fields=["link", "platform_chat_id"], name="chat_once")]
+        indexes = [models.Index(fields=["next_forget_at"], name="chat_forget_due")]
 
 
 class Engage(models.TextChoices):

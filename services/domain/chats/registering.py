@@ -19,8 +19,8 @@ from services.domain.contacts.holding import Passage, admit, pass_gate
 from services.domain.ports.chat import ChatKind
 
 MAX_WAITING = 20
-# What a card has room for; any other agent is chosen on the chat's page.
-MAX_OFFERED = 8
+# A card shows some of them at a time; any other agent is chosen on the chat's page.
+MAX_OFFERED = 64
 NO_WIRING = "no_wiring"
 
 _WAIT = "No agent answers in this chat yet. I have asked which one should, and keep your message until then."

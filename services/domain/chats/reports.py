@@ -8,7 +8,14 @@ from datetime import timedelta
 
 from services.domain.chats.inbound import LinkHandle
 from services.domain.chats.line import WAITING
-from services.domain.chats.models import SENDS, Delivery, DeliveryKind, DeliveryStatus
+from services.domain.chats.models import (
+    SENDS,
+    AttemptOutcome,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryKind,
+    DeliveryStatus,
+)
 from services.domain.chats.outbound import emit_changed, fail_row, note_part_reported
 from services.domain.outbox.jobs import NoteFailure, SendDelivery, enqueue
 from services.domain.ports.chat import InboundReport, ReportState
@@ -91,6 +98,15 @@ def _fail(row: Delivery, reason: str, *, may_open: bool) -> bool:
     """End a delivery that had gone out, or send it once more in the form that reaches a closed chat."""
     if row.status != DeliveryStatus.SENT or _RANKS[row.reached] >= _RANKS[ReportState.DELIVERED]:
         return False
+    moment = now()
+    DeliveryAttempt.objects.create(
+        org_id=row.org_id,
+        delivery=row,
+        started_at=moment,
+        finished_at=moment,
+        outcome=AttemptOutcome.REFUSED,
+        note=f"The platform told of it afterwards. {reason}"[:300],
+    )
     payload = row.payload or {}
     if not may_open or row.kind == DeliveryKind.FILE or OPENS_CHAT in payload:
         fail_row(row, reason)

@@ -32,6 +32,11 @@ class Organisation(models.Model):
         blank=True,
         help_text="How large a file from a chat may be; empty is the installation's limit.",
     )
+    chat_keep_days = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        help_text="For how many days what was said in chats is kept; 0 is for ever, empty is as for all.",
+    )
     last_dispatched_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:

@@ -15,6 +15,7 @@ from services.domain.media.models import FileState, InboundFile
 from services.domain.media.offering import max_bytes_of
 from services.domain.outbox.jobs import FetchFile, RouteMessage, enqueue
 from services.domain.ports.chat import ChatKind
+from services.domain.rooms.telling import KIND as ROOMS_KIND
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
 
@@ -36,6 +37,8 @@ class FileDue:
     max_bytes: int
     attempts: int
     charged: Charged
+    stored_key: str = ""
+    """Where it lies in object storage already: nobody has to be asked for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ def take_file(org_id: uuid.UUID, file_id: uuid.UUID) -> FileDue | None:
             max_bytes_of(org_id),
             file.attempts,
             _charged(file),
+            # Only our own rooms say where a file lies; what a platform calls one is the platform's.
+            file.ref if link.kind == ROOMS_KIND else "",
         )
 
 

@@ -187,6 +187,15 @@ class FetchFile(Job):
     file_id: uuid.UUID
 
 
+class ForgetObjects(Job):
+    """Remove objects of which no row is left that knows them, and all below the folders among them."""
+
+    type: ClassVar[str] = "objects.forget"
+
+    keys: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+
+
 class DeliverAnswer(Job):
     """Turn a finished task's answer into deliveries."""
 
@@ -305,6 +314,17 @@ class ShowApproval(Job):
     approval_id: uuid.UUID
 
 
+class ShowApprovalPage(Job):
+    """Show a further page of what an approval chooses between, in a chat where its first one is."""
+
+    type: ClassVar[str] = "approval.show_page"
+
+    org_id: uuid.UUID
+    approval_id: uuid.UUID
+    chat_id: uuid.UUID
+    page: int
+
+
 class HandlePress(Job):
     """Do what somebody asked for by pressing a button in a chat."""
 
@@ -343,6 +363,7 @@ JOBS: dict[str, type[Job]] = {
         RouteMessage,
         HandleInboundEvent,
         FetchFile,
+        ForgetObjects,
         DeliverAnswer,
         ReturnAnswer,
         SendDelivery,
@@ -355,6 +376,7 @@ JOBS: dict[str, type[Job]] = {
         CheckLink,
         ShowQuestion,
         ShowApproval,
+        ShowApprovalPage,
         HandlePress,
         FirePlaybook,
     )

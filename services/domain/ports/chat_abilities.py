@@ -122,6 +122,13 @@ class SendsFiles(Protocol):
 
 
 @runtime_checkable
+class ShowsStored(SendsFiles, Protocol):
+    """There is no platform outside: people get a file from where it was stored to be sent, so it stays."""
+
+    shows_stored: bool
+
+
+@runtime_checkable
 class HasButtons(Protocol):
     """Messages can have buttons, and a press can be answered."""
 
@@ -398,6 +405,22 @@ class OpensChats(Protocol):
 
     def link_to_chat(self, config: Any, code: str) -> str:
         """Return the address. Pure."""
+        ...
+
+
+@runtime_checkable
+class BeginsChats(Protocol):
+    """The bot can begin a direct chat with a person whom it knows by the platform's id of them."""
+
+    person_hint: str
+    """How the platform names a person, in words for a form."""
+
+    def open_direct(self, config: Any, person_id: str, known: Sequence[Place]) -> Place:
+        """Return the direct chat with a person; it is made if there is none, so that the same again gives the same.
+
+        `known` are chats of the link, for platforms whose addresses have a part that is learnt from others. Raises
+        also: PlatformRefused for who is not there or cannot be reached.
+        """
         ...
 
 

@@ -20,6 +20,11 @@ SHORT_CHARS = 600
 MAX_ARGUMENTS_CHARS = 3_000
 # Before the number of what a press chooses.
 PICK = "pick"
+# Before the number of the page that a press asks for.
+MORE = "more"
+_CHOSEN_FROM = "agents"
+# What a card has room for, beside a no and the next page.
+PAGE_CHOICES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +70,75 @@ def find_question_card(org_id: uuid.UUID, question_id: uuid.UUID) -> CardDue | N
 
 
 def list_approval_cards(org_id: uuid.UUID, approval_id: uuid.UUID) -> list[CardDue]:
-    """List what has to be shown of an approval in chats now: in each a card, or how it ended."""
+    """List what has to be shown of an approval in chats now: in each a card, or how it ended.
+
+    With how it ended come the further pages that somebody asked for.
+    """
     with tenant_transaction(org_id):
         approval = (
             Approval.objects.select_related("agent", "decided_by", "task").filter(id=approval_id).first()
         )
         if approval is None:
             return []
-        return [_approval_card(approval, spot.chat) for spot in find_approval_spots(approval)]
+        pages = range(1 if _is_open(approval) else count_pages(approval))
+        spots = find_approval_spots(approval)
+        return [_approval_card(approval, spot.chat, page) for spot in spots for page in pages]
 
 
-def _approval_card(approval: Approval, chat: Chat) -> CardDue:
-    platform, batch = chat.link.kind, approval_batch(approval.id, chat.id)
+def find_approval_page(
+    org_id: uuid.UUID, approval_id: uuid.UUID, chat_id: uuid.UUID, page: int
+) -> CardDue | None:
+    """Return a further page of what an open approval chooses between, for one of its chats; None when it is over."""
+    with tenant_transaction(org_id):
+        approval = Approval.objects.select_related("agent", "task").filter(id=approval_id).first()
+        if approval is None or not _is_open(approval) or not 0 < page < count_pages(approval):
+            return None
+        chats = [spot.chat for spot in find_approval_spots(approval) if spot.chat.id == chat_id]
+        return _approval_card(approval, chats[0], page) if chats else None
+
+
+def count_pages(approval: Approval) -> int:
+    """Return how many cards it takes to show all that an approval chooses between."""
+    kind = KINDS[approval.kind]
+    offered = len(kind.choices_of(approval.subject)) if kind.has_choice else 0
+    return max(1, -(-offered // PAGE_CHOICES))
+
+
+def _is_open(approval: Approval) -> bool:
+    return approval.status == ApprovalStatus.PENDING and approval.expires_at > now()
+
+
+def _approval_card(approval: Approval, chat: Chat, page: int) -> CardDue:
+    platform, batch = chat.link.kind, approval_batch(approval.id, chat.id, page)
     kind = KINDS[approval.kind]
     who = approval.agent.name if approval.agent else kind.who
     subject = kind.show(approval.subject).replace("`", "'")
     text = f"**{who} {kind.question}** `{subject}`"
-    if approval.status != ApprovalStatus.PENDING or approval.expires_at <= now():
+    if not _is_open(approval):
         return CardDue(platform, batch, "", closing=f"{text}\n\n{_decision(approval)}")
-    if arguments := _arguments(approval):
+    if page > 0:
+        text += f"\n\nPage {page + 1} of {count_pages(approval)}."
+    elif arguments := _arguments(approval):
         text += f"\n\n```json\n{arguments}\n```"
     if approval.people > 1:
         text += f"\n\n{approval.people} people must agree."
-    return CardDue(platform, batch, text, _buttons(approval), "Decide it in the dashboard.")
+    return CardDue(platform, batch, text, _buttons(approval, page), "Decide it in the dashboard.")
 
 
-def _buttons(approval: Approval) -> list[Choice]:
-    """Return what may be said to an approval; of what a yes chooses between, each is a button of its own."""
+def _buttons(approval: Approval, page: int) -> list[Choice]:
+    """Return what may be said to an approval; of what a yes chooses between, each is a button of its own.
+
+    What one card has no room for is on the next one, which a button asks for.
+    """
     kind, given = KINDS[approval.kind], f"a:{approval.id.hex}:"
     deny = Choice("Deny", f"{given}deny")
     if kind.has_choice:
-        offered = enumerate(kind.choices_of(approval.subject))
-        return [*(Choice(one.label, f"{given}{PICK}{number}") for number, one in offered), deny]
+        offered = list(enumerate(kind.choices_of(approval.subject)))
+        shown = offered[page * PAGE_CHOICES : (page + 1) * PAGE_CHOICES]
+        picks = [Choice(one.label, f"{given}{PICK}{number}") for number, one in shown]
+        if page + 1 < count_pages(approval):
+            picks.append(Choice("More…", f"{given}{MORE}{page + 1}"))
+        return [*picks, deny]
     return [Choice("Allow once", f"{given}once"), Choice("Always", f"{given}always"), deny]
 
 
@@ -116,7 +158,7 @@ def write_approval_card(
     with tenant_transaction(org_id):
         approval = Approval.objects.select_related("task").get(id=approval_id)
         for spot in find_approval_spots(approval):
-            if approval_batch(approval.id, spot.chat.id) == batch:
+            if batch in _batches(approval, spot.chat):
                 write_message(spot, pieces, batch=batch, task=approval.task)
 
 
@@ -133,14 +175,25 @@ def question_batch(question_id: uuid.UUID) -> str:
     return f"question:{question_id}"
 
 
-def approval_batch(approval_id: uuid.UUID, chat_id: uuid.UUID) -> str:
-    """Return the batch of an approval's card in one chat."""
-    return f"approval:{approval_id}:{chat_id}"
+def approval_batch(approval_id: uuid.UUID, chat_id: uuid.UUID, page: int = 0) -> str:
+    """Return the batch of an approval's card in one chat, or of a further page of it."""
+    return f"approval:{approval_id}:{chat_id}" + (f":{page}" if page else "")
+
+
+def _batches(approval: Approval, chat: Chat) -> list[str]:
+    return [approval_batch(approval.id, chat.id, page) for page in range(count_pages(approval))]
+
+
+def is_shown(approval: Approval, chat: Chat) -> bool:
+    """Say whether a chat has been shown an approval. In the tenant's transaction."""
+    return Delivery.objects.filter(batch__in=_batches(approval, chat), chat=chat).exists()
 
 
 def _arguments(approval: Approval) -> str:
-    """Return what one line cannot show, in full as far as a message can hold it."""
-    text = json.dumps(approval.subject, indent=1, ensure_ascii=False, sort_keys=True).replace("```", "'''")
+    """Return what one line cannot show, in full as far as a message can hold it; what is chosen from has buttons."""
+    hidden = _CHOSEN_FROM if KINDS[approval.kind].has_choice else ""
+    subject = {name: value for name, value in approval.subject.items() if name != hidden}
+    text = json.dumps(subject, indent=1, ensure_ascii=False, sort_keys=True).replace("```", "'''")
     if len(text) > MAX_ARGUMENTS_CHARS:
         return text[:MAX_ARGUMENTS_CHARS] + "\n… the rest is in the dashboard"
     return text

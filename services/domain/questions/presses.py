@@ -17,10 +17,10 @@ from services.domain.chats.queries import lock_chat
 from services.domain.contacts.accounts import find_person
 from services.domain.contacts.holding import may_speak
 from services.domain.errors import NotPermitted, QuestionClosed, SlipwayError
-from services.domain.outbox.jobs import HandlePress, RouteMessage, enqueue
+from services.domain.outbox.jobs import HandlePress, RouteMessage, ShowApprovalPage, enqueue
 from services.domain.ports.chat import InboundPress, Place
 from services.domain.questions.actions import Answer, apply_answer, lock_question
-from services.domain.questions.cards import PICK, approval_batch
+from services.domain.questions.cards import MORE, PICK, count_pages, is_shown
 from services.domain.questions.models import ButtonPress
 from services.domain.tenancy.transaction import tenant_transaction
 from services.kit.clock import now
@@ -148,14 +148,24 @@ def _answer(press: ButtonPress, rest: str) -> _Verdict:
 def _decide(press: ButtonPress, rest: str) -> _Verdict:
     approval_id, word = _read_id(rest)
     # The card is where it was shown: what a press brings back can be forged by whoever presses.
-    said = _read_decision(approval_id, word) if approval_id and _is_shown(approval_id, press.chat) else None
-    if approval_id is None or said is None:
+    approval = Approval.objects.filter(id=approval_id).first() if approval_id else None
+    if approval_id is None or approval is None or not is_shown(approval, press.chat):
+        return _Verdict("unknown", UNKNOWN, is_refusal=True)
+    said, page = _read_decision(approval, word), _read_page(approval, word)
+    if said is None and page is None:
         return _Verdict("unknown", UNKNOWN, is_refusal=True)
     person = find_person(press.link_id, press.sender_id)
     if person is None:
         raise NotPermitted(
             "Only members decide this. If you are one, link this account in the settings first."
         )
+    if said is None:
+        enqueue(
+            ShowApprovalPage(
+                org_id=press.org_id, approval_id=approval_id, chat_id=press.chat_id, page=page or 0
+            )
+        )
+        return _Verdict("paged", "Here are more.")
     decision, scope, choice = said
     approval = decide_approval(person, approval_id, decision, scope, choice=choice)
     if approval.status == "pending":
@@ -163,20 +173,23 @@ def _decide(press: ButtonPress, rest: str) -> _Verdict:
     return _Verdict("decided", "Allowed." if decision == "allow" else "Denied.")
 
 
-def _read_decision(approval_id: uuid.UUID, word: str) -> tuple[Decision, Scope, str] | None:
+def _read_decision(approval: Approval, word: str) -> tuple[Decision, Scope, str] | None:
     """Read what a button of an approval says: a word, or the number of one of its choices."""
     if word in _DECISIONS:
         return (*_DECISIONS[word], "")
     number = word.removeprefix(PICK)
-    approval = Approval.objects.filter(id=approval_id).first()
-    if approval is None or number == word or not number.isdecimal():
+    if number == word or not number.isdecimal():
         return None
     offered = KINDS[approval.kind].choices_of(approval.subject)
     return ("allow", "always", offered[int(number)].value) if int(number) < len(offered) else None
 
 
-def _is_shown(approval_id: uuid.UUID, chat: Chat) -> bool:
-    return Delivery.objects.filter(batch=approval_batch(approval_id, chat.id), chat=chat).exists()
+def _read_page(approval: Approval, word: str) -> int | None:
+    """Read which further page of an approval's choices a button asks for."""
+    number = word.removeprefix(MORE)
+    if number == word or not number.isdecimal():
+        return None
+    return int(number) if 0 < int(number) < count_pages(approval) else None
 
 
 def _say(press: ButtonPress, rest: str) -> _Verdict:

@@ -1,0 +1,1 @@
+"""Rooms of our own: places where several people and several agents write to each other."""

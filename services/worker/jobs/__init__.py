@@ -47,6 +47,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.RouteMessage: chats.route,
     jobs.HandleInboundEvent: chats.handle_inbound_event,
     jobs.FetchFile: inbound_files.fetch_file,
+    jobs.ForgetObjects: inbound_files.forget_objects,
     jobs.DeliverAnswer: chats.deliver_answer,
     jobs.ReturnAnswer: lambda job: return_answer(job.org_id, job.task_id),
     jobs.SendDelivery: chats.send_batch,
@@ -59,6 +60,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.PushApproval: pushing.push_approval,
     jobs.ShowQuestion: cards.show_question,
     jobs.ShowApproval: cards.show_approval,
+    jobs.ShowApprovalPage: cards.show_approval_page,
     jobs.HandlePress: cards.handle_press,
     jobs.FirePlaybook: lambda job: fire_due_playbook(job.org_id, job.playbook_id, job.due_at),
 }

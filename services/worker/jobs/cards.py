@@ -11,7 +11,7 @@ from services.adapters.chat.cards import render_card
 from services.domain.chats.models import DeliveryKind
 from services.domain.chats.sending import Piece
 from services.domain.errors import SlipwayError
-from services.domain.outbox.jobs import HandlePress, ShowApproval, ShowQuestion
+from services.domain.outbox.jobs import HandlePress, ShowApproval, ShowApprovalPage, ShowQuestion
 from services.domain.ports.chat_abilities import Button, Edits, HasButtons
 from services.domain.questions import cards, presses
 from services.worker.jobs import chats
@@ -30,6 +30,13 @@ def show_approval(job: ShowApproval) -> None:
     for due in cards.list_approval_cards(job.org_id, job.approval_id):
         write = functools.partial(cards.write_approval_card, job.org_id, job.approval_id, due.batch)
         _show(due, job, write)
+
+
+def show_approval_page(job: ShowApprovalPage) -> None:
+    """Write a further page of an approval's choices, once."""
+    due = cards.find_approval_page(job.org_id, job.approval_id, job.chat_id, job.page)
+    if due is not None:
+        _show(due, job, functools.partial(cards.write_approval_card, job.org_id, job.approval_id, due.batch))
 
 
 def handle_press(job: HandlePress) -> None:
@@ -55,7 +62,9 @@ def handle_press(job: HandlePress) -> None:
 
 
 def _show(
-    due: cards.CardDue | None, job: ShowQuestion | ShowApproval, write: Callable[[Sequence[Piece]], None]
+    due: cards.CardDue | None,
+    job: ShowQuestion | ShowApproval | ShowApprovalPage,
+    write: Callable[[Sequence[Piece]], None],
 ) -> None:
     if due is None:
         return

@@ -97,7 +97,7 @@ def send_batch(job: SendDelivery) -> None:
             outbound.note_part_failed(job.org_id, part, error=str(error))
             return
         outbound.note_part_sent(job.org_id, part, done.message_id, is_found=done.is_found, note=done.note)
-        forget_file(part)
+        forget_file(adapter, part)
 
 
 def report_dead(job: ReportDeadDelivery) -> None:

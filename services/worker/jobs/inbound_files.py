@@ -8,9 +8,9 @@ import uuid
 
 from services.adapters.media.reading import read_file
 from services.adapters.models.transcribing import Recording
-from services.domain.errors import FileTooLarge, Invalid, Permanent, SlipwayError, Temporary
+from services.domain.errors import FileTooLarge, Invalid, ObjectMissing, Permanent, SlipwayError, Temporary
 from services.domain.media.fetching import FileDue, Kept, note_delayed, note_failed, note_kept, take_file
-from services.domain.outbox.jobs import FetchFile
+from services.domain.outbox.jobs import FetchFile, ForgetObjects
 from services.domain.ports.chat import ChatAdapter
 from services.domain.ports.chat_abilities import FetchesFiles
 from services.kit.clock import now
@@ -49,19 +49,43 @@ def forget_old_files() -> None:
         storage().delete(key)
 
 
+def forget_objects(job: ForgetObjects) -> None:
+    """Remove what a row that is gone had in object storage; what is not there is no error."""
+    for key in job.keys:
+        storage().delete(key)
+    for folder in job.folders:
+        for key in list(storage().list(folder)):
+            storage().delete(key)
+
+
 def too_large_for(due: FileDue) -> str:
     """Say that a file turned out to be too large."""
     return f"it is larger than the {due.max_bytes:,} bytes that are taken"
 
 
 def _fetch(adapter: ChatAdapter | None, due: FileDue) -> bytes:
-    if adapter is None or not isinstance(adapter, FetchesFiles):
-        raise Invalid("files of this platform cannot be fetched")
-    config = adapter.config_model.model_validate(due.config)
-    data = adapter.fetch_file(config, due.ref, due.max_bytes)
+    data = _stored(due) if due.stored_key else _fetched(adapter, due)
     if not data:
         raise Invalid("it is empty")
     return data
+
+
+def _stored(due: FileDue) -> bytes:
+    try:
+        with storage().open(due.stored_key) as stream:
+            data = stream.read(due.max_bytes + 1)
+    except ObjectMissing as error:
+        raise Invalid("it is not kept any more") from error
+    if len(data) > due.max_bytes:
+        raise FileTooLarge("The file is too large.", max_bytes=due.max_bytes)
+    return data
+
+
+def _fetched(adapter: ChatAdapter | None, due: FileDue) -> bytes:
+    if adapter is None or not isinstance(adapter, FetchesFiles):
+        raise Invalid("files of this platform cannot be fetched")
+    config = adapter.config_model.model_validate(due.config)
+    return adapter.fetch_file(config, due.ref, due.max_bytes)
 
 
 def _keep(org_id: uuid.UUID, due: FileDue, data: bytes) -> Kept:

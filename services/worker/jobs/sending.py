@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from services.adapters.chat.emoji import bare
 from services.domain.chats.drawers import configured
 from services.domain.chats.models import SENDS, DeliveryKind
 from services.domain.chats.outbound import PartDue, find_unrecorded
@@ -29,8 +28,10 @@ from services.domain.ports.chat_abilities import (
     ReportsKeys,
     SendsFiles,
     SendsOnce,
+    ShowsStored,
     Streams,
 )
+from services.kit.emoji import bare
 from services.worker.jobs.volumes import storage
 
 
@@ -175,7 +176,7 @@ def _send_file(adapter: ChatAdapter, config: Any, part: PartDue) -> str:
     return receipt.message_id
 
 
-def forget_file(part: PartDue) -> None:
-    """Remove the kept bytes of a file that has arrived."""
-    if part.what == DeliveryKind.FILE:
+def forget_file(adapter: ChatAdapter, part: PartDue) -> None:
+    """Remove the kept bytes of a file that has arrived, except where people get it from us."""
+    if part.what == DeliveryKind.FILE and not isinstance(adapter, ShowsStored):
         storage().delete(part.payload["key"])

@@ -16,10 +16,11 @@ from services.adapters.chat.discord.failures import (
 )
 from services.adapters.chat.discord.outbound import SUPPRESS_EMBEDS, at_message, post
 from services.adapters.chat.discord.rest import Rest
-from services.adapters.chat.emoji import NAMES, bare, emoji_named
+from services.adapters.chat.emoji import NAMES, emoji_named
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits
+from services.kit.emoji import bare
 
 # Source: https://docs.discord.com/developers/reference#uploading-files
 MAX_FILE_BYTES = 10 * 1024**2

@@ -20,7 +20,7 @@ from services.adapters.chat.discord.config import DiscordConfig
 from services.adapters.chat.discord.manifest import MANIFEST
 from services.adapters.chat.discord.rest import Rest
 from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Button, ButtonLimits, Inbox, OutgoingFile
+from services.domain.ports.chat_abilities import Button, ButtonLimits, CommandHint, Inbox, OutgoingFile
 
 
 class DiscordAdapter:
@@ -35,6 +35,8 @@ class DiscordAdapter:
     max_caption: int = MANIFEST.max_text
     button_limits: ButtonLimits = abilities.BUTTON_LIMITS
 
+    person_hint: str = linking.PERSON_HINT
+
     def __init__(self, base_url: str) -> None:
         self._rest = Rest(base_url)
 
@@ -45,6 +47,14 @@ class DiscordAdapter:
     def parse(self, config: DiscordConfig, request: HookRequest) -> Parsed:
         """Read one interaction. Raises: MalformedBody."""
         return interactions.parse(config, request)
+
+    def show_commands(self, config: DiscordConfig, commands: Sequence[CommandHint]) -> None:
+        """Make the commands that people see when they type a slash."""
+        linking.show_commands(self._rest, config, commands)
+
+    def open_direct(self, config: DiscordConfig, person_id: str, known: Sequence[Place]) -> Place:
+        """Return the direct channel with a person."""
+        return linking.open_direct(self._rest, config, person_id)
 
     def wants_listener(self, config: DiscordConfig) -> bool:
         """Listen to every bot: messages come over the gateway only."""

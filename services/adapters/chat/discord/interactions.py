@@ -36,7 +36,7 @@ from services.domain.ports.chat import (
     Sender,
 )
 
-COMMAND = "agent"
+COMMAND = "ask"
 COMMAND_OPTION = "text"
 _PING, _COMMAND, _COMPONENT = 1, 2, 3
 _BUTTON = 2
@@ -113,7 +113,7 @@ def read(config: DiscordConfig, raw: dict[str, Any]) -> Parsed:
         return Parsed(ignored="own_message")
     sender = user.sender(member.nick)
     data = interaction.data or _Data()
-    if interaction.type == _COMMAND and data.name == COMMAND:
+    if interaction.type == _COMMAND and data.name:
         return _read_command(interaction, interaction.channel_id, sender, data, raw)
     if interaction.type == _COMPONENT and data.component_type == _BUTTON and interaction.message is not None:
         return _read_press(interaction, interaction.message.id, sender, data)
@@ -125,6 +125,9 @@ def _read_command(
 ) -> Parsed:
     option = next((option for option in data.options if option.name == COMMAND_OPTION), None)
     text = option.value.strip() if option is not None and isinstance(option.value, str) else ""
+    if data.name != COMMAND:
+        # Another of the commands that the bot was given: as if it had been written.
+        text = f"/{data.name} {text}".strip()
     if not text:
         return Parsed(ignored="no_text")
     channel = interaction.channel or Channel(id=channel_id)

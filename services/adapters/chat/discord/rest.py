@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,7 +53,7 @@ class Rest:
         config: DiscordConfig,
         method: str,
         path: str,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         file: OutgoingFile | None = None,
         is_authorized: bool = True,
@@ -108,11 +108,13 @@ class Rest:
         return (ours.scheme, ours.netloc) == (other.scheme, other.netloc)
 
 
-def _content(body: Mapping[str, Any] | None, file: OutgoingFile | None) -> dict[str, Any]:
+def _content(
+    body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None, file: OutgoingFile | None
+) -> dict[str, Any]:
     if file is None:
-        return {} if body is None else {"json": dict(body)}
+        return {} if body is None else {"json": body}
     return {
-        "data": {"payload_json": json.dumps(dict(body or {}))},
+        "data": {"payload_json": json.dumps(body or {})},
         "files": {"files[0]": (file.name, file.data, file.content_type)},
     }
 

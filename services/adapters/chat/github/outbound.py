@@ -7,13 +7,14 @@ import hmac
 from datetime import timedelta
 from typing import Any
 
-from services.adapters.chat.emoji import bare, emoji_named
+from services.adapters.chat.emoji import emoji_named
 from services.adapters.chat.github.client import ask
 from services.adapters.chat.github.config import GithubConfig
 from services.adapters.chat.github.places import Spot, message_path, read_place
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.kit.clock import now
+from services.kit.emoji import bare
 
 SEEN = "eyes"
 # Source: https://docs.github.com/en/rest/reactions/reactions#about-reactions

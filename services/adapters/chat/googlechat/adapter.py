@@ -34,6 +34,8 @@ class GoogleChatAdapter:
     edit_interval_s: float = outbound.EDIT_INTERVAL_S
     button_limits: ButtonLimits = outbound.BUTTON_LIMITS
 
+    person_hint: str = outbound.PERSON_HINT
+
     def __init__(self, base_url: str, other_bases: Mapping[str, str]) -> None:
         self._client = GoogleChatClient(base_url, other_bases[TOKEN_SETTING])
         keys_base = other_bases[KEYS_SETTING]
@@ -53,6 +55,10 @@ class GoogleChatAdapter:
     def render(self, text: str) -> list[str]:
         """Turn Markdown into parts of Google Chat's text."""
         return render.render(text)
+
+    def open_direct(self, config: GoogleChatConfig, person_id: str, known: Sequence[Place]) -> Place:
+        """Return the space of a person and the app."""
+        return outbound.find_direct(self._client, config, person_id)
 
     def connect(self, config: GoogleChatConfig, hook_url: str) -> LinkIdentity:
         """Check the service account's key; the app's settings name `hook_url`, which no call can do."""

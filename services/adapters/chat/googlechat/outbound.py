@@ -32,6 +32,24 @@ _SPACE = re.compile(r"spaces/[A-Za-z0-9_-]+")
 _MESSAGE = re.compile(r"spaces/[A-Za-z0-9_-]+/messages/[A-Za-z0-9._-]+")
 _PERSON = re.compile(r"users/[A-Za-z0-9_-]+")
 _GONE = "NOT_FOUND"
+PERSON_HINT = "the person's e-mail address, or users/ and their number"
+NOT_MET = "This person has not written to the app yet, and no admin has installed it for them. Only then can it write."
+
+
+def find_direct(client: GoogleChatClient, config: GoogleChatConfig, person_id: str) -> Place:
+    """Return the space of a person and the app. An app by itself can find one and cannot make one.
+
+    Source: https://developers.google.com/workspace/chat/api/reference/rest/v1/spaces/findDirectMessage, and
+    …/spaces/setup, which needs a person's authorization.
+    """
+    name = person_id if person_id.startswith("users/") else f"users/{person_id}"
+    try:
+        space = client.call(config, "GET", "spaces:findDirectMessage", params={"name": name})
+    except PlatformRefused as error:
+        if _answer(error) == _GONE:
+            raise PlatformRefused(NOT_MET, answer=_GONE) from error
+        raise
+    return Place(str(space.get("name", "")))
 
 
 def post(

@@ -13,12 +13,13 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import quote
 
-from services.adapters.chat.emoji import bare, emoji_named
+from services.adapters.chat.emoji import emoji_named
 from services.adapters.chat.imessage.client import BlueBubblesClient
 from services.adapters.chat.imessage.config import IMessageConfig
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import OutgoingFile
+from services.kit.emoji import bare
 
 # Apple takes 100 MB; what we hold in memory is less.
 MAX_FILE_BYTES = 50_000_000

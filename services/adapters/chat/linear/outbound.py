@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from services.adapters.chat.emoji import NAMES, bare, read_name
+from services.adapters.chat.emoji import NAMES, read_name
 from services.adapters.chat.linear.client import ask
 from services.adapters.chat.linear.config import LinearConfig
 from services.adapters.chat.linear.options import option_value
@@ -20,6 +20,7 @@ from services.adapters.chat.linear.places import checked_id, read_message_id, se
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits
+from services.kit.emoji import bare
 
 # No limits are told of the options that a session offers.
 BUTTON_LIMITS = ButtonLimits(

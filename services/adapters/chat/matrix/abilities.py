@@ -6,7 +6,7 @@ import re
 from typing import Any
 from uuid import uuid4
 
-from services.adapters.chat.emoji import bare, emoji_named
+from services.adapters.chat.emoji import any_emoji
 from services.adapters.chat.html_markup import plain
 from services.adapters.chat.matrix.client import Conversation, Homeserver, path
 from services.adapters.chat.matrix.config import MatrixConfig
@@ -31,7 +31,6 @@ MAX_CAPTION = 11_000
 EDIT_INTERVAL_S = 5.0
 _MXC = re.compile(r"mxc://([^/?#\s]{1,255})/([A-Za-z0-9_-]{1,255})(?:#([A-Za-z0-9_+/.-]{1,300}))?")
 _KINDS = {"image": "m.image", "audio": "m.audio", "video": "m.video"}
-_EMOJI = re.compile("[^\x00-\x7f]{1,20}|[0-9#*]\ufe0f?\u20e3")
 
 
 def edit(homeserver: Homeserver, config: MatrixConfig, place: Place, message_id: str, part: str) -> None:
@@ -66,7 +65,7 @@ def delete(homeserver: Homeserver, config: MatrixConfig, place: Place, message_i
 
 def find_emoji(emoji: str) -> str | None:
     """Return the emoji itself: Matrix takes each."""
-    return emoji_named(emoji) or (bare(emoji) if _EMOJI.fullmatch(bare(emoji)) else None)
+    return any_emoji(emoji)
 
 
 def react(homeserver: Homeserver, config: MatrixConfig, place: Place, message_id: str, emoji: str) -> None:

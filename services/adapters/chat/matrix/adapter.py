@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NoReturn
 
 from pydantic import BaseModel
@@ -26,6 +27,8 @@ class MatrixAdapter:
     max_file_bytes: int = abilities.MAX_FILE_BYTES
     max_caption: int = abilities.MAX_CAPTION
 
+    person_hint: str = linking.PERSON_HINT
+
     def __init__(self, base_url: str) -> None:
         self._homeserver = Homeserver(base_url)
 
@@ -48,6 +51,10 @@ class MatrixAdapter:
     def check_health(self, config: MatrixConfig, hook_url: str) -> str | None:
         """Ask whether the token is still taken."""
         return linking.check_health(self._homeserver, config)
+
+    def open_direct(self, config: MatrixConfig, person_id: str, known: Sequence[Place]) -> Place:
+        """Return the room with a person, who is invited into a new one if there is none."""
+        return linking.open_direct(self._homeserver, config, person_id)
 
     def disconnect(self, config: MatrixConfig) -> None:
         """Do nothing: a person made the token, and ends it."""

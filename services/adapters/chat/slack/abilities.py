@@ -8,13 +8,14 @@ from typing import Any
 from slack_sdk.errors import SlackRequestError
 from slack_sdk.models.metadata import Metadata
 
-from services.adapters.chat.emoji import NAMES, bare, read_name
+from services.adapters.chat.emoji import NAMES, read_name
 from services.adapters.chat.slack.client import call
 from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.outbound import post
 from services.domain.errors import PlatformAway, PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
+from services.kit.emoji import bare
 
 # Slack takes a gigabyte; what we hold in memory is less.
 # Source: https://docs.slack.dev/messaging/working-with-files

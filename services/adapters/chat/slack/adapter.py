@@ -35,6 +35,8 @@ class SlackAdapter:
     max_caption: int = abilities.MAX_CAPTION
     button_limits: ButtonLimits = abilities.BUTTON_LIMITS
 
+    person_hint: str = linking.PERSON_HINT
+
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
 
@@ -45,6 +47,10 @@ class SlackAdapter:
     def parse(self, config: SlackConfig, request: HookRequest) -> Parsed:
         """Read one event. Raises: MalformedBody."""
         return inbound.parse(config, request)
+
+    def open_direct(self, config: SlackConfig, person_id: str, known: Sequence[Place]) -> Place:
+        """Return the direct message with a person."""
+        return linking.open_direct(self._base_url, config, person_id)
 
     def wants_listener(self, config: SlackConfig) -> bool:
         """Listen to apps in Socket Mode."""

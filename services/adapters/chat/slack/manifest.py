@@ -18,7 +18,7 @@ MANIFEST = Manifest(
     rate_source="https://docs.slack.dev/apis/web-api/rate-limits",
     setup=(
         "At api.slack.com/apps, create an app. Under OAuth & Permissions add the bot scopes chat:write, "
-        "app_mentions:read, im:history, channels:history, groups:history, mpim:history, assistant:write, "
+        "app_mentions:read, im:history, im:write, channels:history, groups:history, mpim:history, assistant:write, "
         "reactions:write, files:read and files:write, then install it.",
         "Link it with its bot token (xoxb-…) and, from Basic Information, its signing secret.",
         "Under Event Subscriptions, paste {hook_url} as the request URL, and subscribe to the bot events app_mention, "

@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import BaseModel
 
 from services.adapters.chat.bearer import IssuerKeys
-from services.adapters.chat.teams import inbound, outbound, render, streams
+from services.adapters.chat.teams import inbound, outbound, places, render, streams
 from services.adapters.chat.teams.client import TeamsClient
 from services.adapters.chat.teams.config import TeamsConfig
 from services.adapters.chat.teams.keys import fetch_keys
@@ -34,6 +34,8 @@ class TeamsAdapter:
     edit_interval_s: float = outbound.EDIT_INTERVAL_S
     button_limits: ButtonLimits = outbound.BUTTON_LIMITS
 
+    person_hint: str = places.PERSON_HINT
+
     def __init__(self, base_url: str, other_bases: Mapping[str, str]) -> None:
         self._client = TeamsClient(base_url, other_bases[LOGIN_SETTING])
         self._keys = IssuerKeys(lambda: fetch_keys(other_bases[KEYS_SETTING]))
@@ -49,6 +51,10 @@ class TeamsAdapter:
     def render(self, text: str) -> list[str]:
         """Turn Markdown into parts of Teams' markup."""
         return render.render(text)
+
+    def open_direct(self, config: TeamsConfig, person_id: str, known: Sequence[Place]) -> Place:
+        """Return the conversation with a person."""
+        return outbound.open_direct(self._client, config, person_id, known)
 
     def connect(self, config: TeamsConfig, hook_url: str) -> LinkIdentity:
         """Check the app's credentials; the Azure Bot's settings name `hook_url`, which no call of the bot's can do."""

@@ -10,9 +10,9 @@ from services.adapters.chat.adaptive_cards import card_attachment
 from services.adapters.chat.calls import download
 from services.adapters.chat.teams.card_text import card_text
 from services.adapters.chat.teams.client import TeamsClient
-from services.adapters.chat.teams.config import TeamsConfig
+from services.adapters.chat.teams.config import MULTI_TENANT, TeamsConfig
 from services.adapters.chat.teams.failures import LABEL, translate
-from services.adapters.chat.teams.places import conversation_url
+from services.adapters.chat.teams.places import conversation_url, region_of
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits
@@ -50,6 +50,29 @@ def post(
         activity["attachments"] = [card]
     answer = client.call(config, "POST", f"{conversation_url(client.base_url, place)}/activities", activity)
     return Receipt(message_id=str(answer.get("id", "")))
+
+
+def open_direct(client: TeamsClient, config: TeamsConfig, person_id: str, known: Sequence[Place]) -> Place:
+    """Return the conversation with a person of the app's tenant: Teams gives the same one each time.
+
+    Source: https://learn.microsoft.com/microsoftteams/platform/bots/how-to/conversations/send-proactive-messages
+    """
+    if config.tenant_id == MULTI_TENANT:
+        raise PlatformRefused(
+            "The link names no tenant. Enter its Directory (tenant) ID to begin chats with people."
+        )
+    region = region_of(known)
+    body = {
+        "bot": {"id": config.own_id},
+        "members": [{"id": person_id}],
+        "isGroup": False,
+        "tenantId": config.tenant_id,
+        "channelData": {"tenant": {"id": config.tenant_id}},
+    }
+    made = client.call(
+        config, "POST", f"{client.base_url}/{region}/v3/conversations".replace("//v3", "/v3"), body
+    )
+    return Place(f"{region}/{made.get('id', '')}")
 
 
 def show_typing(client: TeamsClient, config: TeamsConfig, place: Place) -> None:

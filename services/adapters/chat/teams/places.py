@@ -7,6 +7,7 @@ the conversation `19:…@thread.v2` at the path `/emea/` of the connector. The h
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from services.domain.errors import PlatformRefused
@@ -15,6 +16,9 @@ from services.domain.ports.chat import Place
 _PATH = re.compile(r"(?:[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,3})?")
 _THREAD = ";messageid="
 MAX_ID_CHARS = 255
+# Source: https://learn.microsoft.com/microsoftteams/platform/bots/how-to/conversations/send-proactive-messages
+_EVERYWHERE = "teams"
+PERSON_HINT = "the person's Entra object id, or their id in conversations, which begins with 29:"
 
 
 def read_place(base_url: str, service_url: str, conversation_id: str) -> Place | None:
@@ -28,6 +32,15 @@ def read_place(base_url: str, service_url: str, conversation_id: str) -> Place |
     if not conversation or "/" in conversation or len(chat_id) > MAX_ID_CHARS:
         return None
     return Place(chat_id, thread or None)
+
+
+def region_of(known: Sequence[Place]) -> str:
+    """Return the path at which the connector serves those who are known, or where it serves all. Pure."""
+    for place in known:
+        path, _, conversation = place.chat_id.rpartition("/")
+        if conversation and _PATH.fullmatch(path):
+            return path
+    return _EVERYWHERE
 
 
 def conversation_url(base_url: str, place: Place) -> str:

@@ -15,7 +15,7 @@ from telegram import (
 from telegram.constants import ParseMode
 from telegram.error import BadRequest
 
-from services.adapters.chat.emoji import NAMES, bare, emoji_named
+from services.adapters.chat.emoji import NAMES, emoji_named
 from services.adapters.chat.telegram.client import call
 from services.adapters.chat.telegram.config import TelegramConfig
 from services.adapters.chat.telegram.failures import is_markup_refused
@@ -24,6 +24,7 @@ from services.adapters.chat.telegram.render import plain
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
+from services.kit.emoji import bare
 
 # Source: https://core.telegram.org/bots/api#sending-files, #senddocument, #inlinekeyboardbutton
 MAX_FILE_BYTES = 50_000_000

@@ -66,7 +66,8 @@ class ListeningPlatform(Platform, Protocol):
 class AdapterCase(Protocol):
     """One platform's way to pose the questions that the suite asks of all.
 
-    `stream_place` may be there as well: a place that takes streams, where `place` does not.
+    `stream_place` may be there as well: a place that takes streams, where `place` does not. Where the bot can begin
+    chats, `person` is somebody it can begin one with, and `stranger` nobody.
     """
 
     config: ChatConfig

@@ -19,7 +19,9 @@ from services.adapters.chat.tests.texts import HOSTILE
 from services.domain.errors import PlatformAway, PlatformRefused, PlatformThrottled
 from services.domain.ports.chat import ChatAdapter, ChatKind, Place
 from services.domain.ports.chat_abilities import (
+    BeginsChats,
     Button,
+    CommandHint,
     Deletes,
     Edits,
     FindsSent,
@@ -31,9 +33,11 @@ from services.domain.ports.chat_abilities import (
     ReportsKeys,
     SendsFiles,
     SendsOnce,
+    ShowsCommands,
     Streams,
 )
 
+# Of rooms, which are no platform outside, the same is asked in `tests/domain/test_rooms.py`.
 KINDS = [adapter.manifest.kind for adapter in list_adapters() if not adapter.manifest.is_own]
 FILE = OutgoingFile("täble (1).csv", "text/csv", b"a,b\n" * 1_000)
 
@@ -257,6 +261,41 @@ def test_a_stream_grows_and_leaves_the_true_text_in_its_place(
         assert platform.sent_texts()[-1] == "Better"
 
 
+def test_a_direct_chat_is_begun_once_and_takes_messages(
+    linked: ChatAdapter, case: Any, platform: Any
+) -> None:
+    adapter = having(linked, BeginsChats)
+    assert adapter.person_hint
+    first = adapter.open_direct(case.config, case.person, [case.place])
+    assert first.chat_id
+    greeted = len(platform.sent_texts())
+    assert adapter.open_direct(case.config, case.person, [case.place]) == first
+    assert linked.send(case.config, first, "hello").message_id
+    assert len(platform.sent_texts()) == greeted + 1
+
+
+def test_a_chat_with_nobody_cannot_be_begun(linked: ChatAdapter, case: Any) -> None:
+    adapter = having(linked, BeginsChats)
+    for person in (case.stranger, "../x", ""):
+        with pytest.raises(PlatformRefused):
+            adapter.open_direct(case.config, person, [case.place])
+
+
+def test_the_commands_are_shown_in_place_of_those_before(linked: ChatAdapter, case: AdapterCase) -> None:
+    adapter = having(linked, ShowsCommands)
+    hints = [
+        CommandHint("help", "List what I understand"),
+        CommandHint("schedule", "x" * 300, usage="[<when> <what> | remove <code>]"),
+    ]
+    for _ in range(2):
+        adapter.show_commands(case.config, hints)
+
+
+def person_of(case: Any) -> str:
+    """Return somebody with whom a platform's bot can begin a chat."""
+    return str(case.person)
+
+
 CALLS: dict[str, tuple[type, Callable[[Any, AdapterCase, str], Any]]] = {
     "edit": (Edits, lambda adapter, case, ref: adapter.edit(case.config, case.place, ref, "new")),
     "delete": (Deletes, lambda adapter, case, ref: adapter.delete(case.config, case.place, ref)),
@@ -265,6 +304,14 @@ CALLS: dict[str, tuple[type, Callable[[Any, AdapterCase, str], Any]]] = {
         lambda adapter, case, ref: adapter.react(case.config, case.place, ref, adapter.find_emoji("👍")),
     ),
     "file": (SendsFiles, lambda adapter, case, ref: adapter.send_file(case.config, case.place, FILE, "")),
+    "open": (
+        BeginsChats,
+        lambda adapter, case, ref: adapter.open_direct(case.config, person_of(case), [case.place]),
+    ),
+    "commands": (
+        ShowsCommands,
+        lambda adapter, case, ref: adapter.show_commands(case.config, [CommandHint("help", "Help")]),
+    ),
     "card": (
         HasButtons,
         lambda adapter, case, ref: adapter.send_card(case.config, case.place, "x", [Button("a", "b")]),

@@ -8,11 +8,13 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
+from services.adapters.chat.emoji import any_emoji
+from services.adapters.chat.typed_markdown import render_typed
 from services.adapters.chat.web.config import WebConfig
 from services.adapters.chat.web.manifest import MANIFEST
 from services.domain.errors import HookUnverified
 from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Button, ButtonLimits
+from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
 
 _SPACE = uuid.UUID("5b0b1c1e-6d8f-4f6c-9a53-0a4f3f0f7d11")
 
@@ -26,6 +28,9 @@ class WebAdapter:
     default_base: ClassVar[str] = ""
     # A room's page follows the answer in the workspace's stream.
     edit_interval_s: float | None = None
+    max_file_bytes: int = 50_000_000
+    max_caption: int = 4_000
+    shows_stored: bool = True
     button_limits: ButtonLimits = ButtonLimits(
         buttons=100, label_chars=200, value_bytes=200, source=MANIFEST.source
     )
@@ -43,8 +48,7 @@ class WebAdapter:
 
     def render(self, text: str) -> list[str]:
         """Keep Markdown as it is: the page shows it, and REST gives it as it was written."""
-        limit = MANIFEST.max_text
-        return [text[start : start + limit] for start in range(0, len(text), limit)] or [""]
+        return render_typed(text, MANIFEST.max_text, reads_html=False)
 
     def connect(self, config: WebConfig, hook_url: str) -> LinkIdentity:
         """Say who answers in rooms: the agents, under their own names."""
@@ -73,6 +77,25 @@ class WebAdapter:
     def find_sent(self, config: WebConfig, place: Place, key: str) -> Receipt | None:
         """Say that it is there: a room shows the delivery itself."""
         return self.send_with_key(config, place, "", key)
+
+    def send_file(
+        self,
+        config: WebConfig,
+        place: Place,
+        file: OutgoingFile,
+        caption: str,
+        *,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Take a file: the room offers it from where it was stored to be sent."""
+        return Receipt(uuid.uuid4().hex)
+
+    def find_emoji(self, emoji: str) -> str | None:
+        """Return the emoji itself: a room takes each."""
+        return any_emoji(emoji)
+
+    def react(self, config: WebConfig, place: Place, message_id: str, emoji: str) -> None:
+        """Take a reaction; the room shows it below the message."""
 
     def edit(self, config: WebConfig, place: Place, message_id: str, part: str) -> None:
         """Take an edit; the room folds it into the message."""

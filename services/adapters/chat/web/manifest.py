@@ -9,8 +9,9 @@ MANIFEST = Manifest(
     label="Rooms",
     max_text=100_000,
     text_unit="chars",
-    has_threads=False,
+    has_threads=True,
     typing_ttl_s=None,
     source="services/adapters/chat/web/README.md",
     is_own=True,
+    has_webhook=False,
 )

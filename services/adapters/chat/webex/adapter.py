@@ -29,6 +29,8 @@ class WebexAdapter:
     max_caption: int = outbound.MAX_CAPTION
     button_limits: ButtonLimits = outbound.BUTTON_LIMITS
 
+    person_hint: str = linking.PERSON_HINT
+
     def __init__(self, base_url: str) -> None:
         self._client = WebexClient(base_url)
 
@@ -51,6 +53,10 @@ class WebexAdapter:
     def connect(self, config: WebexConfig, hook_url: str) -> LinkIdentity:
         """Check the token and make the webhooks."""
         return linking.connect(self._client, config, hook_url)
+
+    def open_direct(self, config: WebexConfig, person_id: str, known: Sequence[Place]) -> Place:
+        """Return the room with a person, who is greeted if there is none."""
+        return linking.open_direct(self._client, config, person_id)
 
     def disconnect(self, config: WebexConfig) -> None:
         """Remove the webhooks."""

@@ -11,9 +11,11 @@ from urllib.parse import quote
 from services.adapters.chat.webex.client import WebexClient
 from services.adapters.chat.webex.config import WebexConfig
 from services.domain.errors import PlatformRefused
-from services.domain.ports.chat import LinkIdentity
+from services.domain.ports.chat import LinkIdentity, Place
 
 NAME = "slipway"
+PERSON_HINT = "the person's e-mail address, or their Webex id"
+GREETING = "Hello, this is {name}."
 WANTED = (
     ("messages", "created"),
     ("messages", "updated"),
@@ -39,6 +41,25 @@ def connect(client: WebexClient, config: WebexConfig, hook_url: str) -> LinkIden
     return LinkIdentity(
         platform_id=str(person.get("id", "")), display_name=str(person.get("displayName", ""))
     )
+
+
+def open_direct(client: WebexClient, config: WebexConfig, person_id: str) -> Place:
+    """Return the room with a person. A room for two comes to be with its first message, and in no other way.
+
+    Source: https://developer.webex.com/docs/api/v1/messages/list-direct-messages, …/create-a-message
+    """
+    name = "Email" if "@" in person_id else "Id"
+    try:
+        items = client.get(config, "messages/direct", {f"person{name}": person_id}).get("items")
+    except PlatformRefused as error:
+        if error.details.get("answer") != "404":
+            raise
+        items = None
+    message = items[0] if isinstance(items, list) and items else None
+    if not isinstance(message, dict):
+        greeting = {f"toPerson{name}": person_id, "markdown": GREETING.format(name=config.bot_name)}
+        message = client.call(config, "POST", "messages", json=greeting)
+    return Place(str(message.get("roomId", "")))
 
 
 def disconnect(client: WebexClient, config: WebexConfig) -> None:

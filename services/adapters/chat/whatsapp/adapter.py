@@ -11,7 +11,7 @@ from services.adapters.chat.whatsapp import files, inbound, linking, outbound, r
 from services.adapters.chat.whatsapp.config import WhatsappConfig
 from services.adapters.chat.whatsapp.manifest import MANIFEST
 from services.domain.ports.chat import HookRequest, LinkIdentity, Manifest, Parsed, Place, Receipt
-from services.domain.ports.chat_abilities import Button, ButtonLimits, OutgoingFile
+from services.domain.ports.chat_abilities import Button, ButtonLimits, CommandHint, OutgoingFile
 
 
 class WhatsappAdapter:
@@ -43,6 +43,10 @@ class WhatsappAdapter:
     def connect(self, config: WhatsappConfig, hook_url: str) -> LinkIdentity:
         """Check the token and set the number's webhook."""
         return linking.connect(self._base_url, config, hook_url)
+
+    def show_commands(self, config: WhatsappConfig, commands: Sequence[CommandHint]) -> None:
+        """Set the list that people see when they type a slash."""
+        linking.show_commands(self._base_url, config, commands)
 
     def disconnect(self, config: WhatsappConfig) -> None:
         """Take the number's webhook back."""

@@ -5,11 +5,16 @@ Source: https://developers.facebook.com/docs/whatsapp/embedded-signup/webhooks/o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from services.adapters.chat.whatsapp.client import ask
 from services.adapters.chat.whatsapp.config import WhatsappConfig
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import LinkIdentity
+from services.domain.ports.chat_abilities import CommandHint
 
+_MAX_COMMANDS = 30
+_MAX_DESCRIPTION = 256
 _FIELDS = "id,display_phone_number,verified_name"
 _HEALTH_FIELDS = "status,quality_rating,webhook_configuration"
 _GOOD_STATUS = ("CONNECTED", "PENDING", None)
@@ -22,6 +27,24 @@ def connect(base_url: str, config: WhatsappConfig, hook_url: str) -> LinkIdentit
     ask(base_url, config, "POST", config.phone_number_id, json={"webhook_configuration": hook})
     name = str(found.get("verified_name") or found.get("display_phone_number", ""))
     return LinkIdentity(platform_id=str(found.get("id", "")), display_name=name)
+
+
+def show_commands(base_url: str, config: WhatsappConfig, commands: Sequence[CommandHint]) -> None:
+    """Set the number's commands.
+
+    Source: https://developers.facebook.com/docs/whatsapp/cloud-api/phone-numbers/conversational-components
+    """
+    listed = [
+        {"command_name": hint.name, "command_description": hint.help[:_MAX_DESCRIPTION]}
+        for hint in commands[:_MAX_COMMANDS]
+    ]
+    ask(
+        base_url,
+        config,
+        "POST",
+        f"{config.phone_number_id}/conversational_automation",
+        json={"commands": listed},
+    )
 
 
 def disconnect(base_url: str, config: WhatsappConfig) -> None:

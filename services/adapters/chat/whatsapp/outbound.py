@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from services.adapters.chat.emoji import bare, emoji_named
+from services.adapters.chat.emoji import emoji_named
 from services.adapters.chat.whatsapp.client import ask
 from services.adapters.chat.whatsapp.config import WhatsappConfig
 from services.adapters.chat.whatsapp.failures import WINDOW_CLOSED
@@ -17,6 +17,7 @@ from services.adapters.chat.whatsapp.places import is_group, recipient
 from services.domain.errors import PlatformRefused
 from services.domain.ports.chat import Place, Receipt
 from services.domain.ports.chat_abilities import Button, ButtonLimits
+from services.kit.emoji import bare
 
 # Up to three are buttons, more are rows of a list; 20 characters fit on both, and 200 bytes come back from both.
 # Source: https://developers.facebook.com/docs/whatsapp/cloud-api/messages/interactive-list-messages

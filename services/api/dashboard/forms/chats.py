@@ -78,6 +78,18 @@ class UnknownSendersForm(DomainForm):
     unknown_senders = _unknown_senders()
 
 
+class NewChatForm(DomainForm):
+    """With whom a bot is to begin a direct chat; `hint` is how its platform names people."""
+
+    person_id = forms.CharField(
+        label="Person", max_length=200, widget=forms.TextInput(attrs={"autocomplete": "off"})
+    )
+
+    def __init__(self, *args: Any, hint: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["person_id"].help_text = f"{hint[:1].upper()}{hint[1:]}."
+
+
 class LinkForm(DomainForm):
     """A new link: its name, its first agent, and what the platform's own configuration asks for."""
 

@@ -10,7 +10,7 @@ from django import forms
 
 from services.api.dashboard.forms.base import DomainForm, KeyedForm
 from services.domain.agents.models import Agent
-from services.domain.rooms.actions import MAX_TEXT
+from services.domain.rooms.writing import MAX_TEXT
 
 
 class RoomForm(DomainForm):
@@ -40,10 +40,12 @@ class RoomAgentForm(DomainForm):
 
 
 class RoomMessageForm(KeyedForm):
-    """What a person writes."""
+    """What a person writes; its files come beside it."""
 
+    thread_id = forms.CharField(max_length=120, required=False, widget=forms.HiddenInput)
     text = forms.CharField(
         max_length=MAX_TEXT,
+        required=False,
         widget=forms.Textarea(
             attrs={
                 "rows": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from services.adapters.chat.registry import find_adapter, list_adapters
-from services.api.dashboard.forms.chats import LinkForm, UnknownSendersForm, WiringForm
+from services.api.dashboard.forms.chats import LinkForm, NewChatForm, UnknownSendersForm, WiringForm
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.api.linking import (
+    adapters,
     add_link,
+    begin_chat,
     check_link,
     connect_link,
     list_chat_addresses,
@@ -28,8 +31,8 @@ from services.domain.agents.models import Agent
 from services.domain.agents.queries import list_agents_by_name
 from services.domain.chats.actions import retry_delivery
 from services.domain.chats.explaining import explain_reason
-from services.domain.chats.health import hook_url
-from services.domain.chats.models import Delivery, DeliveryStatus, InboundMessage, Link
+from services.domain.chats.health import hook_url, list_history
+from services.domain.chats.models import Chat, Delivery, DeliveryStatus, InboundMessage, Link
 from services.domain.chats.queries import (
     get_chat,
     get_delivery,
@@ -47,10 +50,13 @@ from services.domain.contacts.senders import list_last_senders
 from services.domain.errors import Limited, Missing, NotPermitted
 from services.domain.identity.models import Membership
 from services.domain.identity.queries import list_members
+from services.domain.media.models import InboundFile
+from services.domain.ports.chat_abilities import BeginsChats
 from services.domain.rooms.telling import KIND as ROOMS
 from services.domain.tenancy.transaction import tenant_transaction
 
 PAGE_SIZE = 50
+HISTORY_SHOWN = 10
 BECAME = ("task", "steered", "context", "dropped", "held", "refused", "rejected", "no_wiring", "failed")
 
 
@@ -124,6 +130,19 @@ def pair(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
         "dashboard/links/link.html",
         lambda: _link_context(request, link_id) | {"issued": issued, "addresses": addresses},
     )
+
+
+@page
+@require_POST
+def begin(request: PageRequest, link_id: uuid.UUID) -> HttpResponse:
+    """Begin a direct chat with a person."""
+    made: list[Chat] = []
+    person_id = request.POST.get("person_id", "").strip()[:200]
+    if attempt(
+        request, lambda: made.append(begin_chat(request.actor, link_id, person_id)), "The chat is there."
+    ):
+        return redirect("dashboard:chat", chat_id=made[0].id)
+    return redirect("dashboard:link", link_id=link_id)
 
 
 @page
@@ -254,6 +273,7 @@ class ShownMessage:
     became: str
     writer: str
     verdicts: list[ShownVerdict]
+    files: list[InboundFile]
 
 
 def _chat_context(request: PageRequest, chat_id: uuid.UUID) -> dict[str, Any]:
@@ -265,14 +285,21 @@ def _chat_context(request: PageRequest, chat_id: uuid.UUID) -> dict[str, Any]:
     return {
         "chat": get_chat(request.actor, chat_id),
         "wirings": list(list_wirings(request.actor).filter(chat_id=chat_id).order_by("-priority", "id")),
-        "messages_in": [_shown_message(row) for row in shown],
+        "messages_in": _shown_messages(shown),
         "became": became,
         "all_became": BECAME,
         "older": shown[-1].id if len(rows) > PAGE_SIZE else None,
     }
 
 
-def _shown_message(message: InboundMessage) -> ShownMessage:
+def _shown_messages(messages_in: Sequence[InboundMessage]) -> list[ShownMessage]:
+    files: dict[uuid.UUID, list[InboundFile]] = {}
+    for file in InboundFile.objects.filter(message__in=messages_in).order_by("message_id", "number"):
+        files.setdefault(file.message_id, []).append(file)
+    return [_shown_message(message, files.get(message.id, [])) for message in messages_in]
+
+
+def _shown_message(message: InboundMessage, files: list[InboundFile]) -> ShownMessage:
     decision = getattr(message, "decision", None)
     became = message.outcome.partition(":")[0].partition(" ")[0] if message.routed_at else "pending"
     entries = decision.wirings if decision is not None else []
@@ -284,18 +311,22 @@ def _shown_message(message: InboundMessage) -> ShownMessage:
             ShownVerdict(one["agent"], one["becomes"], explain_reason(one["reason"]), one["detail"])
             for one in entries
         ],
+        files,
     )
 
 
 def _link_context(request: PageRequest, link_id: uuid.UUID) -> dict[str, Any]:
     found = get_link(request.actor, link_id)
-    adapter = find_adapter(found.kind)
+    adapter = adapters()[found.kind]
     return {
         "link": found,
-        "platform": adapter.manifest if adapter is not None else None,
+        "platform": adapter.manifest,
         "hook_url": hook_url(found),
         "setup": setup_steps(found),
+        "chat_form": NewChatForm(hint=adapter.person_hint) if isinstance(adapter, BeginsChats) else None,
         "chats": list_chats_of_link(request.actor, link_id),
+        "listener": getattr(found, "listener", None),
+        "history": list(list_history(request.actor, link_id).order_by("-id")[:HISTORY_SHOWN]),
         "is_paired": list_accounts(request.actor).filter(link_id=link_id).exists(),
         "senders": list_last_senders(request.actor, link_id),
         "senders_form": UnknownSendersForm(initial={"unknown_senders": found.unknown_senders}),

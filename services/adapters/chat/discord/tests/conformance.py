@@ -16,7 +16,7 @@ from services.adapters.chat.discord.render import utf16_units
 from services.adapters.chat.discord.tests import payloads
 from services.domain.ports.chat import HookRequest, Place
 from tests.fakes.discord_markdown import shown
-from tests.fakes.discord_server import CHANNEL_ID, FakeDiscord
+from tests.fakes.discord_server import BOB_ID, CHANNEL_ID, FakeDiscord
 from tests.fakes.serving import Fault
 
 _OTHER_KEY = Ed25519PrivateKey.from_private_bytes(bytes(32))
@@ -42,6 +42,7 @@ class _Case:
         bot_token=SecretStr("wrong"), public_key=_OTHER_KEY.public_key().public_bytes_raw().hex()
     )
     place = Place(CHANNEL_ID)
+    person, stranger = BOB_ID, "80351110224678999"
     direct_body = json.dumps(payloads.DIRECT).encode()
     own_body = json.dumps(payloads.OWN).encode()
     unknown_body = json.dumps(payloads.interaction(4)).encode()

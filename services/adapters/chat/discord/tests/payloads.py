@@ -39,7 +39,7 @@ def interaction(kind: int = 2, **fields: Any) -> dict[str, Any]:
         "channel_id": DIRECT_ID,
         "channel": {"id": DIRECT_ID, "type": 1},
         "user": BOB,
-        "data": {"id": "1", "name": "agent", "type": 1, "options": [option]},
+        "data": {"id": "1", "name": "ask", "type": 1, "options": [option]},
     } | fields
     return {name: value for name, value in made.items() if value is not None}
 

@@ -98,7 +98,7 @@ def test_a_press_brings_what_it_needs_to_be_answered_and_is_acknowledged() -> No
     [
         payloads.interaction(4),
         payloads.interaction(5),
-        payloads.interaction(data={"name": "weather", "type": 1}),
+        payloads.interaction(data={"type": 1}),
         payloads.press(data={"custom_id": "x", "component_type": 3}),
         payloads.press(message=None),
         payloads.interaction(channel_id=None),
@@ -111,8 +111,16 @@ def test_interactions_that_are_not_ours_are_ignored(raw: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("value", ["", "   ", 5, None])
 def test_a_command_without_words_is_ignored(value: Any) -> None:
-    data = {"name": "agent", "options": [{"name": "text", "type": 3, "value": value}]}
+    data = {"name": "ask", "options": [{"name": "text", "type": 3, "value": value}]}
     assert interactions.read(CONFIG, payloads.interaction(data=data)) == Parsed(ignored="no_text")
+
+
+def test_one_of_our_commands_is_as_if_it_had_been_written() -> None:
+    option = {"name": "text", "type": 3, "value": "ABCD2345"}
+    for options, text in (([], "/help"), ([option], "/help ABCD2345")):
+        raw = payloads.interaction(data={"name": "help", "type": 1, "options": options})
+        (message,) = interactions.read(CONFIG, raw).messages
+        assert message.text == text
 
 
 def test_without_a_public_key_no_call_verifies() -> None:

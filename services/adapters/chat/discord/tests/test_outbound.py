@@ -14,7 +14,7 @@ from services.adapters.chat.discord.tests import payloads
 from services.adapters.chat.discord.tests.payloads import CONFIG
 from services.domain.errors import FileTooLarge, PlatformRefused, PlatformThrottled
 from services.domain.ports.chat import LinkIdentity, Place
-from services.domain.ports.chat_abilities import Button, OutgoingFile
+from services.domain.ports.chat_abilities import Button, CommandHint, OutgoingFile
 from tests.fakes.discord_server import BOT_ID, CHANNEL_ID, DIRECT_ID, FakeDiscord
 from tests.fakes.serving import Fault
 
@@ -39,13 +39,21 @@ def contents(server: FakeDiscord, channel_id: str) -> list[str]:
 # --- Linking ---------------------------------------------------------------------------------------------
 
 
-def test_connecting_learns_who_the_bot_is_and_makes_the_command(
+def test_connecting_learns_who_the_bot_is(adapter: DiscordAdapter, server: FakeDiscord) -> None:
+    assert adapter.connect(CONFIG, "http://127.0.0.1:1/") == LinkIdentity(BOT_ID, "slipway")
+    assert server.application["interactions_endpoint_url"] is None
+
+
+def test_it_has_a_command_that_asks_the_agent_and_each_of_ours(
     adapter: DiscordAdapter, server: FakeDiscord
 ) -> None:
-    assert adapter.connect(CONFIG, "http://127.0.0.1:1/") == LinkIdentity(BOT_ID, "slipway")
-    (command,) = server.extras.commands.all()
-    assert (command["name"], command["options"][0]["name"]) == ("agent", "text")
-    assert server.application["interactions_endpoint_url"] is None
+    adapter.show_commands(
+        CONFIG,
+        [CommandHint("help", "List what I understand"), CommandHint("link", "Say who", usage="<code>")],
+    )
+    (made,) = server.extras.commands.all()
+    shown = [(one["name"], [option["name"] for option in one.get("options", [])]) for one in made["commands"]]
+    assert shown == [("ask", ["text"]), ("help", []), ("link", ["text"])]
 
 
 def test_a_bot_that_may_not_read_messages_is_not_connected(

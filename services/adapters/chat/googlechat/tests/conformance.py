@@ -15,7 +15,7 @@ from services.adapters.chat.googlechat.config import GoogleChatConfig
 from services.adapters.chat.googlechat.tests import payloads
 from services.domain.ports.chat import HookRequest, Place
 from tests.fakes.googlechat_issuer import ServiceAccount
-from tests.fakes.googlechat_server import FakeGoogleChat
+from tests.fakes.googlechat_server import MET, FakeGoogleChat
 from tests.fakes.serving import Fault
 from tests.fakes.signing_keys import SigningKeys
 
@@ -43,6 +43,7 @@ class _Case:
         project_number="999999999999",
     )
     place = Place("spaces/AAAAROOM", "spaces/AAAAROOM/threads/BBBB")
+    person, stranger = MET, "mallory@globex.example"
     direct_body = json.dumps(payloads.event()).encode()
     own_body = json.dumps(
         payloads.event(message=payloads.message(sender={"name": payloads.CONFIG.bot_id, "type": "BOT"}))

@@ -87,6 +87,7 @@ class _Case:
     config = CONFIG
     wrong_config = CONFIG.model_copy(update={"access_token": SecretStr("syt_wrong")})
     place = Place(ROOM)
+    person, stranger = PERSON, "@mallory:local"
 
     def measure(self, part: str) -> int:
         return event_bytes(part)

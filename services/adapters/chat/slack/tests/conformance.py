@@ -16,7 +16,7 @@ from services.adapters.chat.slack.config import SlackConfig
 from services.adapters.chat.slack.tests import payloads
 from services.domain.ports.chat import HookRequest, Place
 from tests.fakes.serving import Fault
-from tests.fakes.slack_server import FakeSlack
+from tests.fakes.slack_server import PERSON_ID, FakeSlack
 
 _REFERENCE = re.compile(r"<(?:https?://|mailto:|tel:)[^<>|\n]+\|([^<>|\n]+)>")
 
@@ -39,6 +39,7 @@ class _Case:
     config = payloads.CONFIG
     wrong_config = SlackConfig(bot_token=SecretStr("xoxb-wrong"), signing_secret=SecretStr("wrong"))
     place = Place("C0123ABCD", "1772443800.000200")
+    person, stranger = PERSON_ID, "U0009NONE"
     stream_place = Place("D0123ABCD", "1772443800.000200")
     direct_body = json.dumps(payloads.DIRECT).encode()
     own_body = json.dumps(payloads.OWN_MESSAGE).encode()

@@ -40,6 +40,7 @@ class _Case:
         app_id="00000000-0000-4000-8000-000000000000", client_secret=SecretStr("wrong-secret-of-nobody")
     )
     place = Place("emea/a:17I0kl8EkpE1O9PH5")
+    person, stranger = "29:bob", "29:mallory"
     direct_body = json.dumps(payloads.activity()).encode()
     own_body = json.dumps(payloads.activity(**{"from": {"id": f"28:{payloads.APP_ID}"}})).encode()
     unknown_body = json.dumps(payloads.activity(type="somethingNew")).encode()

@@ -15,7 +15,7 @@ from services.adapters.chat.webex.tests import payloads
 from services.domain.ports.chat import HookRequest, Place
 from tests.fakes.serving import Fault
 from tests.fakes.webex_markdown import check_markdown
-from tests.fakes.webex_server import BOT_ID, DIRECT_ROOM, GROUP_ROOM, FakeWebex
+from tests.fakes.webex_server import BOB_EMAIL, BOT_ID, DIRECT_ROOM, GROUP_ROOM, FakeWebex
 
 
 class _Platform:
@@ -37,6 +37,7 @@ class _Case:
     wrong_config = WebexConfig(bot_token=SecretStr("wrong-token-of-nobody-at-all"))
     place = Place(GROUP_ROOM)
     look_place = Place(DIRECT_ROOM)
+    person, stranger = BOB_EMAIL, "mallory@globex.example"
     direct_body = json.dumps(payloads.completed()).encode()
     own_body = json.dumps(payloads.completed(personId=BOT_ID)).encode()
     unknown_body = json.dumps(payloads.hook("memberships", "created")).encode()

@@ -58,17 +58,29 @@ function refuse(text) {
   refusal.hidden = !text;
 }
 
+function showChosen() {
+  const place = document.querySelector("[data-chosen]");
+  const names = [...document.querySelector("[data-files]").files].map((file) => file.name);
+  place.textContent = names.join(", ");
+  place.hidden = !names.length;
+}
+
+document.querySelector("[data-files]")?.addEventListener("change", showChosen);
+
 form?.addEventListener("submit", async (event) => {
   event.preventDefault();
   const area = form.elements.text;
   const button = document.querySelector('button[form="message-form"]');
-  if (!area.value.trim() || button.disabled) return;
+  const files = document.querySelector("[data-files]");
+  if ((!area.value.trim() && !files.files.length) || button.disabled) return;
   button.disabled = true;
   const problem = await post(form);
   button.disabled = false;
   refuse(problem);
   if (problem) return;
   area.value = "";
+  files.value = "";
+  showChosen();
   form.elements.key.value = freshKey();
   fit(area);
   await refresh();

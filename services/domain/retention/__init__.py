@@ -1,0 +1,1 @@
+"""How long what was said in chats is kept."""
