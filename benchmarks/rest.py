@@ -21,7 +21,7 @@ from typing import Any
 from benchmarks.rows import Row, row
 
 ITEMS = 50
-ROUNDS = 7
+ROUNDS = int(os.environ.get("SLIPWAY_BENCH_ROUNDS", "7"))
 CALLS = 100
 _WITHIN_S = 300.0
 _FIELDS = ("id", "agent_id", "user_id", "name", "source", "is_persistent", "sandbox_state", "turn_count",
@@ -118,7 +118,7 @@ def _caller(token: str) -> Callable[[str], bytes]:
     from django.core.handlers.wsgi import WSGIHandler
     from django.test import RequestFactory
 
-    handler, requests = WSGIHandler(), RequestFactory()
+    handler, requests = WSGIHandler(), RequestFactory(SERVER_NAME="127.0.0.1")
 
     def call(path: str) -> bytes:
         request = requests.get(path, headers={"Authorization": f"Bearer {token}"})

@@ -42,7 +42,8 @@ class Feed:
     """Takes entries from Redis and from PostgreSQL in any order, and gives out durable ones strictly in theirs.
 
     `seq` is the last number given out, `wanted` the highest that is known to exist: while it is above `seq`, the
-    hub reads what is missing from the database. `position` is where to read on in Redis.
+    hub reads what is missing from the database. `position` is where to read on in Redis. `is_hinted` says that what is
+    missing was not lost: it is for the database to tell.
     """
 
     def __init__(self, stream: str, org_id: uuid.UUID, *, seq: int, position: str) -> None:
@@ -51,7 +52,7 @@ class Feed:
         self.seq = seq
         self.wanted = seq
         self.position = position
-        self.is_filling = False
+        self.is_filling = self.is_hinted = False
         self.members: set[Subscription] = set()
         self._live: set[Subscription] = set()
         self._recent: deque[Entry] = deque()
@@ -71,9 +72,11 @@ class Feed:
     def accept(self, entry: Entry) -> None:
         """Take an entry of the live log: give it out in its place, drop a repeat, note a gap."""
         if entry.seq is not None:
-            if entry.seq == self.seq + 1 and self._trusts_live_log and not entry.is_hint:
+            is_hint = entry.is_hint or not self._trusts_live_log
+            if entry.seq == self.seq + 1 and not is_hint:
                 self._advance(entry)
             else:
+                self.is_hinted = self.is_hinted or is_hint
                 self.wanted = max(self.wanted, entry.seq)
         elif entry.after is not None and self._trusts_live_log:
             self._accept_live(entry, entry.after)

@@ -192,7 +192,8 @@ class Hub:
             for chunk in in_chunks(parsed, _CHUNK):
                 for entry in chunk:
                     feed.accept(entry)
-                self._fill_if_behind(feed, "gap")
+                self._fill_if_behind(feed, "hint" if feed.is_hinted else "gap")
+                feed.is_hinted = False
                 await asyncio.sleep(0)
 
     def _wake_reader(self) -> None:

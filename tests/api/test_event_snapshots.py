@@ -71,6 +71,7 @@ from services.domain.workspaces.actions import (
 )
 from tests.api.client import Api
 from tests.api.conftest import World
+from tests.api.test_tenants import OPERATIONS, call
 from tests.domain.cast import running
 
 LISTED: dict[str, type[Listed]] = {
@@ -255,3 +256,24 @@ def test_a_snapshot_and_its_events_are_a_fresh_snapshot(acme: Tenant, world: Wor
     for name in LISTED.keys() - NEVER_DELETED:
         assert (name, "deleted") in changes, name
     assert {name for name, _ in changes} == LISTED.keys()
+
+
+def test_every_route_that_changes_what_a_list_shows_tells_of_it(acme: Tenant, world: World) -> None:
+    carol = User.objects.create_user("carol@acme.example", "x", display_name="carol")
+    add_member(acme.owner, carol, "member")
+    _, token = create_token(Actor(acme.organisation.id, "user", "member", carol.pk), name="hers")
+    # Bob is who the routes remove.
+    followers = [Follower(acme.token), Follower(token)]
+    changing = [
+        (method, route)
+        for method, route in OPERATIONS
+        if method != "get" and "/files" not in route and not route.endswith("/connect")
+    ]
+    deleting = [(method, route) for method, route in reversed(changing) if method == "delete"]
+    for method, route in [*(one for one in changing if one not in deleting), *deleting]:
+        call(followers[0].api, method, route, world)
+    for follower in followers:
+        follower.catch_up()
+        fresh = follower.fresh()
+        for name in LISTED:
+            assert follower.lists[name] == fresh[name], (follower.actor.role, name)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from django.db import transaction
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.domain.actors import Actor, require
 from services.domain.errors import NotPermitted
-from services.domain.identity.models import User
+from services.domain.events.announcing import all_tenants_announce_change, announce_change
+from services.domain.events.listed import MemberChanged
+from services.domain.identity.models import Membership, User
+from services.domain.tenancy.transaction import tenant_transaction
 
 # Source: RFC 5646, 2.1, without what is grandfathered.
 LANGUAGE = r"^([A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*)?$"
@@ -29,14 +34,30 @@ def get_person(actor: Actor) -> User | None:
 
 
 def update_person(actor: Actor, changes: dict[str, Any]) -> User:
-    """Change what the acting person says about themselves, in all their organisations. Raises: NotPermitted."""
+    """Change what the acting person says about themselves, in all their organisations. Emits: MemberChanged.
+
+    Raises: NotPermitted.
+    """
     require(actor, "members:write")
-    person = get_person(actor) if actor.kind != "agent" else None
-    if person is None:
-        raise NotPermitted("Only people have an account.")
-    current = {name: getattr(person, name) for name in PersonFields.model_fields}
-    values = PersonFields.model_validate(current | changes).model_dump()
-    for name, value in values.items():
-        setattr(person, name, value)
-    person.save(update_fields=list(values))
-    return person
+    with tenant_transaction(actor.org_id):
+        person = get_person(actor) if actor.kind != "agent" else None
+        if person is None:
+            raise NotPermitted("Only people have an account.")
+        current = {name: getattr(person, name) for name in PersonFields.model_fields}
+        values = PersonFields.model_validate(current | changes).model_dump()
+        for name, value in values.items():
+            setattr(person, name, value)
+        person.save(update_fields=list(values))
+        announce_change(MemberChanged, Membership.objects.select_related("user").get(user_id=person.pk))
+        # The others are other tenants: this transaction cannot write there.
+        here, user_id = actor.org_id, person.pk
+        transaction.on_commit(lambda: _all_tenants_tell_elsewhere(here, user_id), robust=True)
+        return person
+
+
+def _all_tenants_tell_elsewhere(here: uuid.UUID, user_id: uuid.UUID) -> None:
+    """Tell a person's other organisations how they are shown now. Emits: MemberChanged."""
+    with transaction.atomic(using="operator"):
+        elsewhere = Membership.objects.using("operator").filter(user_id=user_id).exclude(org_id=here)
+        for member in elsewhere.select_related("user").order_by("org_id"):
+            all_tenants_announce_change(member.org_id, MemberChanged, member, "updated")
