@@ -958,11 +958,22 @@ class Kinds(TypedDict):
     items: list[Kind]
 
 
+class Limits(TypedDict):
+    """How much may be at once, and how much is. Operators set these; more work than may run waits its turn."""
+
+    max_running_tasks: int
+    running_tasks: int
+    max_queued_tasks: int
+    queued_tasks: int
+    requests_of_token: Rate
+    requests_of_organisation: Rate
+
+
 class Link(TypedDict):
     """A bot account without its configuration. `hook_url` is where its platform sends updates.
 
     `status` is `pending` until it was connected, then `connected` or `failed`, as the last check found it, with the
-    reason in `last_error`. `setup` says what a person does on the platform."""
+    reason in `last_error`; `reached_at` is when the platform last answered. `setup` says what a person does there."""
 
     id: str
     kind: str
@@ -974,6 +985,7 @@ class Link(TypedDict):
     last_error: str
     unknown_updates: int
     checked_at: str | None
+    reached_at: str | None
     hook_url: str
     setup: list[str]
     listener: Listener | None
@@ -997,6 +1009,15 @@ class LinkChanges(TypedDict):
     config: NotRequired[dict[str, Any]]
     default_agent_id: NotRequired[str | None]
     unknown_senders: NotRequired[UnknownSenders]
+
+
+class LinkHealth(TypedDict):
+    """From when on a link worked, or did not, and why."""
+
+    id: str
+    created_at: str
+    status: str
+    reason: str
 
 
 class Listener(TypedDict):
@@ -1143,6 +1164,12 @@ class Name(TypedDict):
     is_available: bool
     reason: str
     suggestion: str
+
+
+class NewChatBody(TypedDict):
+    """With whom: as the platform names people, such as a member's id, or an e-mail address."""
+
+    person_id: str
 
 
 class NewClient(TypedDict):
@@ -1446,6 +1473,13 @@ class QuietHours(TypedDict):
     quiet_to: NotRequired[str | None]
 
 
+class Rate(TypedDict):
+    """So many requests a second in the long run, and so many at once after a pause."""
+
+    per_s: float
+    burst: int
+
+
 class Rates(TypedDict):
     """Micro-dollars per million tokens."""
 
@@ -1517,10 +1551,20 @@ class RoomChanges(TypedDict):
     title: NotRequired[str]
 
 
+class RoomFile(TypedDict):
+    """A file of a message. Its type is what its bytes say, of an agent's what its name says."""
+
+    id: str
+    name: str
+    content_type: str
+    size_bytes: int
+
+
 class RoomMessage(TypedDict):
     """One message of a room as it stands now, a person's (`user_id`) or an agent's (`agent_name`).
 
-    `state` is `received` or `routed` for a person's, a delivery's for an agent's; `reason` says what became of it."""
+    `state` is `received` or `routed` for a person's, a delivery's for an agent's; `reason` says what became of it.
+    `thread_id` is the message that it stands below; `replies` counts what stands below it."""
 
     id: str
     message_id: str
@@ -1533,13 +1577,19 @@ class RoomMessage(TypedDict):
     reason: str
     task_id: str | None
     is_edited: bool
+    thread_id: str
+    replies: int
     buttons: list[RoomButton]
+    files: list[RoomFile]
+    reactions: list[RoomReaction]
 
 
 class RoomMessageBody(TypedDict):
-    """What a person writes."""
+    """What a person writes: words, files that they uploaded before, or both."""
 
-    text: str
+    text: NotRequired[str]
+    file_ids: NotRequired[list[str]]
+    thread_id: NotRequired[str]
 
 
 class RoomPressBody(TypedDict):
@@ -1547,6 +1597,21 @@ class RoomPressBody(TypedDict):
 
     message_id: str
     value: str
+
+
+class RoomReaction(TypedDict):
+    """An emoji below a message, and who gave it; `is_own`: you are among them."""
+
+    emoji: str
+    names: list[str]
+    is_own: bool
+
+
+class RoomReactionBody(TypedDict):
+    """A reaction to a message."""
+
+    message_id: str
+    emoji: str
 
 
 class RotationBody(TypedDict):

@@ -11,7 +11,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from services.api.http.conditions import ETAG, IF_MATCH, IF_NONE_MATCH
 from services.api.http.failures import ErrorBody
-from services.api.http.idempotency import IDEMPOTENCY_KEY
+from services.api.http.idempotency import IDEMPOTENCY_KEY, MAX_KEY_CHARS
 from services.api.http.operations import Download, Endpoint, Operation
 from services.api.http.rates import RATE_LIMIT, RATE_LIMIT_POLICY
 from services.domain.errors import IdempotencyKeyInUse, IdempotencyKeyReused, PreconditionFailed
@@ -162,10 +162,16 @@ def _headers_of(endpoint: type[Endpoint], method: str, operation: Operation) -> 
 
 
 def _headers(names: list[str]) -> list[Document]:
-    schema = {"type": "string", "minLength": 1, "maxLength": 150}
+    bounds = {"minLength": 1, "maxLength": MAX_KEY_CHARS}
     described = {name: {"description": _SAID[name]} if name in _SAID else {} for name in names}
     return [
-        {"name": name, "in": "header", "required": False, "schema": schema, **described[name]}
+        {
+            "name": name,
+            "in": "header",
+            "required": False,
+            "schema": {"type": "string", **(bounds if name == IDEMPOTENCY_KEY else {})},
+            **described[name],
+        }
         for name in names
     ]
 

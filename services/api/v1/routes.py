@@ -20,6 +20,7 @@ from services.api.v1 import (
     identity,
     images,
     integrations,
+    limits,
     memories,
     models,
     organisations,
@@ -173,6 +174,7 @@ ROUTES: tuple[tuple[str, type[Endpoint]], ...] = (
     ("budgets", budgets.Budgets),
     ("budgets/<uuid:budget_id>", budgets.OneBudget),
     ("usage", usage.Usage),
+    ("limits", limits.Limits),
     ("workspaces/<uuid:workspace_id>/usage", usage.WorkspaceUsage),
     ("tickets", identity.Tickets),
 )

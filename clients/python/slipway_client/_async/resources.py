@@ -726,6 +726,23 @@ class AsyncLinks:
         )
         return found
 
+    def list_health(self, link_id: str, *, limit: int | None = None) -> AsyncPages[types.LinkHealth]:
+        """List when the link began to work and when it did not, newest first: the last 50 changes."""
+        return AsyncPages(self._transport, f"/links/{path_part(link_id)}/health", {"limit": limit})
+
+    async def chats(
+        self, link_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.NewChatBody]
+    ) -> types.Chat:
+        """Begin a direct chat of the bot with a person, where its platform lets bots do that. Admins only."""
+        found: types.Chat = await self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/chats",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
+
     async def pairing(self, link_id: str, *, idempotency_key: str | None = None) -> types.Code:
         """Make a code for this bot alone; whoever sends it there in a direct chat is the caller from then on."""
         found: types.Code = await self._transport.call(
@@ -821,9 +838,13 @@ class AsyncRooms:
         )
         return found
 
-    def list_messages(self, room_id: str, *, limit: int | None = None) -> AsyncPages[types.RoomMessage]:
-        """List the messages, newest first, of people and agents, as they stand now."""
-        return AsyncPages(self._transport, f"/rooms/{path_part(room_id)}/messages", {"limit": limit})
+    def list_messages(
+        self, room_id: str, *, limit: int | None = None, thread_id: str | None = None
+    ) -> AsyncPages[types.RoomMessage]:
+        """List the messages, newest first, of people and agents, as they stand now; without or within a thread."""
+        return AsyncPages(
+            self._transport, f"/rooms/{path_part(room_id)}/messages", {"limit": limit, "thread_id": thread_id}
+        )
 
     async def send_message(
         self, room_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RoomMessageBody]
@@ -847,6 +868,34 @@ class AsyncRooms:
             headers={"Idempotency-Key": idempotency_key},
             json=body,
             takes_key=True,
+        )
+
+    async def files(self, room_id: str, content: bytes, *, name: str | None = None) -> types.RoomFile:
+        """Upload a file; it is in the room with the message that names it, and forgotten after a day without one."""
+        found: types.RoomFile = await self._transport.call(
+            "POST", f"/rooms/{path_part(room_id)}/files", params={"name": name}, content=content
+        )
+        return found
+
+    async def get_file(self, room_id: str, file_id: str) -> bytes:
+        """Download a file that a person or an agent sent."""
+        found: bytes = await self._transport.fetch(
+            "GET", f"/rooms/{path_part(room_id)}/files/{path_part(file_id)}"
+        )
+        return found
+
+    async def put_reactions(self, room_id: str, **body: Unpack[types.RoomReactionBody]) -> None:
+        """React to a message; the same again changes nothing."""
+        await self._transport.call("PUT", f"/rooms/{path_part(room_id)}/reactions", json=body)
+
+    async def delete_reactions(
+        self, room_id: str, *, message_id: str | None = None, emoji: str | None = None
+    ) -> None:
+        """Take a reaction back."""
+        await self._transport.call(
+            "DELETE",
+            f"/rooms/{path_part(room_id)}/reactions",
+            params={"message_id": message_id, "emoji": emoji},
         )
 
 
@@ -1821,6 +1870,16 @@ class AsyncUsage:
         return found
 
 
+class AsyncLimits:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self) -> types.Limits:
+        """Show what may be at once in the organisation, and what is."""
+        found: types.Limits = await self._transport.call("GET", "/limits")
+        return found
+
+
 class AsyncTickets:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -1874,4 +1933,5 @@ class AsyncResources:
         self.llm = AsyncLlm(self.transport)
         self.budgets = AsyncBudgets(self.transport)
         self.usage = AsyncUsage(self.transport)
+        self.limits = AsyncLimits(self.transport)
         self.tickets = AsyncTickets(self.transport)

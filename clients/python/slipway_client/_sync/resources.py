@@ -704,6 +704,23 @@ class Links:
         )
         return found
 
+    def list_health(self, link_id: str, *, limit: int | None = None) -> Pages[types.LinkHealth]:
+        """List when the link began to work and when it did not, newest first: the last 50 changes."""
+        return Pages(self._transport, f"/links/{path_part(link_id)}/health", {"limit": limit})
+
+    def chats(
+        self, link_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.NewChatBody]
+    ) -> types.Chat:
+        """Begin a direct chat of the bot with a person, where its platform lets bots do that. Admins only."""
+        found: types.Chat = self._transport.call(
+            "POST",
+            f"/links/{path_part(link_id)}/chats",
+            headers={"Idempotency-Key": idempotency_key},
+            json=body,
+            takes_key=True,
+        )
+        return found
+
     def pairing(self, link_id: str, *, idempotency_key: str | None = None) -> types.Code:
         """Make a code for this bot alone; whoever sends it there in a direct chat is the caller from then on."""
         found: types.Code = self._transport.call(
@@ -797,9 +814,13 @@ class Rooms:
         )
         return found
 
-    def list_messages(self, room_id: str, *, limit: int | None = None) -> Pages[types.RoomMessage]:
-        """List the messages, newest first, of people and agents, as they stand now."""
-        return Pages(self._transport, f"/rooms/{path_part(room_id)}/messages", {"limit": limit})
+    def list_messages(
+        self, room_id: str, *, limit: int | None = None, thread_id: str | None = None
+    ) -> Pages[types.RoomMessage]:
+        """List the messages, newest first, of people and agents, as they stand now; without or within a thread."""
+        return Pages(
+            self._transport, f"/rooms/{path_part(room_id)}/messages", {"limit": limit, "thread_id": thread_id}
+        )
 
     def send_message(
         self, room_id: str, *, idempotency_key: str | None = None, **body: Unpack[types.RoomMessageBody]
@@ -823,6 +844,32 @@ class Rooms:
             headers={"Idempotency-Key": idempotency_key},
             json=body,
             takes_key=True,
+        )
+
+    def files(self, room_id: str, content: bytes, *, name: str | None = None) -> types.RoomFile:
+        """Upload a file; it is in the room with the message that names it, and forgotten after a day without one."""
+        found: types.RoomFile = self._transport.call(
+            "POST", f"/rooms/{path_part(room_id)}/files", params={"name": name}, content=content
+        )
+        return found
+
+    def get_file(self, room_id: str, file_id: str) -> bytes:
+        """Download a file that a person or an agent sent."""
+        found: bytes = self._transport.fetch("GET", f"/rooms/{path_part(room_id)}/files/{path_part(file_id)}")
+        return found
+
+    def put_reactions(self, room_id: str, **body: Unpack[types.RoomReactionBody]) -> None:
+        """React to a message; the same again changes nothing."""
+        self._transport.call("PUT", f"/rooms/{path_part(room_id)}/reactions", json=body)
+
+    def delete_reactions(
+        self, room_id: str, *, message_id: str | None = None, emoji: str | None = None
+    ) -> None:
+        """Take a reaction back."""
+        self._transport.call(
+            "DELETE",
+            f"/rooms/{path_part(room_id)}/reactions",
+            params={"message_id": message_id, "emoji": emoji},
         )
 
 
@@ -1765,6 +1812,16 @@ class Usage:
         return found
 
 
+class Limits:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def get(self) -> types.Limits:
+        """Show what may be at once in the organisation, and what is."""
+        found: types.Limits = self._transport.call("GET", "/limits")
+        return found
+
+
 class Tickets:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -1818,4 +1875,5 @@ class Resources:
         self.llm = Llm(self.transport)
         self.budgets = Budgets(self.transport)
         self.usage = Usage(self.transport)
+        self.limits = Limits(self.transport)
         self.tickets = Tickets(self.transport)
