@@ -54,9 +54,9 @@ def install() -> Path:
 class Synapse:
     """A homeserver of its own, named `localhost`, with its data in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, port: int | None = None) -> None:
         self._python, self._folder = install(), folder
-        with socket.create_server(("127.0.0.1", 0)) as found:
+        with socket.create_server(("127.0.0.1", port or 0)) as found:
             self._port = int(found.getsockname()[1])
         self.url = f"http://127.0.0.1:{self._port}"
         self._process: subprocess.Popen[bytes] | None = None

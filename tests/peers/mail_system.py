@@ -11,10 +11,12 @@ from __future__ import annotations
 import base64
 import imaplib
 import secrets
+import shutil
 import smtplib
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -261,9 +263,10 @@ class Mailbox:
 class MailSystem:
     """All servers. Needs root, as mail servers do. `authority` signs their certificates, for `localhost`."""
 
-    def __init__(self, folder: Path, authority: Authority | None = None) -> None:
-        self._data = folder
-        self.authority = authority or Authority(folder, "authority of mail")
+    def __init__(self, authority: Authority | None = None) -> None:
+        # Not below pytest's folder, which each session that begins shuts to all users but its own.
+        self._data = Path(tempfile.mkdtemp(prefix="slipway-mail-"))
+        self.authority = authority or Authority(self._data, "authority of mail")
         self.imap_port = _free_port()
         self.agent = Mailbox("agent@agent.test", secrets.token_hex(8), _free_port())
         self.person = Mailbox("alice@person.test", secrets.token_hex(8), _free_port())
@@ -271,6 +274,7 @@ class MailSystem:
         self._net = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(200) + 20}"
         self._addresses = {self.person.domain: f"{self._net}.1", self.agent.domain: f"{self._net}.2"}
         self._process: subprocess.Popen[bytes] | None = None
+        self._sessions: dict[Mailbox, imaplib.IMAP4_SSL] = {}
 
     def __enter__(self) -> Self:
         root = debian_packages.unpack(PACKAGES)
@@ -290,9 +294,12 @@ class MailSystem:
         return self
 
     def __exit__(self, *_: object) -> None:
+        for imap in self._sessions.values():
+            imap.shutdown()
         if self._process is not None:
             self._process.kill()
             self._process.wait(20)
+        shutil.rmtree(self._data, ignore_errors=True)
 
     def send(self, mime: EmailMessage) -> None:
         """Send a mail of the person's through their own server, which signs it."""
@@ -307,12 +314,21 @@ class MailSystem:
 
     def mails(self, owner: Mailbox) -> list[EmailMessage]:
         """List the mails in an inbox, the oldest first."""
-        with imaplib.IMAP4_SSL("localhost", self.imap_port, ssl_context=self._trust(), timeout=20) as imap:
-            imap.login(owner.address, owner.password)
-            imap.select("INBOX", readonly=True)
-            numbers = imap.search(None, "ALL")[1][0].split()
-            raw = [imap.fetch(number.decode(), "(RFC822)")[1][0] for number in numbers]
+        imap = self._session(owner)
+        if imap.select("INBOX", readonly=True)[0] != "OK":
+            # The first mail makes it at this moment.
+            return []
+        numbers = imap.search(None, "ALL")[1][0].split()
+        raw = [imap.fetch(number.decode(), "(RFC822)")[1][0] for number in numbers]
         return [message_from_bytes(part[1], policy=default) for part in raw if isinstance(part, tuple)]
+
+    def _session(self, owner: Mailbox) -> imaplib.IMAP4_SSL:
+        """Return the connection in which an owner reads: whoever looks again and again signs in once."""
+        if owner not in self._sessions:
+            imap = imaplib.IMAP4_SSL("localhost", self.imap_port, ssl_context=self._trust(), timeout=20)
+            self._sessions[owner] = imap
+            imap.login(owner.address, owner.password)
+        return self._sessions[owner]
 
     def wait_for_mails(self, owner: Mailbox, count: int, *, within_s: float = 60) -> list[EmailMessage]:
         """Wait until there are so many mails in an inbox. Raises: TimeoutError, with the servers' logs."""
@@ -328,8 +344,7 @@ class MailSystem:
 
     def _write_settings(self) -> None:
         # The servers' own users must reach what is theirs.
-        for path in (self._data, *list(self._data.parents)[:2]):
-            path.chmod(0o755)
+        self._data.chmod(0o755)
         for name in ("run", "state", "homes", "milters"):
             (self._data / name).mkdir()
         signed = self.authority.server_certificate()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import ssl
+import tempfile
+from pathlib import Path
 from typing import Self
 
 import httpx
@@ -14,12 +17,13 @@ from starlette.routing import Route
 
 from deploy.local.ports import pick_port
 from services.adapters.chat.teams.tests.payloads import APP_ID, CONFIG, TENANT
+from tests.fakes.certificates import Authority
 from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.serving import LocalServer
 from tests.fakes.teams_issuer import TeamsIssuer
 from tests.peers.linear_bridge import LinearBridge
 
-_PORTED = ("github", "slack", "linear", "teams")
+_PORTED = ("github", "slack", "linear", "teams", "matrix")
 DISCORD_TOKENS = ("the-token-of-the-bot", "the-token-of-an-onlooker")
 
 
@@ -53,7 +57,10 @@ class TeamsSigner:
 
 
 class Peers:
-    """The ports of those that run later, and what runs from the beginning: what they lack, and our own Discord."""
+    """The ports of those that run later, and what runs from the beginning: what they lack, and our own Discord.
+
+    `authority` signs for those that speak TLS.
+    """
 
     def __init__(self) -> None:
         self.ports: dict[str, int] = {}
@@ -64,6 +71,12 @@ class Peers:
         self.issuer = TeamsIssuer({(TENANT, APP_ID): CONFIG.client_secret.get_secret_value()})
         self.signer = TeamsSigner(self.issuer)
         self._running = contextlib.ExitStack()
+        folder = Path(self._running.enter_context(tempfile.TemporaryDirectory(prefix="slipway-peers-")))
+        self.authority = Authority(folder, "authority of peers")
+        self._trusted = folder / "trusted.pem"
+        usual = ssl.get_default_verify_paths().cafile
+        files = [*([Path(usual)] if usual else []), self.authority.path]
+        self._trusted.write_bytes(b"\n".join(file.read_bytes() for file in files))
 
     def settings(self) -> dict[str, str]:
         """Return the settings of an installation that finds them."""
@@ -73,6 +86,8 @@ class Peers:
             "LINEAR_API_BASE": self.linear.url,
             "TEAMS_API_BASE": f"http://localhost:{self.ports['teams']}",
             "DISCORD_API_BASE": self.discord.api_base,
+            "MATRIX_API_BASE": f"http://127.0.0.1:{self.ports['matrix']}",
+            "SSL_CERT_FILE": str(self._trusted),
             **self.issuer.settings(),
         }
 
@@ -80,7 +95,7 @@ class Peers:
         with contextlib.ExitStack() as starting:
             for server in (self.linear, self.discord, self.issuer, self.signer):
                 starting.enter_context(server)
-            self._running = starting.pop_all()
+            self._running.push(starting.pop_all())
         return self
 
     def __exit__(self, *_: object) -> None:

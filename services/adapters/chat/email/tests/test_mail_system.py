@@ -22,8 +22,8 @@ GENEROUS_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailSystem]:
-    with MailSystem(tmp_path_factory.mktemp("mail")) as system:
+def mail() -> Iterator[MailSystem]:
+    with MailSystem() as system:
         yield system
 
 
