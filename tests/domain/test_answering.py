@@ -290,6 +290,20 @@ def test_what_the_turn_at_work_did_not_take_is_the_next_one(bot: Bot):
     assert bot.tasks()[1].deliver_to == bot.tasks()[0].deliver_to
 
 
+def test_what_a_turn_did_not_take_comes_before_what_is_said_after_it(bot: Bot):
+    from services.domain.tasks.messages import submit_left_messages
+
+    bot.hears("first")
+    runner = at_work(bot)
+    bot.hears("second")
+    runner.says("turn.done", status="succeeded", text="done")
+    # Routed before the job comes that submits what is left.
+    bot.hears("third")
+    assert bot.prompts() == ["first", "second", "third"]
+    submit_left_messages(runner.task.org_id, runner.task.id)
+    assert len(bot.tasks()) == 3
+
+
 def test_a_message_while_nothing_has_begun_is_work_of_its_own(bot: Bot):
     bot.hears("first", "second")
     assert bot.prompts() == ["first", "second"]

@@ -19,7 +19,7 @@ from services.domain.contacts.saying import say
 from services.domain.errors import AgentMissing, NotPermitted, SlipwayError, TaskFinished, Temporary
 from services.domain.media.inbox import put_in_inbox
 from services.domain.ports.chat import ChatKind
-from services.domain.tasks.messages import send_message
+from services.domain.tasks.messages import send_message, submit_all_left
 from services.domain.tasks.models import ACTIVE, Task, TaskMode, TaskStatus
 from services.domain.tasks.submit import TaskOrder, cancel_task, submit_task
 from services.domain.tenancy.transaction import tenant_transaction
@@ -65,6 +65,8 @@ def engage(message: InboundMessage, rule: Rule, person: Actor | None) -> Taken:
                 # A member is held to their own rights wherever they write, whoever the work is for.
                 require(person, "tasks:write")
                 get_usable_agent(person, rule.agent_id)
+            if workspace is not None:
+                submit_all_left(message.org_id, workspace.id)
             taken = _double_text(message, rule, actor, workspace) if workspace is not None else None
             if taken is not None:
                 return taken

@@ -106,6 +106,19 @@ def submit_left_messages(org_id: uuid.UUID, task_id: uuid.UUID) -> list[Task]:
         return submitted
 
 
+def submit_all_left(org_id: uuid.UUID, workspace_id: uuid.UUID) -> None:
+    """Submit what ended tasks of a workspace did not take, before their job comes: it was said before what is said now.
+
+    Emits and raises: as `submit_left_messages`.
+    """
+    with tenant_transaction(org_id):
+        left = TaskMessage.objects.filter(
+            task__workspace_id=workspace_id, task__status__in=FINAL, state=MessageState.WAITING
+        )
+        for task_id in sorted(set(left.values_list("task_id", flat=True))):
+            submit_left_messages(org_id, task_id)
+
+
 def _check_text(text: str) -> None:
     if not text.strip():
         raise PromptInvalid("The message is empty.", fields={"text": "empty"})
