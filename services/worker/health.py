@@ -25,6 +25,7 @@ from services.domain.plane.queries import (
 )
 from services.domain.ports.sandbox import SandboxReport, SandboxStatus
 from services.domain.tasks.dispatch import all_tenants_astray, fail_task
+from services.domain.tasks.lost import settle_lost_task
 from services.domain.workspaces.queries import all_tenants_existing
 from services.kit.clock import now
 from services.kit.environment import environment
@@ -83,8 +84,8 @@ def examine(sandbox_id: UUID) -> None:
     if sandbox.id in IN_HAND:
         return
     report = driver().inspect(sandbox.id)
+    is_awaited = sandbox.state == SandboxState.CREATING and report.status == SandboxStatus.GONE
     if report.status in _ENDED:
-        is_awaited = sandbox.state == SandboxState.CREATING and report.status == SandboxStatus.GONE
         if is_awaited and sandbox.state_at + LINK_GRACE > now():
             return
     elif sandbox.state == SandboxState.PAUSED or _silent_since(sandbox) + SILENT_LIMIT > now():
@@ -92,7 +93,11 @@ def examine(sandbox_id: UUID) -> None:
     code, message = _reason_of_end(report)
     words = "" if report.status == SandboxStatus.GONE else _last_words(sandbox)
     if sandbox.task_id is not None and sandbox.org_id is not None:
-        fail_task(sandbox.org_id, sandbox.task_id, sandbox.id, reason=(code, f"{message}{words}"))
+        if is_awaited and not report.is_out_of_memory:
+            # Its worker died before there was a container: nothing was done that would be done twice.
+            settle_lost_task(sandbox.org_id, sandbox.task_id, sandbox.id, reason=(code, message))
+        else:
+            fail_task(sandbox.org_id, sandbox.task_id, sandbox.id, reason=(code, f"{message}{words}"))
     destroy(sandbox, error=f"{code}: {message}")
 
 

@@ -15,7 +15,7 @@ from services.domain.plane.hosts import register_host
 from services.domain.plane.models import Host, Sandbox, SandboxState, Volume
 from services.domain.plane.paths import socket_dir
 from services.domain.ports.sandbox import SandboxStatus
-from services.domain.tasks.dispatch import fail_task
+from services.domain.tasks.dispatch import MAX_START_ATTEMPTS, fail_task
 from services.domain.tasks.models import Task, TaskStatus
 from services.domain.tasks.submit import cancel_task
 from services.domain.workspaces.actions import delete_workspace
@@ -126,7 +126,7 @@ def test_a_start_that_never_came_about_is_repeated_elsewhere(acme, engine):
     assert Sandbox.objects.get(id=sandbox.id).state == SandboxState.FAILED
 
 
-def test_a_sandbox_that_is_gone_fails_its_task(acme, engine):
+def test_a_task_whose_container_never_came_about_is_started_again_within_limits(acme, engine):
     task, sandbox = dispatched(acme)
     engine.running.clear()
     sweeps.sweep_sandboxes()
@@ -134,7 +134,14 @@ def test_a_sandbox_that_is_gone_fails_its_task(acme, engine):
     assert fresh(task).status == TaskStatus.STARTING
     aged(sandbox, 60)
     sweeps.sweep_sandboxes()
-    assert fresh(task).error_code == "sandbox_lost"
+    assert fresh(task).status == TaskStatus.QUEUED
+    assert Sandbox.objects.get(id=sandbox.id).state == SandboxState.FAILED
+    Task.objects.using("operator").filter(id=task.id).update(attempt=MAX_START_ATTEMPTS - 1)
+    dispatching.dispatch_task(DispatchTask())
+    engine.running.clear()
+    aged(Sandbox.objects.get(task_id=task.id, state=SandboxState.CREATING), 60)
+    sweeps.sweep_sandboxes()
+    assert (fresh(task).status, fresh(task).error_code) == (TaskStatus.FAILED, "sandbox_lost")
 
 
 def test_a_sandbox_at_work_that_is_gone_is_noticed_without_a_grace(acme, engine):

@@ -1,4 +1,4 @@
-"""Tasks whose host is lost: done again elsewhere when nothing of them was seen yet, ended otherwise."""
+"""Tasks whose host or sandbox is lost: done again elsewhere when nothing of them was seen yet, ended otherwise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ HOST_LOST = ("host_lost", "The machine that did this work fell silent.")
 _BEFORE_ANY_WORK = (TaskQueued.type, TaskStarted.type, TurnStarted.type, SandboxChanged.type)
 
 
-def settle_lost_task(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID) -> bool:
+def settle_lost_task(
+    org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUID, *, reason: tuple[str, str] = HOST_LOST
+) -> bool:
     """Put a task of a lost sandbox back into the queue, or end it as failed when its turn has said or done anything.
 
     Guarded by the sandbox: a task that went on to another one is left alone, and then this is False.
@@ -37,7 +39,7 @@ def settle_lost_task(org_id: uuid.UUID, task_id: uuid.UUID, sandbox_id: uuid.UUI
         if task.cancel_requested_at is not None:
             return finish_locked_task(task, Outcome("cancelled", error=("cancelled", "Cancelled.")))
         if task.attempt >= MAX_START_ATTEMPTS or _has_worked(task):
-            return finish_locked_task(task, Outcome("failed", error=HOST_LOST))
+            return finish_locked_task(task, Outcome("failed", error=reason))
         revoke_tokens(task)
         task.status = TaskStatus.QUEUED
         task.sandbox_id = task.lease_token = task.lease_until = None
