@@ -10,7 +10,6 @@ import re
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 
 from benchmarks.rows import Row, row
 from benchmarks.saboteur import Saboteur
@@ -30,26 +29,7 @@ def _talk(place: Place, chat: int, count: int) -> None:
     """Write a chat's messages one after the other, without waiting for answers; each until it is taken."""
     for number in range(count):
         is_taken = place.write(chat, f"echo word-{number}")
-        until(is_taken, within_s=120, what="a message is taken")
-
-
-class _Victims:
-    """Kills by name. A worker is back once its host has a new heartbeat."""
-
-    def __init__(self, stack: RunningStack) -> None:
-        self._stack = stack
-        self._worker_killed_at: datetime | None = None
-
-    def kill(self, victim: str) -> None:
-        self._stack.kill(victim)
-        if victim == "worker":
-            self._worker_killed_at = datetime.now(UTC)
-
-    def is_back(self, victim: str) -> bool:
-        if victim != "worker" or self._worker_killed_at is None:
-            return True
-        beats = self._stack.plane("SELECT max(last_beat_at) AS last FROM host")
-        return bool(beats[0]["last"] > self._worker_killed_at)
+        until(is_taken, within_s=600, what="a message is taken")
 
 
 def _words(place: Place, chat: int) -> list[int]:
@@ -73,17 +53,16 @@ def run() -> list[Row]:
 def _measure(stack: RunningStack, all_places: list[Place]) -> list[Row]:
     chats = [(all_places[number % len(all_places)], number) for number in range(CHATS)]
     each = MESSAGES // CHATS
-    victims = _Victims(stack)
-    saboteur = Saboteur(victims.kill, VICTIMS, every_s=KILL_EVERY_S, seed=SEED, is_back=victims.is_back)
+    saboteur = Saboteur(stack.kill, VICTIMS, every_s=KILL_EVERY_S, seed=SEED, is_back=stack.is_ready)
     started = time.perf_counter()
-    with ThreadPoolExecutor(CHATS) as pool:
-        for talk in [pool.submit(_talk, place, chat, each) for place, chat in chats]:
-            talk.result()
 
     def all_answered() -> bool:
         return all(set(_words(place, chat)) == set(range(each)) for place, chat in chats)
 
     try:
+        with ThreadPoolExecutor(CHATS) as pool:
+            for talk in [pool.submit(_talk, place, chat, each) for place, chat in chats]:
+                talk.result()
         until(all_answered, within_s=1_800, what="every message is answered")
     finally:
         saboteur.stop()

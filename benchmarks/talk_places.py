@@ -146,8 +146,9 @@ class Discord:
             channel = {"id": self._channel(chat), "type": 1, "recipients": [self._person(chat)]}
             self._server.channels[self._channel(chat)] = channel | {"last_message_id": None}
         link(stack, "discord", {"bot_token": "token-of-the-bot"}, agent=agent_id)
-        # The platform keeps what is written for a session from its beginning on.
-        until(self._server.gateway.begun.all, within_s=120, what="somebody listens")
+        # The platform keeps what is written for a session; whoever has not recorded it begins another one.
+        recorded = "SELECT 1 FROM link_listener WHERE state <> '{}'"
+        until(lambda: stack.operate(recorded), within_s=120, what="somebody listens")
 
     def write(self, chat: int, text: str) -> Callable[[], bool]:
         self._server.people.write(self._channel(chat), text, author=self._person(chat))

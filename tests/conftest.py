@@ -14,6 +14,7 @@ from services.kit import tracing
 from services.kit.environment import environment
 from tests.fakes.account_servers import AccountServers
 from tests.fakes.anthropic_server import AnthropicServer
+from tests.fakes.discord_server import FakeDiscord
 from tests.fakes.openai_server import OpenaiServer
 from tests.fakes.otlp_server import OtlpServer
 from tests.fakes.serving import LocalServer
@@ -56,6 +57,13 @@ def slack() -> Iterator[FakeSlack]:
 
 
 @pytest.fixture(scope="session")
+def discord() -> Iterator[FakeDiscord]:
+    """Run a local Discord, to which the product connects to hear what comes."""
+    with FakeDiscord() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def model_server() -> Iterator[AnthropicServer]:
     """Run a local model server that takes one key only; its address is in `url`."""
     fake = AnthropicServer(key=MODEL_KEY)
@@ -84,11 +92,12 @@ def account_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Accoun
 def stack(
     telegram: FakeTelegram,
     slack: FakeSlack,
+    discord: FakeDiscord,
     model_server: AnthropicServer,
     openai_server: OpenaiServer,
     account_servers: AccountServers,
 ) -> Iterator[RunningStack]:
-    """Run the whole product in a folder of its own: six services, three servers, a real engine."""
+    """Run the whole product in a folder of its own: all its processes, three servers, a real engine."""
     folder = tempfile.mkdtemp(prefix="slipway-stack-")
     extra = {
         "SLIPWAY_SANDBOX_SLOTS": "8",
@@ -97,6 +106,7 @@ def stack(
         "SLIPWAY_MCP_HOLD_WAIT_S": str(HOLD_WAIT_S),
         "TELEGRAM_API_BASE": telegram.url,
         "SLACK_API_BASE": slack.api_base,
+        "DISCORD_API_BASE": discord.api_base,
         "ANTHROPIC_BASE_URL": model_server.url,
         "ANTHROPIC_API_KEY": MODEL_KEY,
         "OPENAI_BASE_URL": openai_server.url,

@@ -15,6 +15,7 @@ import httpx
 import psycopg
 from psycopg.rows import dict_row
 
+from deploy.local.services import SERVICES, find_fault
 from deploy.local.stack import Stack
 from tests.fakes.mcp_upstream import McpUpstream
 
@@ -207,6 +208,11 @@ class RunningStack:
         pid = until(lambda: self.pid(name), within_s=30, what=f"{name} runs")
         os.kill(pid, signal.SIGKILL)
         return int(pid)
+
+    def is_ready(self, name: str) -> bool:
+        """Say whether one of our services is there and works."""
+        service = next(one for one in SERVICES if one.name == name)
+        return find_fault(service, self._stack.supervisor.states().get(name), self.env) is None
 
     def wait_restarted(self, name: str, old_pid: int) -> None:
         """Wait until the process is there again, under another pid."""

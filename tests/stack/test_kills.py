@@ -7,15 +7,16 @@ import subprocess
 
 import pytest
 
+from tests.fakes.discord_server import DIRECT_ID, FakeDiscord
 from tests.fakes.telegram_server import FakeTelegram
-from tests.stack.platforms import TelegramChat
+from tests.stack.platforms import TelegramChat, link
 from tests.stack.running import Follower, RunningStack, until
 
 pytestmark = [pytest.mark.stack, pytest.mark.engine]
 
 _chats = itertools.count(9_000)
 WORK = "for i in $(seq 1 25); do echo line $i; sleep 0.1; done"
-PROCESSES = ["worker", "gateway", "api", "realtime", "relay", "beat", "rabbitmq", "redis"]
+PROCESSES = ["worker", "gateway", "api", "realtime", "relay", "beat", "listen", "rabbitmq", "redis"]
 
 
 @pytest.fixture
@@ -65,6 +66,19 @@ def test_a_process_killed_while_a_task_starts_loses_nothing(
     follower = Follower(stack, task["workspace_id"])
     assert_whole(stack, chat, follower, task["id"])
     stack.wait_restarted(process, old)
+
+
+def test_what_comes_while_nobody_listens_is_answered_once(stack: RunningStack, discord: FakeDiscord):
+    link(stack, "discord", {"bot_token": "token-of-the-bot"})
+    until(discord.gateway.begun.all, within_s=60, what="somebody listens")
+    discord.people.write(DIRECT_ID, "echo before")
+    discord.sent.wait_for(1, timeout_s=180)
+    old = stack.kill("listen")
+    discord.people.write(DIRECT_ID, "echo meanwhile")
+    stack.wait_restarted("listen", old)
+    discord.sent.wait_for(2, timeout_s=180)
+    assert {entry["how"] for entry in discord.gateway.begun.all()[1:]} == {"resume"}
+    assert [entry["message"]["content"] for entry in discord.sent.all()] == ["before", "meanwhile"]
 
 
 def test_a_task_is_accepted_while_the_broker_is_down_and_runs_when_it_is_back(stack: RunningStack):
