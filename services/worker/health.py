@@ -84,7 +84,8 @@ def examine(sandbox_id: UUID) -> None:
     if sandbox.id in IN_HAND:
         return
     report = driver().inspect(sandbox.id)
-    is_awaited = sandbox.state == SandboxState.CREATING and report.status == SandboxStatus.GONE
+    never_ran = report.status in _ENDED and report.exit_code is None and not report.is_out_of_memory
+    is_awaited = sandbox.state == SandboxState.CREATING and never_ran
     if report.status in _ENDED:
         if is_awaited and sandbox.state_at + LINK_GRACE > now():
             return
@@ -93,8 +94,8 @@ def examine(sandbox_id: UUID) -> None:
     code, message = _reason_of_end(report)
     words = "" if report.status == SandboxStatus.GONE else _last_words(sandbox)
     if sandbox.task_id is not None and sandbox.org_id is not None:
-        if is_awaited and not report.is_out_of_memory:
-            # Its worker died before there was a container: nothing was done that would be done twice.
+        if is_awaited:
+            # Its worker died before the container ran: nothing was done that would be done twice.
             settle_lost_task(sandbox.org_id, sandbox.task_id, sandbox.id, reason=(code, message))
         else:
             fail_task(sandbox.org_id, sandbox.task_id, sandbox.id, reason=(code, f"{message}{words}"))

@@ -170,7 +170,12 @@ def test_one_that_its_platform_does_not_take_is_passed_after_a_while_and_one_tha
     place.server.faults.plan(Fault("forbid", method="sendmessage"))
     deliver(stuck, second, third)
     assert place.texts() == []
-    DeliveryAttempt.objects.using("operator").update(started_at=now() - line.PATIENCE)
+    attempts = DeliveryAttempt.objects.using("operator")
+    attempts.update(started_at=now() - line.PATIENCE, note=line.DIED)
+    # That senders died says nothing of the message.
+    chats.send_batch(SendDelivery(org_id=second.org_id, batch=f"task:{second.id}"))
+    assert Delivery.objects.using("operator").get(task=second).status == "queued"
+    attempts.update(note="platform_away: gone")
     chats.send_batch(SendDelivery(org_id=second.org_id, batch=f"task:{second.id}"))
     assert Delivery.objects.using("operator").get(task=second).status == "failed"
     drain()

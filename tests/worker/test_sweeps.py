@@ -7,6 +7,8 @@ import uuid
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from conftest import recorded
 from services.domain.errors import EngineAway, ImageMissing
 from services.domain.outbox.jobs import DispatchTask, SettleSandbox, StopSandbox
@@ -126,9 +128,10 @@ def test_a_start_that_never_came_about_is_repeated_elsewhere(acme, engine):
     assert Sandbox.objects.get(id=sandbox.id).state == SandboxState.FAILED
 
 
-def test_a_task_whose_container_never_came_about_is_started_again_within_limits(acme, engine):
+@pytest.mark.parametrize("is_made", [False, True])
+def test_a_task_whose_container_never_ran_is_started_again_within_limits(acme, engine, is_made):
     task, sandbox = dispatched(acme)
-    engine.running.clear()
+    engine.running = {sandbox.id: SandboxStatus.STOPPED} if is_made else {}
     sweeps.sweep_sandboxes()
     # Its container may not be there yet.
     assert fresh(task).status == TaskStatus.STARTING

@@ -403,7 +403,8 @@ def _knock(host: str) -> None:
 
 def _report(sandbox_id: UUID, state: dict[str, Any]) -> SandboxReport:
     status = _STATUS.get(state["Status"], SandboxStatus.STOPPED)
-    if status is not SandboxStatus.STOPPED:
+    # One that was created and never started has no end, although the engine gives it an exit code.
+    if status is not SandboxStatus.STOPPED or state["Status"] == "created":
         return SandboxReport(sandbox_id, status)
     # The engine says so of any process that was killed; only the end of the runner is the sandbox's.
     code = state.get("ExitCode")

@@ -19,6 +19,9 @@ from services.kit.clock import now
 
 # For how long after its first attempt a message that meets trouble holds up later ones. After that they pass it.
 PATIENCE = timedelta(minutes=5)
+# That a sender died is no trouble of the message's own, but when so many did.
+MOST_DEATHS = 10
+DIED = "Whoever sent it has died."
 WAITING = (DeliveryStatus.QUEUED, DeliveryStatus.SENDING)
 # What is to go out later than this, by its writer's wish, holds up nobody until then.
 _SOON = timedelta(seconds=60)
@@ -36,12 +39,17 @@ def answers_due(task: Task) -> QuerySet[Task]:
 def is_behind(chat_id: uuid.UUID, thread_id: str, row: Delivery | None = None) -> bool:
     """Say whether messages of a chat and thread wait to go out: before one that is given, or any.
 
-    One that has been tried for longer than PATIENCE is passed. Inside the tenant's transaction.
+    One that its platform has not taken for longer than PATIENCE is passed. Inside the tenant's transaction.
     """
     moment = now()
-    has_trouble = DeliveryAttempt.objects.filter(delivery=OuterRef("id"), started_at__lte=moment - PATIENCE)
+    has_trouble = DeliveryAttempt.objects.exclude(Q(outcome="") | Q(note=DIED)).filter(
+        delivery=OuterRef("id"), started_at__lte=moment - PATIENCE
+    )
     waiting = _in_line(chat_id, thread_id).filter(
-        Q(attempts__gt=0) | Q(next_attempt_at__lte=moment + _SOON), ~Exists(has_trouble), status__in=WAITING
+        Q(attempts__gt=0) | Q(next_attempt_at__lte=moment + _SOON),
+        ~Exists(has_trouble),
+        status__in=WAITING,
+        attempts__lt=MOST_DEATHS,
     )
     if row is not None:
         waiting = waiting.filter(id__lt=row.id).exclude(batch=row.batch)

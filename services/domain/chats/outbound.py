@@ -11,7 +11,7 @@ from typing import Any
 from django.db.models import Min
 
 from services.domain.chats.actions import read_link_config
-from services.domain.chats.line import WAITING, is_behind, wake_next
+from services.domain.chats.line import DIED, WAITING, is_behind, wake_next
 from services.domain.chats.models import (
     DELIVERY_LIFE,
     SENDS,
@@ -88,7 +88,7 @@ def take_next_part(org_id: uuid.UUID, batch: str) -> PartDue | None:
         if row.status == DeliveryStatus.SENDING and row.lease_until and row.lease_until > moment:
             return None
         lost = DeliveryAttempt.objects.filter(delivery=row, outcome="")
-        lost.update(outcome=AttemptOutcome.UNKNOWN, finished_at=moment, note="Whoever sent it has died.")
+        lost.update(outcome=AttemptOutcome.UNKNOWN, finished_at=moment, note=DIED)
         if (row.expires_at or row.created_at + DELIVERY_LIFE) <= moment:
             fail_row(row, f"Not delivered in time. {row.error}".strip())
             return None

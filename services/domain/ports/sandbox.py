@@ -104,7 +104,7 @@ class HostResources:
 
 @dataclass(frozen=True, slots=True)
 class SandboxReport:
-    """What the engine says of one sandbox. `exit_code` and `is_out_of_memory` are set once it has stopped."""
+    """What the engine says of one sandbox. `exit_code` and `is_out_of_memory` are set once it has run and stopped."""
 
     sandbox_id: UUID
     status: SandboxStatus
