@@ -27,6 +27,7 @@ SCOPES = frozenset(
         "models",
         "budgets",
         "integrations",
+        "webhooks",
     )
     for verb in ("read", "write")
 ) | {"usage:read", "terminals:write", "audit:read"}

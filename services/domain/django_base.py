@@ -49,6 +49,7 @@ DOMAIN_APPS = [
     "services.domain.media",
     "services.domain.rooms",
     "services.domain.push",
+    "services.domain.webhooks",
     "services.domain.questions",
     "services.domain.oauth",
     "services.domain.idempotency",

@@ -110,6 +110,14 @@ class WorkspaceMissing(Missing):
     code = "workspace_not_found"
 
 
+class WebhookMissing(Missing):
+    code = "webhook_not_found"
+
+
+class WebhookDeliveryMissing(Missing):
+    code = "webhook_delivery_not_found"
+
+
 class DeviceCodeMissing(Missing):
     code = "device_code_not_found"
 
@@ -207,6 +215,10 @@ class InvitationMissing(Missing):
 
 
 # --- Conflict ----------------------------------------------------------------------------------------
+
+
+class WebhookDisabled(Conflict):
+    code = "webhook_disabled"
 
 
 class TaskFinished(Conflict):

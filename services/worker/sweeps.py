@@ -59,6 +59,7 @@ from services.domain.tasks.dispatch import (
 from services.domain.tasks.tokens import all_tenants_forget_old_tokens
 from services.domain.tasks.waiting import all_tenants_wake_unseen
 from services.domain.vault.keeping import all_tenants_forget_old_versions, all_tenants_notice_expiring
+from services.domain.webhooks.sending import all_tenants_due_webhooks, all_tenants_forget_webhooks
 from services.kit.clock import now
 from services.kit.environment import environment
 from services.worker.dead_letters import drain_dead_letters
@@ -123,6 +124,14 @@ def sweep_deliveries() -> None:
     with transaction.atomic(using="operator"):
         for org_id, batch in all_tenants_due_batches():
             enqueue(SendDelivery(org_id=org_id, batch=batch), using="operator")
+
+
+def sweep_webhooks() -> None:
+    """Send what waits for a job that was lost, and forget what was told long ago."""
+    with transaction.atomic(using="operator"):
+        for job in all_tenants_due_webhooks():
+            enqueue(job, using="operator")
+    all_tenants_forget_webhooks()
 
 
 def sweep_links() -> None:
@@ -231,6 +240,7 @@ SWEEPS = [
     Sweep("sweep.files", 5.0, _guarded(sweep_files)),
     Sweep("sweep.old_files", 3_600.0, _guarded(forget_old_files)),
     Sweep("sweep.events", 300.0, _guarded(sweep_events)),
+    Sweep("sweep.webhooks", 15.0, _guarded(sweep_webhooks)),
     Sweep("sweep.playbooks", 5.0, _guarded(sweep_playbooks)),
     Sweep("sweep.records", 30.0, _guarded(sweep_records)),
 ]

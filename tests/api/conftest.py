@@ -58,6 +58,7 @@ from services.domain.tenancy.transaction import tenant_transaction
 from services.domain.upstreams.actions import NewUpstream, register_upstream
 from services.domain.vault.actions import create_secret
 from services.domain.vault.fields import NewSecret
+from services.domain.webhooks.actions import WebhookFields, create_webhook, ping_webhook
 from services.kit.clock import now
 from services.kit.environment import environment
 from tests.api.client import Api
@@ -153,7 +154,12 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
         ),
     )
     room = open_room(owner, "Plans")
+    webhook, _ = create_webhook(
+        owner, WebhookFields(name="acme's", url="http://127.0.0.1:9/hook", event_types=["task.finished"])
+    )
     ids = {
+        "webhook_id": webhook.id,
+        "webhook_delivery_id": ping_webhook(owner, webhook.id).id,
         "llm_key_id": llm_key.id,
         "budget_id": budget.id,
         "llm_log_id": _log(owner, task),

@@ -80,6 +80,8 @@ BODIES: dict[tuple[str, str], Any] = {
     ("post", "llm/keys"): {"vendor": "anthropic", "name": "hers", "key": "sk-ant-hers-alone"},
     ("patch", "llm/keys/<uuid:llm_key_id>"): {"priority": 1},
     ("put", "budgets"): {"level": "agent", "period": "day", "subject_id": "agent_id", "limit_microusd": 1},
+    ("post", "webhooks"): {"name": "hers", "url": "https://mallory.example/in", "event_types": ["task.finished"]},
+    ("patch", "webhooks/<uuid:webhook_id>"): {"name": "Stolen"},
     ("post", "approval_rules"): {"effect": "deny", "tool": "*", "agent_id": "agent_id"},
     ("patch", "approval_rules/<uuid:rule_id>"): {"effect": "allow"},
 }  # fmt: skip
@@ -91,6 +93,7 @@ OF_HER_OWN = {
     ("patch", "llm/policy"), ("post", "llm/keys"), ("post", "rooms"), ("post", "skills"),
     ("post", "organisations"), ("patch", "organisation"), ("post", "invitations"),
 }  # fmt: skip
+OF_HER_OWN |= {("post", "webhooks")}
 OF_HER_OWN |= {("put", "me/notifications"), ("patch", "me"), ("post", "me/push")}
 OPERATIONS = [(method, route) for route, endpoint in ROUTES for method in endpoint.operations()]
 
@@ -139,6 +142,7 @@ def snapshot(acme) -> dict[str, Any]:
                 "rooms",
                 "tasks",
                 "upstreams",
+                "webhooks",
                 "vault",
                 "workspaces",
             )

@@ -53,6 +53,8 @@ from services.domain.upstreams.models import UpstreamAuth, UpstreamServer
 from services.domain.vault.actions import create_secret
 from services.domain.vault.fields import NewSecret
 from services.domain.vault.models import Secret
+from services.domain.webhooks.actions import WebhookFields, create_webhook, ping_webhook
+from services.domain.webhooks.models import WebhookDelivery, WebhookEndpoint
 from services.kit.clock import now
 from tests.fakes.oauth_client import connect
 
@@ -82,6 +84,8 @@ class Everything:
     chat_account: PlatformAccount
     room: Chat
     browser: PushSubscription
+    webhook: WebhookEndpoint
+    webhook_delivery: WebhookDelivery
 
 
 BROWSER = NewSubscription.model_validate(
@@ -180,7 +184,15 @@ def make_everything(tenant: Tenant) -> Everything:
         task, playbook, link, chat, wiring, delivery, secret, token, approval, rule, make_server(tenant), account,
         connect(actor), make_model_key(tenant), make_budget(tenant), ask(task), hear(link, chat),
         destination, chat_account, open_room(actor, "Plans"), add_subscription(actor, BROWSER),
+        *add_webhook(tenant),
     )  # fmt: skip
+
+
+def add_webhook(tenant: Tenant) -> tuple[WebhookEndpoint, WebhookDelivery]:
+    """Add a webhook that is told something."""
+    fields = WebhookFields(name="Ours", url="https://example.com/in", event_types=["task.finished"])
+    webhook, _ = create_webhook(tenant.owner, fields)
+    return webhook, ping_webhook(tenant.owner, webhook.id)
 
 
 def hear(link: Link, chat: Chat) -> LinkSender:

@@ -19,6 +19,7 @@ LISTS = (
     "/usage", "/usage?days=7&by=model", "/usage?days=90&by=chat", "/usage.csv", "/settings/notifications",
     "/settings/models", "/settings/tokens", "/settings/members", "/settings/connected-apps",
     "/settings/organisation", "/settings/audit", "/organisations/new", "/settings/security",
+    "/settings/webhooks",
 )  # fmt: skip
 
 
@@ -48,6 +49,8 @@ def pages_of(made: Everything) -> list[str]:
         f"/destinations/{made.destination.id}",
         f"/rooms/{made.room.id}",
         f"/rooms/{made.room.id}/entries",
+        f"/settings/webhooks/{made.webhook.id}",
+        f"/settings/webhook-deliveries/{made.webhook_delivery.id}",
     ]
 
 
@@ -86,6 +89,8 @@ def buttons_of(made: Everything) -> list[str]:
         *(f"/rooms/{made.room.id}/{name}" for name in ("agents", "press", "react", "delete")),
         f"/settings/notifications/accounts/{made.chat_account.id}/unlink",
         f"/settings/notifications/push/{made.browser.id}/remove",
+        *(f"/settings/webhooks/{made.webhook.id}/{name}" for name in ("test", "switch", "rotate", "delete")),
+        f"/settings/webhook-deliveries/{made.webhook_delivery.id}/again",
     ]  # fmt: skip
 
 

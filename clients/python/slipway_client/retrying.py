@@ -41,6 +41,8 @@ def is_repeatable(method: str, idempotency_key: str | None) -> bool:
 
 def _may_pass(error: SlipwayError, *, is_repeatable: bool) -> bool:
     if isinstance(error, ApiError):
-        # A limit is refused before anything is done.
-        return error.status == 429 or (is_repeatable and error.status in _PASSING)
+        # A limit is refused before anything is done; a key in use is that of an earlier attempt still at work.
+        return error.status == 429 or (
+            is_repeatable and (error.status in _PASSING or error.code == "idempotency_key_in_use")
+        )
     return isinstance(error, ConnectionFailed) and is_repeatable

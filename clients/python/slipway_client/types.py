@@ -1293,6 +1293,23 @@ class NewUpstream(TypedDict):
     is_personal: NotRequired[bool]
 
 
+class NewWebhook(TypedDict):
+    """A webhook with the secret that signs what it is told, which is shown this once."""
+
+    id: str
+    name: str
+    url: str
+    event_types: list[str]
+    is_enabled: bool
+    disabled_reason: str
+    old_secret_until: str | None
+    last_success_at: str | None
+    last_failure_at: str | None
+    created_at: str
+    updated_at: str
+    secret: str
+
+
 class Notifications(TypedDict):
     """When the caller wants no messages in their chats, in their own time zone. Both times null: always welcome."""
 
@@ -2112,6 +2129,96 @@ class VersionChoice(TypedDict):
     """A version that is still kept."""
 
     version: int
+
+
+class Webhook(TypedDict):
+    """A webhook. `disabled_reason` says why the platform switched it off; empty when a person did."""
+
+    id: str
+    name: str
+    url: str
+    event_types: list[str]
+    is_enabled: bool
+    disabled_reason: str
+    old_secret_until: str | None
+    last_success_at: str | None
+    last_failure_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class WebhookAttempt(TypedDict):
+    """One call. `status_code` is null when no answer came, for the reason in `error`."""
+
+    number: int
+    created_at: str
+    duration_ms: int
+    status_code: int | None
+    error: str
+    answer: str
+
+
+class WebhookChanges(TypedDict):
+    """The fields to change. Switching on again forgets why it was switched off."""
+
+    name: NotRequired[str]
+    url: NotRequired[str]
+    event_types: NotRequired[list[str]]
+    is_enabled: NotRequired[bool]
+
+
+class WebhookDelivery(TypedDict):
+    """One event for one webhook. `next_attempt_at` is null when there will be none."""
+
+    id: str
+    webhook_id: str
+    event_type: str
+    stream: str
+    seq: int | None
+    status: WebhookStatus
+    attempts: int
+    error: str
+    created_at: str
+    next_attempt_at: str | None
+    expires_at: str
+    finished_at: str | None
+
+
+class WebhookDeliveryDetail(TypedDict):
+    """A delivery with what is sent and all attempts, in their order."""
+
+    id: str
+    webhook_id: str
+    event_type: str
+    stream: str
+    seq: int | None
+    status: WebhookStatus
+    attempts: int
+    error: str
+    created_at: str
+    next_attempt_at: str | None
+    expires_at: str
+    finished_at: str | None
+    body: dict[str, Any]
+    log: list[WebhookAttempt]
+
+
+class WebhookFields(TypedDict):
+    """What an admin may set on a webhook."""
+
+    name: str
+    url: str
+    event_types: list[str]
+    is_enabled: NotRequired[bool]
+
+
+WebhookStatus = Literal["queued", "sent", "failed"]
+
+
+class WebhookTypes(TypedDict):
+    """The types of events that webhooks can be told of."""
+
+    items: list[str]
 
 
 WhenBusy = Literal["steer", "queue", "interrupt", "reject"]

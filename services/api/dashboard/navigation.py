@@ -39,6 +39,7 @@ _SETTINGS = (
     ("Sign-in & security", "secret", "dashboard:security", ("/settings/security",)),
     ("Models", "agent", "dashboard:models", ("/settings/models",)),
     ("API tokens", "token", "dashboard:tokens", ("/settings/tokens",)),
+    ("Webhooks", "arrow", "dashboard:webhooks", ("/settings/webhook",)),
     ("Connected apps", "mcp", "dashboard:connected-apps", ("/settings/connected-apps",)),
     ("Members", "members", "dashboard:members", ("/settings/members",)),
     ("Organisation", "workspaces", "dashboard:organisation", ("/settings/organisation",)),

@@ -31,6 +31,7 @@ from services.api.dashboard.views import (
     signin,
     terminal,
     usage,
+    webhooks,
     workspace,
 )
 
@@ -164,6 +165,14 @@ urlpatterns = [
     path(
         "settings/connected-apps/<uuid:app_id>/disconnect", connected_apps.disconnect, name="app-disconnect"
     ),
+    path("settings/webhooks", webhooks.webhooks, name="webhooks"),
+    path("settings/webhooks/<uuid:webhook_id>", webhooks.webhook, name="webhook"),
+    path("settings/webhooks/<uuid:webhook_id>/test", webhooks.test, name="webhook-test"),
+    path("settings/webhooks/<uuid:webhook_id>/switch", webhooks.switch, name="webhook-switch"),
+    path("settings/webhooks/<uuid:webhook_id>/rotate", webhooks.rotate, name="webhook-rotate"),
+    path("settings/webhooks/<uuid:webhook_id>/delete", webhooks.delete, name="webhook-delete"),
+    path("settings/webhook-deliveries/<uuid:delivery_id>", webhooks.delivery, name="webhook-delivery"),
+    path("settings/webhook-deliveries/<uuid:delivery_id>/again", webhooks.send_again, name="webhook-again"),
     path("activate", devices.activate, name="activate"),
     path("oauth/authorize", consent.authorize, name="authorize"),
     path("join/<str:text>", joining.join, name="join"),

@@ -35,6 +35,7 @@ from services.api.v1 import (
     tasks,
     upstreams,
     usage,
+    webhooks,
     workspaces,
 )
 
@@ -176,5 +177,13 @@ ROUTES: tuple[tuple[str, type[Endpoint]], ...] = (
     ("usage", usage.Usage),
     ("limits", limits.Limits),
     ("workspaces/<uuid:workspace_id>/usage", usage.WorkspaceUsage),
+    ("webhooks", webhooks.Webhooks),
+    ("webhooks/<uuid:webhook_id>", webhooks.OneWebhook),
+    ("webhooks/<uuid:webhook_id>/rotate", webhooks.WebhookRotate),
+    ("webhooks/<uuid:webhook_id>/test", webhooks.WebhookTest),
+    ("webhooks/<uuid:webhook_id>/deliveries", webhooks.WebhookDeliveries),
+    ("webhook_deliveries/<uuid:webhook_delivery_id>", webhooks.OneWebhookDelivery),
+    ("webhook_deliveries/<uuid:webhook_delivery_id>/redeliver", webhooks.WebhookRedeliver),
+    ("webhook_event_types", webhooks.WebhookTypes),
     ("tickets", identity.Tickets),
 )

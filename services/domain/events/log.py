@@ -6,6 +6,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from django.db import connection, connections, transaction
@@ -14,6 +15,8 @@ from django.db.models import Max
 from services.domain.events.models import Event, Stream
 from services.domain.events.registry import HIDDEN
 from services.domain.events.types import EventData
+from services.domain.webhooks.telling import Told, tell_webhooks
+from services.domain.webhooks.types import is_for_webhooks
 from services.kit.clock import now, rfc3339
 from services.kit.orgpg.tenant import current_org
 from services.kit.redisbus import publish_envelopes
@@ -30,7 +33,10 @@ SELECT %(org)s, %(stream)s, moved.head - %(count)s + new.n, new.type, %(at)s, ne
 FROM moved, unnest(
     %(types)s::text[], %(tasks)s::uuid[], %(turns)s::int[], %(data)s::text[]::jsonb[], %(readers)s::text[]
 ) WITH ORDINALITY AS new (type, task_id, turn, data, readers, n)
-RETURNING seq
+RETURNING seq, (
+    SELECT array_agg(told.id) FROM webhook_endpoint told
+    WHERE told.org_id = %(org)s AND told.is_enabled AND event.type = ANY (told.event_types)
+)
 """
 
 
@@ -120,8 +126,12 @@ def _append(org_id: uuid.UUID, stream: str, events: Sequence[NewEvent], *, using
                 "readers": [_array(row.readers) for row in rows],
             },
         )
-        for row, (seq,) in zip(rows, sorted(cursor.fetchall()), strict=True):
+        wanted = []
+        for row, (seq, endpoint_ids) in zip(rows, sorted(cursor.fetchall(), key=itemgetter(0)), strict=True):
             row.seq, row.at = seq, rows[0].at
+            if endpoint_ids and is_for_webhooks(row.type, stream, row.readers):
+                wanted.append(Told(to_envelope(row), endpoint_ids))
+    tell_webhooks(org_id, wanted, using=using)
     envelopes = [to_envelope(row) if row.readers is None else to_hint(row) for row in rows]
     transaction.on_commit(lambda: publish_envelopes(envelopes), using=using, robust=True)
     return rows

@@ -266,6 +266,15 @@ class SendPush(Job):
     seq: int
 
 
+class SendWebhook(Job):
+    """Make one attempt to tell a webhook of one event. Its retries are the delivery's own, not the job's."""
+
+    type: ClassVar[str] = "webhook.send"
+
+    org_id: uuid.UUID
+    delivery_id: uuid.UUID
+
+
 class SendLetter(Job):
     """Send one of the platform's own mails."""
 
@@ -371,6 +380,7 @@ JOBS: dict[str, type[Job]] = {
         NoteFailure,
         ReportDeadDelivery,
         SendPush,
+        SendWebhook,
         SendLetter,
         PushApproval,
         CheckLink,

@@ -23,6 +23,7 @@ from services.worker.jobs import (
     pool,
     pushing,
     sandboxes,
+    webhooks,
 )
 
 
@@ -56,6 +57,7 @@ EXECUTORS: dict[type[jobs.Job], Callable[[Any], None]] = {
     jobs.ReportDeadDelivery: chats.report_dead,
     jobs.CheckLink: links.check_link,
     jobs.SendPush: pushing.send_push,
+    jobs.SendWebhook: webhooks.send_webhook,
     jobs.SendLetter: letters.send_letter,
     jobs.PushApproval: pushing.push_approval,
     jobs.ShowQuestion: cards.show_question,

@@ -1880,6 +1880,113 @@ class AsyncLimits:
         return found
 
 
+class AsyncWebhooks:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def list(self, *, limit: int | None = None) -> AsyncPages[types.Webhook]:
+        """List the organisation's webhooks, newest first."""
+        return AsyncPages(self._transport, "/webhooks", {"limit": limit})
+
+    async def create(
+        self, *, idempotency_key: str | None = None, **body: Unpack[types.WebhookFields]
+    ) -> types.NewWebhook:
+        """Add a webhook. Its secret is shown this once."""
+        found: types.NewWebhook = await self._transport.call(
+            "POST", "/webhooks", headers={"Idempotency-Key": idempotency_key}, json=body, takes_key=True
+        )
+        return found
+
+    async def get(self, webhook_id: str) -> types.Webhook:
+        """Show a webhook."""
+        found: types.Webhook = await self._transport.call("GET", f"/webhooks/{path_part(webhook_id)}")
+        return found
+
+    async def update(
+        self, webhook_id: str, *, if_match: str | None = None, **body: Unpack[types.WebhookChanges]
+    ) -> types.Webhook:
+        """Change a webhook, or switch it on or off."""
+        found: types.Webhook = await self._transport.call(
+            "PATCH", f"/webhooks/{path_part(webhook_id)}", headers={"If-Match": if_match}, json=body
+        )
+        return found
+
+    async def delete(self, webhook_id: str, *, if_match: str | None = None) -> None:
+        """Remove a webhook, and the log of what it was told."""
+        await self._transport.call(
+            "DELETE", f"/webhooks/{path_part(webhook_id)}", headers={"If-Match": if_match}
+        )
+
+    async def rotate(self, webhook_id: str, *, idempotency_key: str | None = None) -> types.NewWebhook:
+        """Make a new secret, shown this once. The one before signs beside it for 24 hours."""
+        found: types.NewWebhook = await self._transport.call(
+            "POST",
+            f"/webhooks/{path_part(webhook_id)}/rotate",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+    async def test(self, webhook_id: str, *, idempotency_key: str | None = None) -> types.WebhookDelivery:
+        """Send it a `webhook.ping`."""
+        found: types.WebhookDelivery = await self._transport.call(
+            "POST",
+            f"/webhooks/{path_part(webhook_id)}/test",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+    def list_deliveries(
+        self,
+        webhook_id: str,
+        *,
+        limit: int | None = None,
+        status: Literal["queued", "sent", "failed"] | None = None,
+        event_type: str | None = None,
+    ) -> AsyncPages[types.WebhookDelivery]:
+        """List what it was told, newest first. What was told 30 days ago is forgotten."""
+        return AsyncPages(
+            self._transport,
+            f"/webhooks/{path_part(webhook_id)}/deliveries",
+            {"limit": limit, "status": status, "event_type": event_type},
+        )
+
+
+class AsyncWebhookDeliveries:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self, webhook_delivery_id: str) -> types.WebhookDeliveryDetail:
+        """Show what was sent, and every attempt."""
+        found: types.WebhookDeliveryDetail = await self._transport.call(
+            "GET", f"/webhook_deliveries/{path_part(webhook_delivery_id)}"
+        )
+        return found
+
+    async def redeliver(
+        self, webhook_delivery_id: str, *, idempotency_key: str | None = None
+    ) -> types.WebhookDelivery:
+        """Send it again under its own id; it is tried for 24 hours anew."""
+        found: types.WebhookDelivery = await self._transport.call(
+            "POST",
+            f"/webhook_deliveries/{path_part(webhook_delivery_id)}/redeliver",
+            headers={"Idempotency-Key": idempotency_key},
+            takes_key=True,
+        )
+        return found
+
+
+class AsyncWebhookEventTypes:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def get(self) -> types.WebhookTypes:
+        """List the types of events."""
+        found: types.WebhookTypes = await self._transport.call("GET", "/webhook_event_types")
+        return found
+
+
 class AsyncTickets:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
@@ -1934,4 +2041,7 @@ class AsyncResources:
         self.budgets = AsyncBudgets(self.transport)
         self.usage = AsyncUsage(self.transport)
         self.limits = AsyncLimits(self.transport)
+        self.webhooks = AsyncWebhooks(self.transport)
+        self.webhook_deliveries = AsyncWebhookDeliveries(self.transport)
+        self.webhook_event_types = AsyncWebhookEventTypes(self.transport)
         self.tickets = AsyncTickets(self.transport)

@@ -1,0 +1,1 @@
+"""Webhooks of organisations: what happens, told to addresses of their own."""
