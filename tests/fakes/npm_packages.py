@@ -32,9 +32,12 @@ class Packages:
         return self.modules / f"node-linux-{_MACHINES[platform.machine()]}" / "bin" / "node"
 
 
-def install(name: str) -> Packages:
-    """Install what `requirements/<name>` locks, once for each state of it. Raises: RuntimeError with what npm said."""
-    locked, cache = ROOT / "requirements" / name, ROOT / ".local" / name
+def install(name: str, locked: Path | None = None) -> Packages:
+    """Install what `requirements/<name>`, or another folder, locks, once for each state of it.
+
+    Raises: RuntimeError with what npm said.
+    """
+    locked, cache = locked or ROOT / "requirements" / name, ROOT / ".local" / name
     files = [locked / "package.json", locked / "package-lock.json"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:16]
     folder = cache / digest
