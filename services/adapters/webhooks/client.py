@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import time
@@ -17,6 +18,8 @@ from services.adapters.upstreams.network import Network
 from services.domain.errors import UpstreamAway, UpstreamRefused
 
 TIMEOUT_S = 20.0
+TOTAL_S = 60.0
+"""For a whole call; shorter than the lease under which it is made."""
 MAX_ANSWER_BYTES = 64 * 1024
 _SECRET_PREFIX = "whsec_"  # noqa: S105  # the form, not a secret
 
@@ -45,13 +48,19 @@ async def call_webhook(
     started = time.monotonic()
     status, error, answer = None, "", b""
     try:
-        async with network.client(read_s=TIMEOUT_S, most_bytes=MAX_ANSWER_BYTES) as client:
+        # An answer that comes a byte at a time is no answer.
+        async with (
+            asyncio.timeout(TOTAL_S),
+            network.client(read_s=TIMEOUT_S, most_bytes=MAX_ANSWER_BYTES) as client,
+        ):
             answered = await client.post(
                 url, content=content, headers=headers | {"user-agent": "slipway-webhooks"}
             )
             status, answer = answered.status_code, answered.content
     except (UpstreamAway, UpstreamRefused) as failure:
         error = failure.message
+    except TimeoutError:
+        error = "The receiver took too long."
     except httpx2.InvalidURL:
         error = "The address cannot be read."
     duration_ms = round((time.monotonic() - started) * 1_000)
