@@ -15,6 +15,7 @@ register = template.Library()
 # What a state looks like: one of the tones of the style sheet.
 _TONES = {
     "succeeded": "good", "sent": "good", "active": "good", "connected": "good", "enabled": "good", "allowed": "good",
+    "listening": "good", "kept": "good",
     "failed": "bad", "expired": "bad", "error": "bad", "broken": "bad", "denied": "bad",
     "running": "live", "starting": "live", "busy": "live", "sending": "live", "creating": "live",
     "ready": "good", "building": "live",
