@@ -66,6 +66,7 @@ from services.worker.dead_letters import drain_dead_letters
 from services.worker.health import check_sandboxes, rest_sandboxes
 from services.worker.jobs.archiving import sweep_volumes
 from services.worker.jobs.commands import sweep_commands
+from services.worker.jobs.exporting import sweep_departures
 from services.worker.jobs.hosts import beat_host, sweep_hosts
 from services.worker.jobs.images import sweep_images
 from services.worker.jobs.inbound_files import forget_old_files
@@ -242,5 +243,6 @@ SWEEPS = [
     Sweep("sweep.events", 300.0, _guarded(sweep_events)),
     Sweep("sweep.webhooks", 15.0, _guarded(sweep_webhooks)),
     Sweep("sweep.playbooks", 5.0, _guarded(sweep_playbooks)),
+    Sweep("sweep.departures", 60.0, _guarded(sweep_departures)),
     Sweep("sweep.records", 30.0, _guarded(sweep_records)),
 ]

@@ -31,6 +31,7 @@ from services.domain.commands.actions import start_command
 from services.domain.contacts.destinations import DestinationFields, create_destination
 from services.domain.contacts.models import LinkSender, PlatformAccount
 from services.domain.identity.actions import create_token
+from services.domain.identity.exports import order_export
 from services.domain.identity.invitations import invite
 from services.domain.integrations.actions import NewIntegration, connect_integration
 from services.domain.llm.actions import update_policy
@@ -195,6 +196,7 @@ def world(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> World:
             owner, name="acme's editor", redirect_uris=["http://127.0.0.1/"], is_confidential=True
         )[0].id,
         "token_id": create_token(owner, name="spare")[0].id,
+        "export_id": order_export(owner).id,
         "session_id": _sign_in(acme),
         "invitation_id": invite(owner, email="carol@acme.example", role="member")[0].id,
         "user_id": acme.users["bob"].pk,

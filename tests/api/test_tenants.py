@@ -183,6 +183,8 @@ def test_the_same_walk_is_granted_to_alice_where_the_state_allows_it(acme, world
         ("post", "links/<uuid:link_id>/chats"): "conflict",
         ("post", "wirings"): "name_taken",
         ("post", "invitations/accept"): "not_permitted",
+        ("post", "exports"): "conflict",
+        ("get", "exports/<uuid:export_id>/content"): "conflict",
         ("get", "agents/<uuid:agent_id>/people/<uuid:user_id>"): "not_found",
     }
 

@@ -193,6 +193,7 @@ def test_every_address_of_the_dashboard_is_walked_here(acme):
         f"/settings/members/{acme.users['bob'].pk}/remove", f"/settings/members/{acme.users['bob'].pk}/role",
         "/settings/notifications/person", "/join/swi_x", "/settings/security/sessions/end",
         f"/settings/security/sessions/{uuid.uuid4()}/end", "/settings/organisation/leave",
+        "/settings/organisation/export", "/settings/organisation/end", "/settings/security/end",
         f"/settings/members/invitations/{uuid.uuid4()}/revoke",
         f"/rooms/{made.room.id}/files/{uuid.uuid4()}",
     }  # fmt: skip

@@ -8,6 +8,7 @@ import pytest
 from django.db import ProgrammingError, connections, transaction
 
 from conftest import PASSWORD, make_tenant, recorded
+from services.domain.agents.people import put_agent_person, remove_agent_person
 from services.domain.audit.models import AuditAction, AuditRecord
 from services.domain.audit.queries import all_tenants_forget_audit, all_tenants_forget_audit_of
 from services.domain.errors import (
@@ -38,8 +39,10 @@ from services.domain.identity.queries import all_tenants_actor_of
 from services.domain.letters.models import OutgoingLetter
 from services.domain.letters.posting import all_tenants_find_letter
 from services.domain.tenancy.transaction import tenant_transaction
+from services.domain.vault.actions import update_secret
 from services.kit.clock import now
 from services.kit.environment import environment
+from tests.domain.cast import keep_one_of_each
 
 
 def somebody(name: str) -> User:
@@ -193,6 +196,24 @@ def test_the_log_is_kept_for_ninety_days_whatever_is_asked_for(acme):
     Organisation.objects.using("operator").filter(id=acme.organisation.id).update(deletion_due_at=now())
     assert all_tenants_forget_audit_of(acme.organisation.id) > 0
     assert actions_of(acme) == []
+
+
+def test_what_opens_something_is_on_record_when_it_comes_and_changes(acme):
+    kept = keep_one_of_each(acme)
+    update_secret(acme.owner, kept["secret"].id, {"agent_ids": [acme.agent.id]})
+    put_agent_person(acme.owner, acme.agent.id, acme.users["bob"].pk, "admin")
+    remove_agent_person(acme.owner, acme.agent.id, acme.users["bob"].pk)
+    assert actions_of(acme)[:7] == [
+        "agent_role.removed",
+        "agent_role.given",
+        "secret.changed",
+        "model_key.created",
+        "mcp_server.registered",
+        "integration.connected",
+        "secret.created",
+    ]
+    changed = AuditRecord.objects.using("operator").get(action="secret.changed")
+    assert changed.details == {"changed": ["agent_ids"], "agents": [str(acme.agent.id)]}
 
 
 def test_the_log_of_one_organisation_is_not_anothers(acme):

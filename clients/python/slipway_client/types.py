@@ -596,6 +596,12 @@ class Decision(TypedDict):
     wirings: list[Verdict]
 
 
+class Deletion(TypedDict):
+    """When the organisation is deleted; null: it stays."""
+
+    deletion_due_at: str | None
+
+
 class Delivery(TypedDict):
     """One part of an answer on its way to a chat."""
 
@@ -768,6 +774,20 @@ class Events(TypedDict):
     next: str | None
     oldest: int
     head: int
+
+
+class Export(TypedDict):
+    """An export. Once it is `ready`, its bytes are at `content` below it, until it expires."""
+
+    id: str
+    status: ExportStatus
+    size_bytes: int | None
+    created_at: str
+    finished_at: str | None
+    expires_at: str
+
+
+ExportStatus = Literal["queued", "ready"]
 
 
 class Fallback(TypedDict):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import uuid
-from typing import Self
+from collections.abc import Iterator
+from typing import BinaryIO, Self
 
 from pydantic import Field
 
+from services.adapters.storage.registry import storage_of
 from services.api.http.bodies import Closed
-from services.api.http.operations import Call, Endpoint, operation
+from services.api.http.operations import Call, Download, Endpoint, operation
 from services.api.http.paging import PageQuery, page_of
 from services.api.http.shapes import Changes, Moment, Page, Shape
 from services.api.v1.identity import OrganisationShape
 from services.domain.actors import Actor, require
 from services.domain.errors import (
     AlreadyMember,
+    Conflict,
     Invalid,
     InvitationMissing,
     Limited,
@@ -24,6 +27,8 @@ from services.domain.errors import (
     QueueFull,
     RoleMissing,
 )
+from services.domain.identity.deletion import cancel_deletion, plan_deletion
+from services.domain.identity.exports import get_export, list_exports, order_export
 from services.domain.identity.invitations import (
     all_tenants_accept_invitation,
     invite,
@@ -31,7 +36,14 @@ from services.domain.identity.invitations import (
     list_invitations,
     revoke_invitation,
 )
-from services.domain.identity.models import Invitation, Organisation, Role, User
+from services.domain.identity.models import (
+    ExportStatus,
+    Invitation,
+    Organisation,
+    OrganisationExport,
+    Role,
+    User,
+)
 from services.domain.identity.organisations import (
     all_tenants_check_name,
     all_tenants_open_organisation,
@@ -39,6 +51,8 @@ from services.domain.identity.organisations import (
 )
 from services.domain.identity.people import get_person
 from services.domain.identity.queries import all_tenants_organisations_of
+from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.environment import environment
 
 
 class MyOrganisationShape(OrganisationShape):
@@ -180,6 +194,87 @@ class OneOrganisation(Endpoint):
         """Rename the organisation. Owners only."""
         changed = rename_organisation(call.actor, body.model_dump(exclude_unset=True))
         return OrganisationShape.model_validate(changed)
+
+
+class ExportShape(Shape):
+    """An export. Once it is `ready`, its bytes are at `content` below it, until it expires."""
+
+    id: uuid.UUID
+    status: ExportStatus
+    size_bytes: int | None
+    created_at: Moment
+    finished_at: Moment | None
+    expires_at: Moment
+
+    @classmethod
+    def of(cls, row: OrganisationExport) -> Self:
+        """Show a row."""
+        return cls.model_validate(row)
+
+
+class DeletionShape(Shape):
+    """When the organisation is deleted; null: it stays."""
+
+    deletion_due_at: Moment | None
+
+
+class Deletion(Endpoint):
+    """The end of the organisation."""
+
+    tag = "organisations"
+
+    @operation(errors=(RoleMissing,))
+    def put(self, call: Call) -> DeletionShape:
+        """Have the organisation deleted after the grace. It goes on until then. Owners only."""
+        return DeletionShape.model_validate(plan_deletion(call.actor))
+
+    @operation(errors=(RoleMissing,))
+    def delete(self, call: Call) -> None:
+        """Keep the organisation after all."""
+        cancel_deletion(call.actor)
+
+
+class Exports(Endpoint):
+    """Exports."""
+
+    tag = "organisations"
+
+    @operation(errors=(RoleMissing,))
+    def get(self, call: Call, query: PageQuery) -> Page[ExportShape]:
+        """List the exports that can be fetched, newest first. Owners only."""
+        return page_of(list_exports(call.actor), query, ExportShape.of)
+
+    @operation(status=202, errors=(RoleMissing, Conflict))
+    def post(self, call: Call) -> ExportShape:
+        """Have an archive made of all that the organisation has. What opens something is left out. Owners only."""
+        return ExportShape.of(order_export(call.actor))
+
+
+class ExportContent(Endpoint):
+    """An archive."""
+
+    tag = "organisations"
+
+    @operation(errors=(RoleMissing, Missing, Conflict), is_waiting=True)
+    def get(self, call: Call, export_id: uuid.UUID) -> Download:
+        """Fetch an archive: a zip with a file of JSON lines for each table."""
+        with tenant_transaction(call.actor.org_id):
+            row = get_export(call.actor, export_id)
+        if row.status != ExportStatus.READY:
+            raise Conflict("The export is still being made.")
+        stream = storage_of(environment()).open(row.key)
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Disposition": f'attachment; filename="slipway-{row.created_at:%Y-%m-%d}.zip"',
+            "Content-Length": str(row.size_bytes),
+        }
+        return Download(_chunks(stream), headers=headers)
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while chunk := stream.read(128 * 1024):
+            yield chunk
 
 
 class Invitations(Endpoint):

@@ -8,6 +8,8 @@ from services.domain.actors import Actor, require
 from services.domain.agents.actions import lock_own_agent
 from services.domain.agents.models import Agent, AgentPerson, AgentRole
 from services.domain.agents.queries import get_agent, is_agent_admin
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import Invalid, Missing, RoleMissing
 from services.domain.events.announcing import announce_change, announce_hidden, hide_earlier
 from services.domain.events.listed import AgentChanged
@@ -48,6 +50,8 @@ def put_agent_person(actor: Actor, agent_id: uuid.UUID, user_id: uuid.UUID, role
             create_defaults={"role": role, "org_id": actor.org_id},
         )
         announce_change(AgentChanged, agent)
+        subject = Subject("agent", agent.id, agent.name, user_id)
+        record_audit(actor, AuditAction.AGENT_ROLE_GIVEN, subject, role=role, user=str(user_id))
         return AgentPerson.objects.select_related("user").get(agent=agent, user_id=user_id)
 
 
@@ -67,6 +71,8 @@ def remove_agent_person(actor: Actor, agent_id: uuid.UUID, user_id: uuid.UUID) -
             raise Missing("This person has no role with the agent.")
         hide_earlier(AgentChanged, agent)
         announce_change(AgentChanged, agent)
+        subject = Subject("agent", agent.id, agent.name, user_id)
+        record_audit(actor, AuditAction.AGENT_ROLE_REMOVED, subject, user=str(user_id))
 
 
 def _lock_as_admin(actor: Actor, agent_id: uuid.UUID) -> Agent:

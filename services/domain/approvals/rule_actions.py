@@ -10,6 +10,8 @@ from services.domain.agents.models import Agent
 from services.domain.approvals.matching import check_matcher, check_tool_glob
 from services.domain.approvals.models import ApprovalRule
 from services.domain.approvals.rules import RuleFields
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.chats.models import Chat
 from services.domain.errors import AgentMissing, ApprovalRuleMissing, ChatMissing, Invalid, QueueFull
 from services.domain.events.announcing import announce
@@ -103,3 +105,12 @@ def _tell(actor: Actor, rule: ApprovalRule, change: Literal["created", "updated"
         user_id=str(actor.user_id) if actor.user_id else None,
     )
     announce(event)
+    action = AuditAction.APPROVAL_RULE_DELETED if change == "deleted" else AuditAction.APPROVAL_RULE_CHANGED
+    record_audit(
+        actor,
+        action,
+        Subject("approval_rule", rule.id, rule.tool),
+        change=change,
+        effect=rule.effect,
+        is_enabled=rule.is_enabled,
+    )

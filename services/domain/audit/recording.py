@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from django.contrib.auth import get_user_model
 from django.db import transaction
@@ -23,6 +23,11 @@ class Subject:
     id: object
     name: str = ""
     user_id: uuid.UUID | None = None
+
+    @classmethod
+    def of(cls, kind: str, row: Any) -> Self:
+        """Return a named row as what a record is about; one of a person's own is about that person too."""
+        return cls(kind, row.pk, row.name, getattr(row, "owner_id", None))
 
 
 def record_audit(

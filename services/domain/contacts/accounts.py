@@ -11,6 +11,8 @@ from datetime import datetime, timedelta
 from django.db.models import QuerySet
 
 from services.domain.actors import Actor, require
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.chats.models import Chat, InboundMessage, Link
 from services.domain.contacts.models import AccountCode, PlatformAccount
 from services.domain.errors import LinkMissing, Missing, NotPermitted, RateLimited
@@ -83,6 +85,12 @@ def redeem_code(message: InboundMessage, code: str) -> str:
         create_defaults={**values, "org_id": message.org_id},
     )
     person = User.objects.get(id=user_id)
+    record_audit(
+        Actor(org_id=message.org_id, kind="user", user_id=user_id),
+        AuditAction.PLATFORM_ACCOUNT_LINKED,
+        Subject("platform_account", message.sender_id, message.sender_name, user_id),
+        link=str(message.link_id),
+    )
     return f"This account is linked to {person.email}. `/help` lists what I understand."
 
 
@@ -98,9 +106,12 @@ def unlink_account(actor: Actor, account_id: uuid.UUID) -> None:
     """Forget that an account is the acting person's. Raises: Missing."""
     require(actor, "chats:write")
     with tenant_transaction(actor.org_id):
-        deleted, _ = PlatformAccount.objects.filter(id=account_id, user=actor.user_id).delete()
-        if not deleted:
+        row = PlatformAccount.objects.filter(id=account_id, user=actor.user_id).first()
+        if row is None:
             raise Missing("There is no such account.")
+        subject = Subject("platform_account", row.platform_user_id, row.display_name, row.user_id)
+        record_audit(actor, AuditAction.PLATFORM_ACCOUNT_UNLINKED, subject, link=str(row.link_id))
+        row.delete()
 
 
 def find_person(link_id: uuid.UUID, platform_user_id: str) -> Actor | None:

@@ -10,6 +10,8 @@ from django.db.models import Count, Q, QuerySet
 from services.domain.actors import Actor, require
 from services.domain.approvals.actions import decide_approval
 from services.domain.approvals.models import Approval
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.chats.queries import get_link
 from services.domain.contacts.holding import allow_sender, deny_sender, open_questions_about, tell_changed
 from services.domain.contacts.models import HeldMessageState, LinkSender
@@ -63,6 +65,8 @@ def decide_sender(
                 allow_sender(locked, None, actor.user_id)
             else:
                 deny_sender(locked, actor.user_id)
+        subject = Subject("sender", sender.id, sender.display_name)
+        record_audit(actor, AuditAction.SENDER_DECIDED, subject, standing=standing, link=str(link_id))
         return get_sender(actor, link_id, sender_id)
 
 
@@ -78,6 +82,8 @@ def forget_sender(actor: Actor, link_id: uuid.UUID, sender_id: uuid.UUID) -> Non
         if _find_question(sender) is not None:
             raise Conflict("Messages of this sender wait for an answer. Allow or deny them first.")
         tell_changed(locked, "forgotten", actor.user_id)
+        subject = Subject("sender", sender.id, sender.display_name)
+        record_audit(actor, AuditAction.SENDER_FORGOTTEN, subject, link=str(link_id))
         locked.delete()
 
 

@@ -133,6 +133,25 @@ class Invitation(TenantModel):
         ]
 
 
+class ExportStatus(models.TextChoices):
+    QUEUED = "queued"
+    READY = "ready"
+
+
+class OrganisationExport(TenantModel):
+    """An archive of all that an organisation has, to be fetched until it expires. `key` is its place in storage."""
+
+    requested_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, related_name="+")
+    status = models.CharField(max_length=6, choices=ExportStatus.choices, default=ExportStatus.QUEUED)
+    key = models.CharField(max_length=200, blank=True)
+    size_bytes = models.BigIntegerField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "organisation_export"
+
+
 class TokenKind(models.TextChoices):
     """How a program shows that it holds a token: it sends it, or signs its requests with it (HMAC)."""
 

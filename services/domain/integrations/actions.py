@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
 from services.domain.agents.queries import visible_agents
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import (
     AccountUnauthorised,
     AgentMissing,
@@ -93,6 +95,7 @@ def connect_integration(actor: Actor, fields: NewIntegration) -> Integration:
         seal_into(row, {"credentials": fields.credentials})
         _save_named(row, force_insert=True)
         announce_change(IntegrationChanged, row, "created")
+        record_audit(actor, AuditAction.ACCESS_CONNECTED, Subject.of("integration", row), kind=row.kind)
         return row
 
 
@@ -126,6 +129,13 @@ def update_integration(
         row.updated_at = now()
         _save_named(row)
         announce_change(IntegrationChanged, row)
+        record_audit(
+            actor,
+            AuditAction.ACCESS_CHANGED,
+            Subject.of("integration", row),
+            agents=None if row.agent_ids is None else [str(each) for each in row.agent_ids],
+            is_enabled=row.is_enabled,
+        )
         return row
 
 
@@ -134,6 +144,7 @@ def remove_integration(actor: Actor, integration_id: uuid.UUID) -> None:
     with tenant_transaction(actor.org_id):
         row = lock_own_integration(actor, integration_id)
         announce_change(IntegrationChanged, row, "deleted")
+        record_audit(actor, AuditAction.ACCESS_REMOVED, Subject.of("integration", row), kind=row.kind)
         row.delete()
 
 

@@ -11,6 +11,8 @@ from django.db.models import QuerySet
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.domain.actors import Actor, require, system_actor
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import Invalid, LlmKeyMissing, NameTaken, QueueFull
 from services.domain.events.announcing import announce
 from services.domain.events.types import LlmKeyChanged, NotificationCreated
@@ -66,6 +68,13 @@ class KeyToCheck:
     base_url: str
     key: SecretStr
     used: Used | None = None
+
+
+_RECORDED = {
+    "created": AuditAction.MODEL_KEY_CREATED,
+    "changed": AuditAction.MODEL_KEY_CHANGED,
+    "deleted": AuditAction.MODEL_KEY_REMOVED,
+}
 
 
 def list_keys(actor: Actor) -> QuerySet[LlmKey]:
@@ -210,6 +219,7 @@ def _refuse_taken(name: str, others: QuerySet[LlmKey]) -> None:
 
 
 def _tell(actor: Actor, key: LlmKey, change: Any) -> None:
+    record_audit(actor, _RECORDED[change], Subject.of("model_key", key), vendor=key.vendor)
     announce(
         LlmKeyChanged(
             key_id=str(key.id),

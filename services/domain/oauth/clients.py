@@ -14,6 +14,8 @@ from django.db.models import Q, QuerySet
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from services.domain.actors import Actor, require
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import Invalid, OAuthClientMissing, OAuthRefused, QueueFull, RateLimited
 from services.domain.oauth.models import MAX_URI_CHARS, AuthMethod, ClientKind, OAuthClient
 from services.domain.oauth.redirects import is_usable
@@ -114,6 +116,9 @@ def create_client(
                 f"An organisation has at most {MAX_GIVEN_CLIENTS} clients.", limit=MAX_GIVEN_CLIENTS
             )
         row.save(force_insert=True)
+        record_audit(
+            actor, AuditAction.CLIENT_CREATED, Subject.of("oauth_client", row), redirect_uris=redirect_uris
+        )
     return row, secret
 
 
@@ -121,9 +126,11 @@ def delete_client(actor: Actor, client_row_id: uuid.UUID) -> None:
     """Remove a client of the organisation; what people allowed it ends with it. Raises: OAuthClientMissing."""
     require(actor, "tokens:write", role="admin")
     with tenant_transaction(actor.org_id):
-        deleted, _ = OAuthClient.objects.filter(id=client_row_id).delete()
-        if not deleted:
+        row = OAuthClient.objects.filter(id=client_row_id).first()
+        if row is None:
             raise OAuthClientMissing("There is no such client.")
+        record_audit(actor, AuditAction.CLIENT_DELETED, Subject.of("oauth_client", row))
+        row.delete()
 
 
 def list_clients(actor: Actor) -> QuerySet[OAuthClient]:

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from services.domain.actors import Actor
 from services.domain.agents.queries import list_agents
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import AgentMissing, Invalid, NotPermitted, OAuthRefused, QueueFull
 from services.domain.identity.models import Membership
 from services.domain.oauth.models import AuthorizationCode, ConnectedApp, OAuthClient
@@ -128,6 +130,8 @@ def allow(actor: Actor, wish: Wish, choice: Choice) -> str:
             redirect_uri=wish.redirect_uri,
             expires_at=moment + CODE_LIFE,
         )
+        subject = Subject("app", app.id, app.client_name, actor.user_id)
+        record_audit(actor, AuditAction.APP_CONNECTED, subject, scopes=list(scopes), resource=app.resource)
     return code
 
 

@@ -12,6 +12,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from services.domain.actors import Actor, require
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import ConnectedAppMissing, OAuthRefused
 from services.domain.events.log import record_event
 from services.domain.events.types import AppConnected, AppDisconnected
@@ -170,6 +172,8 @@ def disconnect_app(actor: Actor, app_id: uuid.UUID) -> None:
         if app is None or (actor.role not in ADMINS and app.user_id != actor.user_id):
             raise ConnectedAppMissing("There is no such connected app.")
         _revoke(app, "person")
+        subject = Subject("app", app.id, app.client_name, app.user_id)
+        record_audit(actor, AuditAction.APP_DISCONNECTED, subject)
 
 
 def _revoke(app: ConnectedApp, reason: Reason) -> None:

@@ -295,6 +295,16 @@ class PushApproval(Job):
     approval_id: uuid.UUID
 
 
+class MakeExport(Job):
+    """Make an archive of all that an organisation has."""
+
+    type: ClassVar[str] = "export.make"
+    max_attempts: ClassVar[int] = 5
+
+    org_id: uuid.UUID
+    export_id: uuid.UUID
+
+
 class CheckLink(Job):
     """Ask a platform whether a link works."""
 
@@ -382,6 +392,7 @@ JOBS: dict[str, type[Job]] = {
         SendPush,
         SendWebhook,
         SendLetter,
+        MakeExport,
         PushApproval,
         CheckLink,
         ShowQuestion,

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 from services.domain.actors import Actor, require
 from services.domain.agents.models import Agent
 from services.domain.approvals.models import ApprovalStatus
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import Invalid, NameTaken, NotPermitted, QueueFull
 from services.domain.events.announcing import announce_change
 from services.domain.events.listed import McpServerChanged
@@ -140,6 +142,7 @@ def register_upstream(actor: Actor, fields: NewUpstream) -> UpstreamServer:
         _take_credential(server, fields.credential)
         server.save(force_insert=True)
         announce_change(McpServerChanged, server, "created")
+        record_audit(actor, AuditAction.MCP_SERVER_REGISTERED, Subject.of("mcp_server", server))
         return server
 
 
@@ -170,6 +173,9 @@ def update_upstream(actor: Actor, server_id: uuid.UUID, changes: dict[str, Any])
         server.updated_at = now()
         server.save()
         announce_change(McpServerChanged, server)
+        record_audit(
+            actor, AuditAction.MCP_SERVER_CHANGED, Subject.of("mcp_server", server), changed=sorted(changes)
+        )
         return server
 
 
@@ -191,6 +197,7 @@ def delete_upstream(actor: Actor, server_id: uuid.UUID) -> None:
             _take_from_lists(ConnectedApp, "scopes", scope)
             _take_from_lists(ApiToken, "scopes", scope)
         announce_change(McpServerChanged, server, "deleted")
+        record_audit(actor, AuditAction.MCP_SERVER_REMOVED, Subject.of("mcp_server", server))
         server.delete()
 
 

@@ -10,6 +10,8 @@ from django.db.models import QuerySet
 from pydantic import SecretStr
 
 from services.domain.actors import Actor, require
+from services.domain.audit.models import AuditAction
+from services.domain.audit.recording import Subject, record_audit
 from services.domain.errors import Invalid, Missing, NameTaken, NotPermitted, QueueFull
 from services.domain.events.announcing import announce_change
 from services.domain.events.listed import SecretChanged
@@ -60,6 +62,13 @@ def create_secret(actor: Actor, fields: NewSecret) -> Secret:
         )
         _seal(actor, secret, fields.value.get_secret_value(), number=1)
         announce_change(SecretChanged, secret, "created")
+        record_audit(
+            actor,
+            AuditAction.SECRET_CREATED,
+            Subject.of("secret", secret),
+            **_granted(secret),
+            mode=secret.mode,
+        )
         return secret
 
 
@@ -97,6 +106,14 @@ def update_secret(
         secret.updated_at = now()
         secret.save()
         announce_change(SecretChanged, secret)
+        changed = sorted([*changes, *(["value"] if value is not None else [])])
+        record_audit(
+            actor,
+            AuditAction.SECRET_CHANGED,
+            Subject.of("secret", secret),
+            **_granted(secret),
+            changed=changed,
+        )
         return secret
 
 
@@ -116,6 +133,13 @@ def roll_back_secret(actor: Actor, secret_id: uuid.UUID, number: int) -> Secret:
         _use(secret, number)
         secret.save(update_fields=["version", "updated_at"])
         announce_change(SecretChanged, secret)
+        record_audit(
+            actor,
+            AuditAction.SECRET_CHANGED,
+            Subject.of("secret", secret),
+            **_granted(secret),
+            changed=["version"],
+        )
         return secret
 
 
@@ -129,7 +153,12 @@ def delete_secret(actor: Actor, secret_id: uuid.UUID) -> None:
         if not is_own(actor, secret):
             require(actor, "secrets:write", role="admin")
         announce_change(SecretChanged, secret, "deleted")
+        record_audit(actor, AuditAction.SECRET_DELETED, Subject.of("secret", secret))
         secret.delete()
+
+
+def _granted(secret: Secret) -> dict[str, Any]:
+    return {"agents": None if secret.agent_ids is None else [str(each) for each in secret.agent_ids]}
 
 
 def list_secrets(actor: Actor) -> QuerySet[Secret]:

@@ -1580,6 +1580,36 @@ class AsyncOrganisation:
         found: types.Organisation = await self._transport.call("PATCH", "/organisation", json=body)
         return found
 
+    async def put_deletion(self) -> types.Deletion:
+        """Have the organisation deleted after the grace. It goes on until then. Owners only."""
+        found: types.Deletion = await self._transport.call("PUT", "/organisation/deletion")
+        return found
+
+    async def delete_deletion(self) -> None:
+        """Keep the organisation after all."""
+        await self._transport.call("DELETE", "/organisation/deletion")
+
+
+class AsyncExports:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    def list(self, *, limit: int | None = None) -> AsyncPages[types.Export]:
+        """List the exports that can be fetched, newest first. Owners only."""
+        return AsyncPages(self._transport, "/exports", {"limit": limit})
+
+    async def create(self, *, idempotency_key: str | None = None) -> types.Export:
+        """Have an archive made of all that the organisation has. What opens something is left out. Owners only."""
+        found: types.Export = await self._transport.call(
+            "POST", "/exports", headers={"Idempotency-Key": idempotency_key}, takes_key=True
+        )
+        return found
+
+    async def get_content(self, export_id: str) -> bytes:
+        """Fetch an archive: a zip with a file of JSON lines for each table."""
+        found: bytes = await self._transport.fetch("GET", f"/exports/{path_part(export_id)}/content")
+        return found
+
 
 class AsyncInvitations:
     def __init__(self, transport: AsyncTransport) -> None:
@@ -2034,6 +2064,7 @@ class AsyncResources:
         self.members = AsyncMembers(self.transport)
         self.organisations = AsyncOrganisations(self.transport)
         self.organisation = AsyncOrganisation(self.transport)
+        self.exports = AsyncExports(self.transport)
         self.invitations = AsyncInvitations(self.transport)
         self.audit = AsyncAudit(self.transport)
         self.calls = AsyncCalls(self.transport)

@@ -1528,6 +1528,36 @@ class Organisation:
         found: types.Organisation = self._transport.call("PATCH", "/organisation", json=body)
         return found
 
+    def put_deletion(self) -> types.Deletion:
+        """Have the organisation deleted after the grace. It goes on until then. Owners only."""
+        found: types.Deletion = self._transport.call("PUT", "/organisation/deletion")
+        return found
+
+    def delete_deletion(self) -> None:
+        """Keep the organisation after all."""
+        self._transport.call("DELETE", "/organisation/deletion")
+
+
+class Exports:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def list(self, *, limit: int | None = None) -> Pages[types.Export]:
+        """List the exports that can be fetched, newest first. Owners only."""
+        return Pages(self._transport, "/exports", {"limit": limit})
+
+    def create(self, *, idempotency_key: str | None = None) -> types.Export:
+        """Have an archive made of all that the organisation has. What opens something is left out. Owners only."""
+        found: types.Export = self._transport.call(
+            "POST", "/exports", headers={"Idempotency-Key": idempotency_key}, takes_key=True
+        )
+        return found
+
+    def get_content(self, export_id: str) -> bytes:
+        """Fetch an archive: a zip with a file of JSON lines for each table."""
+        found: bytes = self._transport.fetch("GET", f"/exports/{path_part(export_id)}/content")
+        return found
+
 
 class Invitations:
     def __init__(self, transport: Transport) -> None:
@@ -1974,6 +2004,7 @@ class Resources:
         self.members = Members(self.transport)
         self.organisations = Organisations(self.transport)
         self.organisation = Organisation(self.transport)
+        self.exports = Exports(self.transport)
         self.invitations = Invitations(self.transport)
         self.audit = Audit(self.transport)
         self.calls = Calls(self.transport)

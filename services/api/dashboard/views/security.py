@@ -14,6 +14,10 @@ from django.views.decorators.http import require_POST, require_safe
 
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.api.signing.sessions import end_other_sessions, end_session, list_sessions
+from services.domain.identity.deletion import (
+    all_tenants_cancel_account_deletion,
+    all_tenants_plan_account_deletion,
+)
 
 
 @page
@@ -33,6 +37,18 @@ def security(request: PageRequest) -> HttpResponse:
         }
 
     return show(request, "dashboard/security.html", build)
+
+
+@page
+@require_POST
+def end_account(request: PageRequest) -> HttpResponse:
+    """Plan the deletion of the person's account, or take that back."""
+    person = request.person
+    if request.POST.get("to") == "keep":
+        attempt(request, lambda: all_tenants_cancel_account_deletion(person), "Your account stays.")
+    else:
+        attempt(request, lambda: all_tenants_plan_account_deletion(person), "The deletion is planned.")
+    return redirect("dashboard:security")
 
 
 @page

@@ -14,6 +14,8 @@ from services.api.dashboard.forms.settings import AuditForm, InvitationForm, Org
 from services.api.dashboard.pages import PageRequest, attempt, page, show
 from services.domain.agents.queries import list_agents_by_name
 from services.domain.audit.queries import list_audit
+from services.domain.identity.deletion import cancel_deletion, plan_deletion
+from services.domain.identity.exports import list_exports, order_export
 from services.domain.identity.invitations import invite, join_address, list_invitations, revoke_invitation
 from services.domain.identity.members import change_role, leave_organisation, remove_member
 from services.domain.identity.models import Invitation, Role
@@ -22,6 +24,7 @@ from services.domain.identity.queries import list_members, list_tokens
 from services.domain.identity.tokens import create_token, revoke_token, rotate_token
 from services.domain.oauth.resources import list_servers
 from services.domain.tenancy.transaction import tenant_transaction
+from services.kit.environment import environment
 
 AUDIT_PAGE = 100
 
@@ -125,7 +128,36 @@ def organisation(request: PageRequest) -> HttpResponse:
     if request.method == "POST" and form.submit(lambda given: rename_organisation(request.actor, given)):
         messages.success(request, "The organisation is renamed.")
         return redirect("dashboard:organisation")
-    return show(request, "dashboard/organisation.html", lambda: {"form": form}, status=form.status)
+    is_owner = request.actor.role == "owner"
+    return show(
+        request,
+        "dashboard/organisation.html",
+        lambda: {
+            "form": form,
+            "exports": list(list_exports(request.actor).order_by("-id")[:5]) if is_owner else [],
+            "grace_days": environment().deletion_grace_days,
+        },
+        status=form.status,
+    )
+
+
+@page
+@require_POST
+def export(request: PageRequest) -> HttpResponse:
+    """Have an archive made."""
+    attempt(request, lambda: order_export(request.actor), "The export is being made.")
+    return redirect("dashboard:organisation")
+
+
+@page
+@require_POST
+def end(request: PageRequest) -> HttpResponse:
+    """Plan the organisation's deletion, or take that back."""
+    if request.POST.get("to") == "keep":
+        attempt(request, lambda: cancel_deletion(request.actor), "The organisation stays.")
+    else:
+        attempt(request, lambda: plan_deletion(request.actor), "The deletion is planned.")
+    return redirect("dashboard:organisation")
 
 
 @page
