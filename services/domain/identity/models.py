@@ -171,7 +171,9 @@ class ApiToken(TenantModel):
     previous_until = models.DateTimeField(null=True)
     rotated_at = models.DateTimeField(null=True)
     sealed = models.BinaryField(null=True)
+    key_id = models.CharField(max_length=40, db_default="", blank=True)
     previous_sealed = models.BinaryField(null=True)
+    previous_key_id = models.CharField(max_length=40, db_default="", blank=True)
 
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     name = models.CharField(max_length=80)

@@ -21,10 +21,10 @@ def all_tenants_list_keys(token_id: uuid.UUID) -> list[bytes]:
     row = ApiToken.objects.using("operator").filter(id=token_id).first()
     if row is None or row.sealed is None:
         return []
-    live = [row.sealed]
+    live = [(row.sealed, row.key_id)]
     if row.previous_sealed is not None and row.previous_until is not None and row.previous_until > now():
-        live.append(row.previous_sealed)
-    return [_opened(bytes(sealed), row.id).encode() for sealed in live]
+        live.append((row.previous_sealed, row.previous_key_id))
+    return [open_text(bytes(sealed), key_id, row.id).encode() for sealed, key_id in live]
 
 
 def all_tenants_use_nonce(token_id: uuid.UUID, nonce: str) -> bool:
@@ -44,8 +44,3 @@ def all_tenants_use_nonce(token_id: uuid.UUID, nonce: str) -> bool:
 def all_tenants_forget_nonces() -> int:
     """Forget the requests that would be too old by now in any case."""
     return SignedNonce.objects.using("operator").filter(expires_at__lt=now()).delete()[0]
-
-
-def _opened(sealed: bytes, token_id: uuid.UUID) -> str:
-    key_id, _, blob = sealed.partition(b":")
-    return open_text(blob, key_id.decode(), token_id)

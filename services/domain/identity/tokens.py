@@ -99,7 +99,8 @@ def rotate_token(
             row.agent_ids is None or not set(row.agent_ids) <= actor.agent_ids
         ):
             raise NotPermitted("A token cannot rotate one with agents that it does not reach.")
-        row.previous_hash, row.previous_sealed = row.token_hash, row.sealed
+        row.previous_hash = row.token_hash
+        row.previous_sealed, row.previous_key_id = row.sealed, row.key_id
         row.rotated_at, row.previous_until = now(), now() + grace
         text = _give_text(row)
         row.save()
@@ -117,7 +118,7 @@ def _give_text(row: ApiToken) -> str:
     row.hint, row.token_hash = text[:8], hash_token(text)
     if row.kind == TokenKind.SIGNING:
         sealed = seal_text(text, row.id)
-        row.sealed = f"{sealed.key_id}:".encode() + sealed.blob
+        row.sealed, row.key_id = sealed.blob, sealed.key_id
     return text
 
 

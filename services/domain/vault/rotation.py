@@ -7,7 +7,9 @@ from django.db.models import Model
 from services.domain.approvals.models import HeldCall
 from services.domain.chats.models import Link, LinkEntry
 from services.domain.idempotency.models import KeptAnswer
+from services.domain.identity.models import ApiToken
 from services.domain.integrations.models import Integration, IntegrationAuthorization
+from services.domain.letters.models import OutgoingLetter
 from services.domain.llm.models import CallLog, LlmKey
 from services.domain.playbooks.models import Playbook
 from services.domain.push.models import PushKey, PushSubscription
@@ -31,6 +33,9 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (PushSubscription, "sealed", "key_id"),
     (PushKey, "sealed", "key_id"),
     (KeptAnswer, "sealed", "key_id"),
+    (OutgoingLetter, "sealed", "key_id"),
+    (ApiToken, "sealed", "key_id"),
+    (ApiToken, "previous_sealed", "previous_key_id"),
 )
 """Every sealed column: its model, its name, and the column that names its key."""
 
