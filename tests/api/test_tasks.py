@@ -54,7 +54,9 @@ def test_a_finished_task_shows_its_result_and_cannot_be_cancelled(alice, acme, f
     finish(acme, task["id"], text="hi\n")
     shown = alice.get(f"{ROUTE}/{task['id']}").body
     usage = {"input_tokens": 0, "output_tokens": 0, "cost_microusd": 0, "cost_usd": "0.000000"}
-    assert shown["result"] == {"text": "hi\n", "tool_calls": 2, "usage": usage, "turns": 1}
+    assert shown["result"] == {
+        "text": "hi\n", "output": None, "tool_calls": 2, "usage": usage, "turns": 1,
+    }  # fmt: skip
     assert shown["status"] == "succeeded"
     refused = alice.post(f"{ROUTE}/{task['id']}/cancel")
     assert (refused.status, refused.code) == (409, "task_finished")

@@ -16,6 +16,7 @@ from services.domain.push.models import PushKey, PushSubscription
 from services.domain.upstreams.models import UpstreamAuthorization, UpstreamServer
 from services.domain.vault.keyring import keyring
 from services.domain.vault.models import SecretVersion
+from services.domain.webhooks.models import WebhookEndpoint
 from services.kit.vault import Sealed
 
 SEALED: tuple[tuple[type[Model], str, str], ...] = (
@@ -34,6 +35,7 @@ SEALED: tuple[tuple[type[Model], str, str], ...] = (
     (PushKey, "sealed", "key_id"),
     (KeptAnswer, "sealed", "key_id"),
     (OutgoingLetter, "sealed", "key_id"),
+    (WebhookEndpoint, "sealed", "key_id"),
     (ApiToken, "sealed", "key_id"),
     (ApiToken, "previous_sealed", "previous_key_id"),
 )

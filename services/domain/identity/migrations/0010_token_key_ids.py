@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('identity', '0008_chat_keep_days'),
+        ('identity', '0009_exports'),
     ]
 
     operations = [
