@@ -80,7 +80,7 @@ def test_accounts_are_ones_own(alice, bob, world):
     assert bob.get("/v1/me/accounts").body["items"] == []
     assert bob.delete(f"/v1/me/accounts/{world['account_id']}").status == 404
     assert alice.delete(f"/v1/me/accounts/{world['account_id']}").status == 204
-    assert not PlatformAccount.objects.using("operator").exists()
+    assert not PlatformAccount.objects.using("operator").filter(id=world["account_id"]).exists()
 
 
 def test_quiet_hours_are_kept_and_checked(alice, bob, world):

@@ -28,6 +28,7 @@ EMPTY = {
     "llm/keys/<uuid:llm_key_id>/accesses", "secrets/<uuid:secret_id>/accesses", "invitations",
     "mcp_servers/<uuid:server_id>/accesses", "integrations/<uuid:integration_id>/accesses",
     "playbooks/<uuid:playbook_id>/runs", "agents/<uuid:agent_id>/people",
+    "links/<uuid:link_id>/health",
 }  # fmt: skip
 
 

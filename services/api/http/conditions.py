@@ -62,7 +62,7 @@ def change_if_match(
                 _require(wanted, show)
                 return change()
         except ChangedMeanwhile:
-            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311 – no secret
+            time.sleep(random.uniform(0, _PAUSE_S))  # noqa: S311
     raise Temporary("The object is changed by others all the time. Try again.", retry_after_s=1)
 
 

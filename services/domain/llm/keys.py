@@ -73,6 +73,7 @@ class KeyToCheck:
 _RECORDED = {
     "created": AuditAction.MODEL_KEY_CREATED,
     "changed": AuditAction.MODEL_KEY_CHANGED,
+    "refused": AuditAction.MODEL_KEY_CHANGED,
     "deleted": AuditAction.MODEL_KEY_REMOVED,
 }
 
