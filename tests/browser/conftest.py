@@ -87,7 +87,7 @@ class Visit:
         self.open("/")
         self.page.get_by_label("E-mail").fill(self.stack.email)
         self.page.get_by_label("Password").fill(self.stack.password)
-        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("button", name="Sign in", exact=True).click()
         self.page.get_by_role("heading", name="Workspaces").wait_for()
 
     def start_task(self, prompt: str) -> None:

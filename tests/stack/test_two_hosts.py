@@ -69,9 +69,9 @@ def begin_turn(stack: RunningStack, prompt: str, workspace_id: str) -> str:
 def press(stack: RunningStack, button: str) -> None:
     """Press a button of the second host on the operators' desk."""
     with httpx.Client(base_url=stack.api, follow_redirects=True, timeout=30) as desk:
-        desk.get("/admin/login/")
-        form: dict[str, Any] = {"username": stack.email, "password": stack.password}
-        assert desk.post("/admin/login/", data=_signed(desk, form)).status_code == 200
+        desk.get("/sign-in")
+        form: dict[str, Any] = {"email": stack.email, "password": stack.password}
+        assert desk.post("/sign-in", data=_signed(desk, form)).status_code == 200
         chosen = {"action": button, "_selected_action": NAME}
         answer = desk.post("/admin/plane/host/", data=_signed(desk, chosen))
         assert answer.status_code == 200
