@@ -42,8 +42,10 @@ async def test_a_second_turn_at_once_is_refused(runner: Runner, gateway: FakeGat
 async def test_hello_names_the_turn_at_work_and_the_last_finished_ones(
     runner: Runner, gateway: FakeGateway
 ) -> None:
-    finished = [await gateway.send_turn("nothing_of_this_name", "") for _ in range(MAX_FINISHED + 5)]
-    await gateway.wait_done(finished[-1])
+    finished = []
+    for _ in range(MAX_FINISHED + 5):
+        finished.append(await gateway.send_turn("nothing_of_this_name", ""))
+        await gateway.wait_done(finished[-1])
     turn = await start_hanging(gateway)
     await gateway.cut()
     await gateway.wait_until(lambda: len(gateway.hellos) == 2, "second hello")

@@ -16,8 +16,13 @@ from services.adapters.chat.tests.case import AdapterCase, Incoming, ListeningPl
 from services.adapters.chat.tests.memory_inbox import Listener, MemoryInbox, listened, listening
 from services.domain.errors import LeaseLost, PlatformAway, PlatformRefused, PlatformThrottled
 from services.domain.ports.chat import ChatKind
+from services.domain.ports.chat_abilities import Listens
 
-KINDS = [adapter.manifest.kind for adapter in list_adapters() if not adapter.manifest.has_webhook]
+KINDS = [
+    adapter.manifest.kind
+    for adapter in list_adapters()
+    if isinstance(adapter, Listens) and not adapter.manifest.has_webhook
+]
 
 
 @pytest.fixture(params=KINDS)
