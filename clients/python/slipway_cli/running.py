@@ -184,7 +184,7 @@ def find_agent(client: Slipway, wanted: str) -> Agent:
 
 @click.group()
 def tasks() -> None:
-    """Tasks: list, get, cancel, follow, send a message, tree."""
+    """Tasks: list, get, cancel, follow, send a message."""
 
 
 @tasks.command("list")
