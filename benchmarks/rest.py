@@ -6,19 +6,18 @@ values over a role that row-level security lets through, and gives them to DRF a
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from benchmarks.rows import Row, row
+from benchmarks.stacks import bare_servers
 
 ITEMS = 50
 ROUNDS = int(os.environ.get("SLIPWAY_BENCH_ROUNDS", "7"))
@@ -62,20 +61,7 @@ def _make_paths() -> None:
 
 def measure() -> dict[str, float]:
     """Return calls a second of each, the middle of several rounds; in a process of its own."""
-    from deploy.local.infra import Infra
-
-    with tempfile.TemporaryDirectory(prefix="slipway-rest-") as folder, contextlib.ExitStack() as stack:
-        infra = Infra(folder)
-        stack.callback(infra.purge)
-        infra.start()
-        os.environ |= infra.env
-        os.environ["DJANGO_SETTINGS_MODULE"] = "services.api.settings"
-        import django
-
-        django.setup()
-        from django.core.management import call_command
-
-        call_command("provision", verbosity=0)
+    with bare_servers("rest"):
         _make_paths()
         token, workspace_id = _furnish()
         call = _caller(token)

@@ -3,19 +3,18 @@ same in an empty system, on the same database before it was filled."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
 from benchmarks.rows import Row, row
+from benchmarks.stacks import bare_servers
 
 EVENTS = int(os.environ.get("SLIPWAY_BENCH_EVENTS", "1000000"))
 WORKSPACES = int(os.environ.get("SLIPWAY_BENCH_WORKSPACES", "100000"))
@@ -32,20 +31,7 @@ Work = Callable[[], Any]
 
 def measure() -> dict[str, dict[str, float]]:
     """Return the milliseconds of each piece of work, empty and full; in a process of its own."""
-    from deploy.local.infra import Infra
-
-    with tempfile.TemporaryDirectory(prefix="slipway-scale-") as folder, contextlib.ExitStack() as stack:
-        infra = Infra(folder)
-        stack.callback(infra.purge)
-        infra.start()
-        os.environ |= infra.env
-        os.environ["DJANGO_SETTINGS_MODULE"] = "services.api.settings"
-        import django
-
-        django.setup()
-        from django.core.management import call_command
-
-        call_command("provision", verbosity=0)
+    with bare_servers("scale"):
         system = System()
         system.fill(events=FEW, workspaces=FEW, playbooks=FEW)
         empty = {name: _ms(work) for name, work in system.works().items()}

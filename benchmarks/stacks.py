@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 
+from deploy.local.infra import Infra
 from deploy.local.stack import Stack
 from tests.stack.running import RunningStack
 
@@ -33,3 +34,21 @@ def running_stack(
         yield stack
     finally:
         stack.stop()
+
+
+@contextlib.contextmanager
+def bare_servers(name: str) -> Iterator[None]:
+    """Run servers in a folder of their own, with Django set up and the databases made: once in a process."""
+    with tempfile.TemporaryDirectory(prefix=f"slipway-{name}-") as folder, contextlib.ExitStack() as stack:
+        infra = Infra(folder)
+        stack.callback(infra.purge)
+        infra.start()
+        os.environ |= infra.env
+        os.environ["DJANGO_SETTINGS_MODULE"] = "services.api.settings"
+        import django
+
+        django.setup()
+        from django.core.management import call_command
+
+        call_command("provision", verbosity=0)
+        yield
