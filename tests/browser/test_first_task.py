@@ -125,7 +125,9 @@ def test_without_scripts_everything_is_there_up_to_the_moment(visit: Open) -> No
     me.page.get_by_role("textbox", name="Prompt").fill("echo started; sleep 200")
     me.page.get_by_role("button", name="Start task").click()
     me.page.wait_for_url("**/workspaces/*")
-    me.page.get_by_role("button", name="Stop").click()
+    # The form's answer is a page of its own, which must be there before it is loaded again.
+    with me.page.expect_navigation():
+        me.page.get_by_role("button", name="Stop").click()
 
     def is_cancelled() -> bool:
         me.page.reload()

@@ -203,7 +203,7 @@ def test_jobs_of_one_chat_that_run_at_once_and_out_of_order_keep_its_order(bot: 
     barrier = threading.Barrier(len(ids))
 
     def route(message_id) -> None:
-        barrier.wait(5)
+        barrier.wait(30)
         route_message(bot.handle.org_id, message_id)
         connections.close_all()
 

@@ -293,7 +293,7 @@ def test_two_first_messages_at_once_ask_once(bot: Bot):
     barrier = threading.Barrier(2)
 
     def route(message_id: uuid.UUID) -> None:
-        barrier.wait(5)
+        barrier.wait(30)
         route_message(bot.handle.org_id, message_id)
         connections.close_all()
 

@@ -99,7 +99,10 @@ class Journal:
             self._entries.clear()
 
     def wait_for(
-        self, count: int, where: Callable[[dict[str, Any]], bool] = lambda entry: True, timeout_s: float = 5.0
+        self,
+        count: int,
+        where: Callable[[dict[str, Any]], bool] = lambda entry: True,
+        timeout_s: float = 30.0,
     ) -> list[dict[str, Any]]:
         """Wait until `count` entries match, and return them. Raises: TimeoutError."""
         deadline = time.monotonic() + timeout_s

@@ -127,8 +127,8 @@ def test_bubblewrap_sandboxes_of_this_stack_are_ended_and_others_left(tmp_path: 
     try:
         # A process that was just made has no command line for a moment.
         ours = tmp_path / "run" / "slipway-mine"
-        assert wait_until(lambda: engine.end_bubblewrap_sandboxes(ours) == 1, within_s=10)
-        assert wait_until(lambda: mine.poll() is not None, within_s=5)
+        assert wait_until(lambda: engine.end_bubblewrap_sandboxes(ours) == 1, within_s=60)
+        assert wait_until(lambda: mine.poll() is not None, within_s=60)
         assert other.poll() is None
     finally:
         other.kill()

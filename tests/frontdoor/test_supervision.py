@@ -126,7 +126,7 @@ def supervised(tmp_path: Path) -> Iterator[tuple[Layout, Supervisor]]:
     supervisor = Supervisor(layout, runtime)
     try:
         supervisor.apply([SLEEPER], os.environ, is_bound=True)
-        assert wait_until(lambda: "sleeper" in supervisor.pids(), within_s=5)
+        assert wait_until(lambda: "sleeper" in supervisor.pids(), within_s=60)
         yield layout, supervisor
     finally:
         supervisor.shutdown()
@@ -142,7 +142,7 @@ def test_a_killed_program_comes_back_and_stack_json_knows_its_new_pid(
     killed = stack_file.read(layout.stack_json)["pids"]["sleeper"]
     os.kill(killed, signal.SIGKILL)
     assert wait_until(
-        lambda: stack_file.read(layout.stack_json)["pids"].get("sleeper", killed) != killed, within_s=5
+        lambda: stack_file.read(layout.stack_json)["pids"].get("sleeper", killed) != killed, within_s=60
     )
     assert stack_file.read(layout.stack_json)["pids"] == supervisor.pids()
 
@@ -161,7 +161,7 @@ def test_applying_the_same_programs_restarts_none_and_a_changed_one_is_replaced(
     supervisor.start("added")
     assert supervisor.pids().keys() == {"sleeper", "added"}
     supervisor.apply([Program(name="sleeper", command=("sleep", "602"))], os.environ)
-    assert wait_until(lambda: supervisor.pids().keys() == {"sleeper"}, within_s=5)
+    assert wait_until(lambda: supervisor.pids().keys() == {"sleeper"}, within_s=60)
     assert supervisor.pids() != before
 
 

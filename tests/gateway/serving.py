@@ -120,7 +120,7 @@ def approval_of(tenant: Tenant) -> Approval:
         return Approval.objects.order_by("-id").first()
 
 
-def eventually(check: Callable[[], T], within_s: float = 5.0) -> T:
+def eventually(check: Callable[[], T], within_s: float = 30.0) -> T:
     """Wait until a check gives something true, and return it."""
     deadline = time.monotonic() + within_s
     while not (found := check()):

@@ -109,7 +109,7 @@ def call_and_lose(url: str, headers: dict[str, str]) -> str:
 
 def listen(url: str, headers: dict[str, str], last: str) -> str:
     """Take a stream up again; returns what comes first."""
-    with httpx.stream("GET", url, headers={**headers, "Last-Event-ID": last}, timeout=2) as stream:
+    with httpx.stream("GET", url, headers={**headers, "Last-Event-ID": last}, timeout=30) as stream:
         assert stream.status_code == 200
         for line in stream.iter_lines():
             if line.startswith("data: {"):
@@ -147,7 +147,7 @@ def test_a_session_is_nobody_elses(url, acme):
 def test_a_stream_ends_with_the_token_that_opened_it(url, monkeypatch):
     monkeypatch.setattr("services.mcp_gateway.mcp_servers.transport.LONGEST_STREAM_S", 0.2)
     headers = open_session(url, CallerInFront.token)
-    with httpx.stream("GET", url, headers=headers, timeout=5) as stream:
+    with httpx.stream("GET", url, headers=headers, timeout=30) as stream:
         assert stream.status_code == 200
         assert list(stream.iter_lines()) is not None
 

@@ -207,7 +207,7 @@ def test_a_caller_who_leaves_in_the_middle_pays_for_what_came(working):
             "POST", f"{gateway}/llm/anthropic/v1/messages", json={**CALL, "stream": True}, headers=working.llm
         ) as answer:
             next(answer.iter_raw())
-        assert vendor.is_left.wait(5), "the vendor was not told that nobody listens"
+        assert vendor.is_left.wait(30), "the vendor was not told that nobody listens"
         vendor.go_on.set()
         eventually(lambda: fresh(working.task).reserved_microusd == 0)
     (record,) = working.records()

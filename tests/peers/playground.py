@@ -52,7 +52,7 @@ class Playground:
         }
         self._post("submit", body)
 
-    def wait_for(self, action: str, *, within_s: float = 5.0, **fields: Any) -> JSON:
+    def wait_for(self, action: str, *, within_s: float = 30.0, **fields: Any) -> JSON:
         """Wait until something is shown that has these fields, and return its message."""
 
         def fits(entry: JSON) -> bool:

@@ -28,7 +28,7 @@ from services.realtime.app import Application
 from services.realtime.node import Node, Pace
 from services.realtime.serve import RealtimeServer, make_server
 
-WITHIN_S = 5.0
+WITHIN_S = 30.0
 
 
 def eventually(condition: Callable[[], Any], within_s: float = WITHIN_S) -> Any:

@@ -75,7 +75,7 @@ def test_the_process_answers_probes_and_stops_gracefully_with_streams_open(proce
         connect(
             f"ws://127.0.0.1:{process.port}/v1/stream", additional_headers=headers, proxy=None
         ) as connection,
-        httpx.stream("GET", url, headers=headers, timeout=5) as answer,
+        httpx.stream("GET", url, headers=headers, timeout=30) as answer,
     ):
         client = Client(connection)
         client.subscribe(stream.name)

@@ -239,7 +239,7 @@ def test_claude_runs_a_registered_server_in_its_sandbox(stack: RunningStack, mod
         calls = stack.http.get("/v1/calls", params=query).json()["items"]
         return sorted((call["server"], call["tool"], call["outcome"]) for call in calls)
 
-    until(lambda: len(on_record()) == 2, within_s=10, what="what the sandbox says of its calls is on record")
+    until(lambda: len(on_record()) == 2, within_s=60, what="what the sandbox says of its calls is on record")
     assert on_record() == [("tools", "(unknown)", "refused"), ("tools", "look", "ok")]
 
 

@@ -98,7 +98,7 @@ def test_a_persons_client_uses_a_registered_server_at_the_one_address(stack: Run
             made = stack.http.get("/v1/calls", params={"kind": "upstream"}).json()["items"]
             return [call for call in made if call["server"] == "sums"]
 
-        recorded = until(calls, within_s=10, what="the call is on record")
+        recorded = until(calls, within_s=60, what="the call is on record")
         assert [(call["tool"], call["outcome"], call["task_id"]) for call in recorded] == [
             ("add", "ok", None)
         ]

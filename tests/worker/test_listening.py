@@ -42,7 +42,7 @@ from services.worker import listeners
 from services.worker.listeners import Listeners
 
 CONFIG = {"bot_token": "xoxb-1", "signing_secret": "s"}
-WITHIN_S = 5.0
+WITHIN_S = 30.0
 
 
 def message(number: int, text: str = "hello") -> Incoming:
