@@ -38,6 +38,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how a test failed that ran once more, whatever came of it then (docs/adr/0016)."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"RERUN {report.nodeid}", "_")
+        terminalreporter.line(report.longreprtext)
+
+
 @pytest.fixture(scope="session")
 def provisioned(servers, django_db_blocker) -> Iterator[list[Emptier]]:
     """Make the suite's roles, databases and tables from nothing, unless an earlier session left just these."""

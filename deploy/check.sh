@@ -38,4 +38,29 @@ set -a
 # shellcheck source=/dev/null
 . "$images"
 set +a
-check "tests" "$bin/python" -m pytest "$@"
+
+# What drives the running product waits for much of its time: it runs beside the rest, each with its own servers.
+# A test that fails runs once more, and is reported as RERUN even if it passes then (docs/adr/0016).
+product=(tests/stack tests/browser tests/frontdoor)
+run_tests() {
+    local name=$1
+    shift
+    SLIPWAY_TEST_NAME=$name "$bin/python" -m pytest --reruns 1 -r fER "$@"
+}
+run_side_by_side() {
+    local output=.local/product.out is_good=0
+    run_tests product "${product[@]}" >"$output" 2>&1 &
+    local beside=$!
+    trap 'kill "$beside" 2>/dev/null' EXIT
+    run_tests test "${product[@]/#/--ignore=}" || is_good=1
+    echo "== tests of the running product"
+    wait "$beside" || is_good=1
+    trap - EXIT
+    cat "$output"
+    return "$is_good"
+}
+if [ $# -gt 0 ]; then
+    check "tests" run_tests test "$@"
+else
+    check "tests" run_side_by_side
+fi

@@ -2,6 +2,7 @@
 
 With SLIPWAY_TEST_SERVERS set, servers that run already are used (their URLs are in the environment); else the suite
 starts its own PostgreSQL, Redis and RabbitMQ under `.local/test`. Either way the databases are the suite's own.
+SLIPWAY_TEST_NAME (default "test") names both, so that two sessions can run side by side.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ def _rename_databases(suffix: str) -> None:
 
 
 def _set_environment() -> object | None:
-    infra = None
+    infra, name = None, os.environ.get("SLIPWAY_TEST_NAME", "test")
     if "SLIPWAY_TEST_SERVERS" not in os.environ:
         from deploy.local.infra import Infra
 
-        infra = Infra(ROOT / ".local" / "test", is_durable=False)
+        infra = Infra(ROOT / ".local" / name, is_durable=False)
         os.environ.update(infra.urls)
     run_dir = tempfile.mkdtemp(prefix="slipway-test-")
     atexit.register(shutil.rmtree, run_dir, ignore_errors=True)
@@ -49,7 +50,7 @@ def _set_environment() -> object | None:
         SLIPWAY_DATA_DIR=f"{run_dir}/data",
         SLIPWAY_HOST_NAME="testhost",
     )
-    _rename_databases(os.environ.get("SLIPWAY_TEST_NAME", "test"))
+    _rename_databases(name)
     return infra
 
 
