@@ -1,4 +1,4 @@
-"""Reading rows by statements that are written out."""
+"""Reading rows."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast, get_type_hints
 
-from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel
 from rest_framework.request import Request
@@ -251,4 +251,4 @@ def _answered(result: BaseModel | Download | None, status: int) -> HttpResponseB
         return streamed(result)
     if result is None:
         return HttpResponse(status=204)
-    return JsonResponse(result.model_dump(mode="json"), status=status)
+    return HttpResponse(result.model_dump_json().encode(), content_type="application/json", status=status)

@@ -14,6 +14,7 @@ from pydantic import Field
 from services.api.http.bodies import Closed
 from services.api.http.shapes import Page, Shape
 from services.domain.errors import CursorInvalid, Missing
+from services.kit.rows import first_of
 
 _MARK = b"\x01"
 
@@ -53,7 +54,7 @@ def page_of_list(rows: Sequence[RowT], query: PageQuery, show: Callable[[RowT], 
 
 def one_of(rows: QuerySet[RowT], row_id: uuid.UUID, missing: type[Missing], *, what: str) -> RowT:
     """Return the row with an id of those that an actor sees. Raises: `missing`."""
-    row = rows.filter(id=row_id).first()
+    row = first_of(rows.filter(id=row_id))
     if row is None:
         raise missing(f"There is no such {what}.")
     return row

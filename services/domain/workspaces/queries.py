@@ -17,6 +17,7 @@ from services.domain.tasks.models import Task
 from services.domain.workspaces.models import SessionEntry, Workspace
 from services.domain.workspaces.reach import workspaces_in_reach
 from services.kit.clock import now
+from services.kit.rows import first_of
 
 # How long the files of work that is not kept wait for somebody who goes on with its delivered answer.
 KEPT_UNCLAIMED = timedelta(days=1)
@@ -29,7 +30,7 @@ _LATEST_SESSION = (
 def list_workspaces(actor: Actor) -> QuerySet[Workspace]:
     """Return the workspaces that the actor may see; to be read in the tenant's transaction."""
     require(actor, "workspaces:read")
-    return Workspace.objects.select_related("agent").filter(workspaces_in_reach(actor))
+    return Workspace.objects.filter(workspaces_in_reach(actor))
 
 
 def find_usual_agent_id(actor: Actor) -> uuid.UUID | None:
@@ -45,7 +46,7 @@ def find_usual_agent_id(actor: Actor) -> uuid.UUID | None:
 
 def get_workspace(actor: Actor, workspace_id: uuid.UUID) -> Workspace:
     """Return one workspace. Raises: WorkspaceMissing."""
-    workspace = list_workspaces(actor).filter(id=workspace_id).first()
+    workspace = first_of(list_workspaces(actor).filter(id=workspace_id))
     if workspace is None:
         raise WorkspaceMissing("There is no such workspace.")
     return workspace
@@ -62,6 +63,7 @@ def list_recent_workspaces(
     newest = Task.objects.filter(workspace_id=OuterRef("id")).order_by("-id")
     rows = (
         list_workspaces(actor)
+        .select_related("agent")
         .filter(archived_at=None)
         .annotate(last_status=Subquery(newest.values("status")[:1]))
     )

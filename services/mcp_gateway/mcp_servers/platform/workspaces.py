@@ -26,7 +26,8 @@ from services.mcp_gateway.threads import run_in_thread
 
 def _list_now(caller: Caller, given: WorkspaceListInput) -> WorkspaceList:
     with tenant_transaction(caller.actor.org_id):
-        workspaces = list_workspaces(caller.actor).filter(archived_at__isnull=not given.archived)
+        found = list_workspaces(caller.actor).filter(archived_at__isnull=not given.archived)
+        workspaces = found.select_related("agent")
         rows, following = page_of(workspaces, cursor=given.cursor, limit=given.limit)
         return WorkspaceList(workspaces=[ListedWorkspace.of(row) for row in rows], next=following)
 
