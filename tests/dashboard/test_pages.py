@@ -31,7 +31,7 @@ def pages_of(made: Everything) -> list[str]:
     """Name the pages about single things."""
     return [
         f"/workspaces/{made.task.workspace_id}",
-        f"/workspaces/{made.task.workspace_id}/questions",
+        f"/workspaces/{made.task.workspace_id}/waits",
         f"/workspaces/{made.task.workspace_id}/terminal",
         f"/agents/{made.task.agent_id}",
         f"/playbooks/{made.playbook.id}",
@@ -66,7 +66,8 @@ def buttons_of(made: Everything) -> list[str]:
         f"/workspaces/{made.task.workspace_id}", f"/playbooks/{made.playbook.id}", f"/links/{made.link.id}",
     )  # fmt: skip
     return [
-        f"{workspace}/prompt", f"{workspace}/tasks/{made.task.id}/stop", f"{workspace}/rename", f"{workspace}/archive",
+        f"{workspace}/prompt", f"{workspace}/tasks/{made.task.id}/stop",
+        f"{workspace}/tasks/{made.task.id}/retry", f"{workspace}/rename", f"{workspace}/archive",
         f"{workspace}/delete", f"/agents/{made.task.agent_id}/archive", f"{workspace}/wake",
         *(f"{workspace}/files/{name}" for name in ("upload", "folder", "move", "delete", "save")),
         f"/agents/{made.task.agent_id}/build", f"{playbook}/run", f"{playbook}/switch",

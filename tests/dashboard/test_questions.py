@@ -48,7 +48,7 @@ def test_a_question_is_answered_in_its_place(alice, asked, sent, answer, option)
     assert gone.headers["Location"] == f"/workspaces/{asked.workspace_id}"
     row = fresh(asked)
     assert (row.status, row.answer, row.option, row.answered_via) == ("answered", answer, option, "dashboard")
-    assert "Deploy" not in alice.get(f"/workspaces/{asked.workspace_id}/questions").content.decode()
+    assert "Deploy" not in alice.get(f"/workspaces/{asked.workspace_id}/waits").content.decode()
 
 
 def test_a_second_answer_is_refused_in_words(alice, bob, asked):
@@ -65,6 +65,6 @@ def test_a_useless_answer_changes_nothing(alice, asked, sent):
 
 
 def test_another_tenant_finds_neither_page_nor_question(mallory, asked):
-    assert mallory.get(f"/workspaces/{asked.workspace_id}/questions").status_code == 404
+    assert mallory.get(f"/workspaces/{asked.workspace_id}/waits").status_code == 404
     assert mallory.post(f"/questions/{asked.id}/answer", {"option": "0"}).status_code == 404
     assert fresh(asked).status == "pending"

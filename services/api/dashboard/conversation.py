@@ -20,16 +20,21 @@ TELLING = ("command", "file_path", "path", "pattern", "query", "url", "name", "p
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+WAITING = "waiting until the agent takes it"
+"""What is said of a follow-up that no turn has taken yet."""
+
 UNFINISHED = ("queued", "running", "starting", "waiting")
 
 
 @dataclass
 class Message:
-    """Something that a person or the agent said."""
+    """Something that a person or the agent said. `id` and `state` are a follow-up's: how far it is, in words."""
 
     role: str
     text: str
     at: datetime
+    id: str = ""
+    state: str = ""
     is_tool = False
 
 
@@ -177,9 +182,13 @@ def _apply(turn: Turn, event: Event) -> None:
         case "task.resumed":
             turn.status = "running"
         case "message.created":
-            turn.items.append(Message(str(found.get("role")), str(found.get("text", "")), event.at))
+            _say(turn, event)
         case "message.edited":
             _edit(turn, str(found.get("text", "")))
+        case "message.consumed":
+            _follow_up(turn, str(found.get("id")), "")
+        case "message.settled":
+            _settle(turn, found)
         case "tool.called":
             _call(turn, str(found.get("call_id")), str(found.get("name", "")), found.get("input"))
         case "tool.returned":
@@ -192,6 +201,32 @@ def _apply(turn: Turn, event: Event) -> None:
             turn.deliveries[str(found.get("delivery_id"))] = {
                 "status": str(found.get("status", "")), "error": str(found.get("error", "")),
             }  # fmt: skip
+
+
+def _say(turn: Turn, event: Event) -> None:
+    found = event.data
+    follow_up = str(found.get("id") or "")
+    said = Message(str(found.get("role")), str(found.get("text", "")), event.at, follow_up)
+    said.state = WAITING if follow_up and said.role == "user" else ""
+    turn.items.append(said)
+
+
+def _follow_up(turn: Turn, message_id: str, state: str) -> None:
+    for item in turn.items:
+        if isinstance(item, Message) and item.id == message_id:
+            item.state = state
+
+
+def _settle(turn: Turn, found: dict[str, Any]) -> None:
+    """Show how a follow-up ended; what became a turn of its own is told there."""
+    message_id = str(found.get("id"))
+    if found.get("state") == "moved":
+        turn.items = [
+            item for item in turn.items if not (isinstance(item, Message) and item.id == message_id)
+        ]
+        return
+    reason = str(found.get("reason") or "").replace("_", " ")
+    _follow_up(turn, message_id, f"not taken: {reason}" if found.get("state") == "dropped" else "")
 
 
 def _edit(turn: Turn, text: str) -> None:

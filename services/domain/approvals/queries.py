@@ -10,12 +10,13 @@ from services.domain.actors import Actor, may, require
 from services.domain.agents.queries import of_named_agents
 from services.domain.approvals.kinds import KINDS
 from services.domain.approvals.models import Approval, ApprovalStatus, ApprovalVote, HeldCall
-from services.domain.approvals.subjects import Choice
+from services.domain.approvals.subjects import EGRESS, Choice
 from services.domain.errors import ApprovalMissing
 from services.kit.clock import now
 
 DECIDED_SHOWN = 30
 PENDING_SHOWN = 200
+HELD_SHOWN = 20
 
 
 def list_approvals(actor: Actor) -> QuerySet[Approval]:
@@ -37,6 +38,12 @@ def list_pending_approvals(actor: Actor) -> list[Approval]:
     """List what waits for somebody's word, the newest first; in the tenant's transaction."""
     rows = list_approvals(actor).filter(status=ApprovalStatus.PENDING, expires_at__gt=now())
     return list(rows.order_by("-id")[:PENDING_SHOWN])
+
+
+def list_held_in(actor: Actor, workspace_id: uuid.UUID) -> list[Approval]:
+    """List what a workspace waits for a word on, the oldest first; hosts not, which its conversation shows."""
+    rows = list_approvals(actor).filter(workspace_id=workspace_id, status=ApprovalStatus.PENDING)
+    return list(rows.exclude(kind=EGRESS).filter(expires_at__gt=now()).order_by("id")[:HELD_SHOWN])
 
 
 def list_decided_approvals(actor: Actor) -> list[Approval]:

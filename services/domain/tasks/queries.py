@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet, Sum
 
 from services.domain.actors import Actor, require
 from services.domain.errors import TaskMissing, TokenInvalid
 from services.domain.identity.models import Organisation
-from services.domain.tasks.models import FINAL, Task, TaskToken
+from services.domain.tasks.models import FINAL, Task, TaskToken, UsageRecord
 from services.domain.workspaces.reach import tasks_in_reach
 from services.kit.clock import now
 from services.kit.tokens import TASK_TOKEN_PREFIX, hash_token
@@ -32,6 +34,25 @@ def get_task(actor: Actor, task_id: uuid.UUID) -> Task:
 def list_unfinished_tasks(actor: Actor, workspace_id: uuid.UUID) -> list[Task]:
     """List the workspace's tasks that have not ended, the oldest first; in the tenant's transaction."""
     return list(list_tasks(actor).filter(workspace_id=workspace_id, finished_at=None).order_by("id"))
+
+
+@dataclass(frozen=True, slots=True)
+class UsedSoFar:
+    """What a task's model calls have used up to now; those at work count once they end."""
+
+    tokens: int = 0
+    cost_microusd: int = 0
+
+
+def sum_usage(tasks: Sequence[Task]) -> dict[uuid.UUID, UsedSoFar]:
+    """Return what each task has used so far, by its id; in the tenant's transaction."""
+    if not tasks:
+        return {}
+    rows = UsageRecord.objects.filter(task__in=tasks).values_list("task").order_by()
+    sums = rows.annotate(
+        tokens=Sum("input_tokens") + Sum("output_tokens"), cost=Sum("cost_microusd")
+    ).values_list("task", "tokens", "cost")
+    return {task_id: UsedSoFar(tokens or 0, cost or 0) for task_id, tokens, cost in sums}
 
 
 def all_tenants_find_task_token(token: str, audience: str) -> TaskToken:

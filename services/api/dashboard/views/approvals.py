@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import uuid
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib import messages
@@ -12,20 +10,15 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect
 from django.views.decorators.http import require_POST, require_safe
 
+from services.api.dashboard.approvals_shown import show_approval
 from services.api.dashboard.pages import PageRequest, page, show, wants_json
 from services.domain.approvals.actions import Decision, Scope, decide_approval
-from services.domain.approvals.deciders import may_decide
-from services.domain.approvals.kinds import KINDS
-from services.domain.approvals.models import Approval, ApprovalStatus
+from services.domain.approvals.models import ApprovalStatus
 from services.domain.approvals.queries import (
     get_approval,
-    list_choices,
     list_decided_approvals,
     list_pending_approvals,
-    list_votes,
-    show_subject,
 )
-from services.domain.approvals.subjects import Choice
 from services.domain.errors import Invalid, Missing, SlipwayError
 from services.domain.tenancy.transaction import tenant_transaction
 
@@ -34,23 +27,6 @@ BUTTONS: dict[str, tuple[Decision, Scope, str]] = {
     "always": ("allow", "always", "Allowed from now on."),
     "deny": ("deny", "once", "Denied."),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """An approval with its subject in words."""
-
-    approval: Approval
-    who: str
-    question: str
-    subject: str
-    arguments: str
-    files: list[dict[str, Any]]
-    agreed: list[str]
-    may_decide: bool
-    may_change: bool
-    has_choice: bool
-    choices: list[Choice]
 
 
 @page
@@ -90,24 +66,6 @@ def decide(request: PageRequest, approval_id: uuid.UUID) -> HttpResponse:
 
 def _context(request: PageRequest) -> dict[str, Any]:
     return {
-        "pending": [_shown(request, row) for row in list_pending_approvals(request.actor)],
-        "decided": [_shown(request, row) for row in list_decided_approvals(request.actor)],
+        "pending": [show_approval(request.actor, row) for row in list_pending_approvals(request.actor)],
+        "decided": [show_approval(request.actor, row) for row in list_decided_approvals(request.actor)],
     }
-
-
-def _shown(request: PageRequest, approval: Approval) -> Shown:
-    kind = KINDS[approval.kind]
-    given = approval.subject.get("arguments")
-    return Shown(
-        approval,
-        approval.agent.name if approval.agent else kind.who,
-        kind.question,
-        show_subject(approval),
-        arguments=json.dumps(given, indent=2, ensure_ascii=False) if given else "",
-        files=approval.subject.get("files") or [],
-        agreed=[vote.user.shown_name for vote in list_votes(approval)],
-        may_decide=may_decide(request.actor, approval),
-        may_change=kind.is_changeable,
-        has_choice=kind.has_choice,
-        choices=list_choices(approval),
-    )

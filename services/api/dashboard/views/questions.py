@@ -1,29 +1,20 @@
-"""What agents ask, on the page of their workspace, and the answers given there."""
+"""The answers to what agents ask, given on the page of their workspace."""
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_POST
 
-from services.api.dashboard.pages import PageRequest, attempt, page, show, wants_json
+from services.api.dashboard.pages import PageRequest, attempt, page, wants_json
 from services.domain.errors import Invalid
 from services.domain.questions.actions import answer_question
-from services.domain.questions.queries import get_question, list_open_questions
+from services.domain.questions.queries import get_question
 from services.domain.tenancy.transaction import tenant_transaction
-from services.domain.workspaces.queries import get_workspace
 
 VIA = "dashboard"
-
-
-@page
-@require_safe
-def open_questions(request: PageRequest, workspace_id: uuid.UUID) -> HttpResponse:
-    """Show what a workspace waits for: a part of its page, asked for when that changes."""
-    return show(request, "dashboard/conversation/questions.html", lambda: _context(request, workspace_id))
 
 
 @page
@@ -42,11 +33,6 @@ def answer(request: PageRequest, question_id: uuid.UUID) -> HttpResponse:
         return JsonResponse({}, status=202)
     attempt(request, give, "Answered.")
     return redirect("dashboard:workspace", workspace_id=workspace_id)
-
-
-def _context(request: PageRequest, workspace_id: uuid.UUID) -> dict[str, Any]:
-    get_workspace(request.actor, workspace_id)
-    return {"questions": list_open_questions(request.actor, workspace_id)}
 
 
 def _read(request: PageRequest) -> tuple[int | None, str]:

@@ -4,6 +4,10 @@ import { showRich } from "./rich.js";
 import { Turn } from "./turn.js";
 
 const REPLAY_MS = 2000;
+const WAITS_TYPES = new Set([
+  "task.queued", "task.started", "task.waiting", "task.resumed", "task.finished", "turn.started", "question.asked",
+  "question.answered", "approval.requested", "approval.agreed", "approval.decided",
+]);
 const LIVE_TYPES = new Set(["text.delta", "tool.output", "reasoning.delta"]);
 
 export class Conversation {
@@ -14,7 +18,7 @@ export class Conversation {
   #replayEnds = 0;
   #decisions = new Map();
 
-  // `on` has: shown(), sandbox(state).
+  // `on` has: shown(), sandbox(state), waits(): what waits for whom has changed.
   constructor(element, on) {
     this.element = element;
     this.on = on;
@@ -50,6 +54,10 @@ export class Conversation {
     // A hidden page draws no frames; its events must not pile up.
     if (document.hidden) setTimeout(() => this.#show(), 200);
     else requestAnimationFrame(() => this.#show());
+  }
+
+  turn(taskId) {
+    return this.#turns.get(taskId) ?? null;
   }
 
   tick(now) {
@@ -94,23 +102,22 @@ export class Conversation {
       this.on.sandbox(data.state);
       return;
     }
-    if (type === "question.asked" || type === "question.answered") {
-      this.on.questions();
-      return;
-    }
+    if (WAITS_TYPES.has(type)) this.on.waits();
     if (type === "approval.decided") {
       this.#decisions.set(data.approval_id, data.status);
       for (const turn of this.#turns.values()) turn.decide(data.approval_id, data.status);
       return;
     }
-    if (!taskId) return;
+    if (!taskId || type.startsWith("question.") || type.startsWith("approval.")) return;
     const turn = LIVE_TYPES.has(type) ? this.#turns.get(taskId) : this.#turnOf(taskId);
     if (!turn) return;
     if (type === "task.started") turn.start(Date.parse(at));
     else if (type === "task.waiting") turn.show("waiting");
     else if (type === "task.resumed") turn.show("running");
-    else if (type === "message.created") turn.addMessage(data.role, data.text, seq);
+    else if (type === "message.created") turn.addMessage(data.role, data.text, seq, data.id);
     else if (type === "message.edited") turn.editRequest(data.text);
+    else if (type === "message.consumed") turn.settleMessage(data.id, "taken", "");
+    else if (type === "message.settled") turn.settleMessage(data.id, data.state, data.reason);
     else if (type === "text.delta") turn.addLiveText(data.text, envelope.after ?? Infinity, envelope.is_whole);
     else if (type === "reasoning.delta") turn.addReasoning(data.text, envelope.is_whole);
     else if (type === "tool.called") turn.callTool(data.call_id, data.name, data.input);

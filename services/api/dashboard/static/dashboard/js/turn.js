@@ -2,11 +2,13 @@
 // fills as well (templates/dashboard/conversation/).
 
 import { dollars, milliseconds } from "./formats.js";
+import { drawCard } from "./card.js";
 import { showRich } from "./rich.js";
 
 const LONGEST_OUTPUT = 200000;
 const LONGEST_RICH_LIVE = 30000;
 const NIL = "00000000-0000-0000-0000-000000000000";
+const WAITING = "waiting until the agent takes it";
 const ENDED = new Set(["succeeded", "failed", "cancelled", "expired"]);
 const TELLING = ["command", "file_path", "path", "pattern", "query", "url", "name", "prompt", "description"];
 const TONES = {
@@ -40,6 +42,11 @@ export class Turn {
   static make(taskId) {
     const element = cloneOf("turn");
     element.dataset.task = taskId;
+    const retry = element.querySelector("[data-retry]");
+    if (retry) {
+      retry.setAttribute("formaction", document.querySelector("[data-turn-form]").dataset.retryUrl.replace(NIL, taskId));
+      element.querySelector("[data-edit]").href = `?edit=${taskId}`;
+    }
     const turn = new Turn(element);
     turn.show("queued");
     return turn;
@@ -53,6 +60,8 @@ export class Turn {
     this.element.dataset.status = status;
     slot(this.element, "state").className = `state tone-${TONES[status] ?? "none"}`;
     slot(this.element, "status").textContent = status;
+    const retry = this.element.querySelector("[data-retry]");
+    if (retry) retry.hidden = !ENDED.has(status);
   }
 
   start(at) {
@@ -68,7 +77,7 @@ export class Turn {
     }
   }
 
-  addMessage(role, text, seq) {
+  addMessage(role, text, seq, id) {
     if (role === "assistant") {
       this.#settledAt = seq ?? this.#settledAt;
       this.#dropLive();
@@ -80,7 +89,34 @@ export class Turn {
     const place = slot(message, "text");
     if (role === "assistant") showRich(place, text);
     else place.textContent = text;
+    if (id) message.dataset.message = id;
     this.items.append(message);
+    if (id && role === "user") this.#tellOf(message, WAITING);
+  }
+
+  // A follow-up was taken by the turn, became a turn of its own, where it is told, or was dropped.
+  settleMessage(id, state, reason) {
+    const message = this.items.querySelector(`[data-message="${CSS.escape(id)}"]`);
+    if (!message) return;
+    if (state === "moved") message.remove();
+    else this.#tellOf(message, state === "dropped" ? `not taken: ${(reason ?? "").replaceAll("_", " ")}` : "");
+  }
+
+  // What its calls have used while it is at work.
+  showUsed(tokens, cost) {
+    if (this.isFinished) return;
+    slot(this.element, "tokens").textContent = tokens;
+    slot(this.element, "cost").textContent = cost;
+  }
+
+  get request() {
+    return this.items.querySelector('[data-role="user"] [data-slot="text"]')?.textContent ?? "";
+  }
+
+  #tellOf(message, words) {
+    const place = slot(message, "state-of");
+    place.textContent = words;
+    place.hidden = !words;
   }
 
   // Its writer changed what this turn is asked for, before it began.
@@ -105,7 +141,7 @@ export class Turn {
     }
     this.#live.text += text;
     const place = slot(this.#live.element, "text");
-    if (this.#live.text.length < LONGEST_RICH_LIVE) showRich(place, this.#live.text);
+    if (this.#live.text.length < LONGEST_RICH_LIVE) showRich(place, this.#live.text, { isLive: true });
     else place.append(text);
   }
 
@@ -162,6 +198,7 @@ export class Turn {
     const output = slot(card, "output");
     if (output.textContent !== (data.output ?? "")) output.textContent = data.output ?? "";
     output.hidden = !data.output;
+    drawCard(card);
     slot(card, "truncated").hidden = !data.truncated;
     slot(card, "end").textContent = `${data.is_error ? "failed · " : ""}${milliseconds(data.duration_ms)}`;
   }

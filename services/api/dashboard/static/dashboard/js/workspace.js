@@ -1,5 +1,6 @@
 // The page of one workspace: joins the conversation to its stream, the composer and the scroll position.
 
+import { drawWhenOpened } from "./card.js";
 import { Conversation } from "./conversation.js";
 import { fit } from "./page.js";
 import { freshKey, post } from "./posting.js";
@@ -40,34 +41,63 @@ function showStop() {
   if (!stopForm) return;
   const turn = conversation.unfinished;
   stopForm.hidden = !turn;
+  document.querySelector("[data-busy]").hidden = !turn;
   if (turn) stopForm.action = stopForm.dataset.stopUrl.replace(NIL, turn.taskId);
 }
 
-// What an agent asks is shown above the composer; the server renders it, so that it is asked for anew.
-const questions = document.querySelector("[data-questions]");
-let questionsAsked = 0;
+// What the workspace is at and waits for is shown above the composer; the server renders it, so that it is asked for anew.
+const waits = document.querySelector("[data-waits]");
+const USED_MS = 5000;
+let waitsAsked = 0;
+let waitsTimer = null;
 
-async function showQuestions() {
-  const round = ++questionsAsked;
+async function showWaits() {
+  const round = ++waitsAsked;
   try {
-    const answer = await fetch(questions.dataset.url, { headers: { Accept: "text/html" } });
+    const answer = await fetch(waits.dataset.url, { headers: { Accept: "text/html" } });
     const html = answer.ok ? await answer.text() : null;
-    if (html !== null && round === questionsAsked) questions.innerHTML = html;
+    if (html === null || round !== waitsAsked || waits.contains(writingIn())) return;
+    waits.innerHTML = html;
+    showUsed();
   } catch {
     // The next event, or the page itself, shows them.
   }
 }
 
-questions.addEventListener("submit", async (event) => {
+// Somebody who writes an answer keeps what they have written.
+function writingIn() {
+  const field = document.activeElement;
+  return field?.matches("input:not([type=hidden])") && field.value ? field : null;
+}
+
+function showUsed() {
+  for (const line of waits.querySelectorAll("[data-work]")) {
+    conversation.turn(line.dataset.work)?.showUsed(line.dataset.tokens, line.dataset.cost);
+  }
+}
+
+// Events that come in numbers are one question.
+function askForWaits() {
+  clearTimeout(waitsTimer);
+  waitsTimer = setTimeout(showWaits, 150);
+}
+
+// Nothing says that a model call has ended; its cost is asked for while somebody looks.
+setInterval(() => {
+  if (conversation.unfinished && !document.hidden) showWaits();
+}, USED_MS);
+
+waits.addEventListener("submit", async (event) => {
   if (!event.target.matches("form[data-answer]")) return;
   event.preventDefault();
   const problem = await post(event.target, event.submitter);
   if (problem && refusal) refuse(problem);
-  else await showQuestions();
+  document.activeElement?.blur();
+  await showWaits();
 });
 
 const conversation = new Conversation(element, {
-  questions: showQuestions,
+  waits: askForWaits,
   shown() {
     showStop();
     if (isSticking) toEnd();
@@ -80,6 +110,7 @@ const conversation = new Conversation(element, {
 });
 
 conversation.enrich();
+drawWhenOpened(element);
 toEnd();
 setInterval(() => conversation.tick(Date.now()), 1000);
 
@@ -139,6 +170,7 @@ promptForm?.addEventListener("submit", async (event) => {
   refuse(problem);
   if (problem) return;
   area.value = "";
+  for (const name of ["model", "budget_usd"]) if (promptForm.elements[name]) promptForm.elements[name].value = "";
   promptForm.elements.key.value = freshKey();
   fit(area);
   stick(true);
@@ -151,6 +183,25 @@ stopForm?.addEventListener("submit", async (event) => {
   button.disabled = true;
   refuse(await post(stopForm));
   button.disabled = false;
+});
+
+// An earlier prompt again: as it was, or in the composer to be changed first.
+document.querySelector("[data-turn-form]")?.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  event.submitter.disabled = true;
+  refuse(await post(event.target, event.submitter));
+  event.submitter.disabled = false;
+  stick(true);
+});
+
+element.addEventListener("click", (event) => {
+  const link = event.target.closest("[data-edit]");
+  if (!link) return;
+  event.preventDefault();
+  const area = promptForm.elements.prompt;
+  area.value = conversation.turn(link.closest(".turn").dataset.task).request;
+  fit(area);
+  area.focus();
 });
 
 // A decision shows once its event comes.
