@@ -77,7 +77,7 @@ class BubblewrapDriver:
             data_dir,
             installation,
             backend=volume_backend,
-            is_used=self._is_volume_used,
+            list_used=self._list_used_volumes,
             owner=AGENT_UID if os.geteuid() == 0 else os.geteuid(),
         )
 
@@ -237,10 +237,12 @@ class BubblewrapDriver:
         self.promises = ALL_PROMISES - lacking
         return self.promises
 
-    def _is_volume_used(self, volume: str) -> bool:
-        return any(
-            self._read_state(sandbox_id).get("volume") == volume and self._alive_pid(sandbox_id) is not None
-            for sandbox_id in self._known()
+    def _list_used_volumes(self, volume: str | None) -> frozenset[str]:
+        volumes = {sandbox_id: self._read_state(sandbox_id).get("volume") for sandbox_id in self._known()}
+        return frozenset(
+            used
+            for sandbox_id, used in volumes.items()
+            if used and volume in (None, used) and self._alive_pid(sandbox_id) is not None
         )
 
     def _close_volume(self, sandbox_id: UUID) -> None:

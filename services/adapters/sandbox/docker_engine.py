@@ -78,7 +78,7 @@ class DockerDriver:
             data_dir,
             installation,
             backend=volume_backend,
-            is_used=self._is_volume_used,
+            list_used=self._list_used_volumes,
             owner=AGENT_UID,
             loop_refusal=self._why_mounts_are_not_seen,
         )
@@ -306,14 +306,12 @@ class DockerDriver:
         volume: str | None = container["Config"]["Labels"].get(VOLUME_LABEL)
         return volume
 
-    def _is_volume_used(self, volume: str) -> bool:
+    def _list_used_volumes(self, volume: str | None) -> frozenset[str]:
+        wanted = VOLUME_LABEL if volume is None else f"{VOLUME_LABEL}={volume}"
+        filters = {"label": [*self._label_filters(), wanted], "status": ["running", "paused", "restarting"]}
         with self._mapped("listing the sandboxes"):
-            labels = [*self._label_filters(), f"{VOLUME_LABEL}={volume}"]
-            return bool(
-                self._api().containers(
-                    filters={"label": labels, "status": ["running", "paused", "restarting"]}
-                )
-            )
+            containers = self._api().containers(filters=filters)
+        return frozenset(container["Labels"][VOLUME_LABEL] for container in containers)
 
     def _name(self, sandbox_id: UUID) -> str:
         return f"slipway-{self._installation}-{sandbox_id}"

@@ -19,7 +19,7 @@ import shutil
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,8 +55,9 @@ class Opening:
 class VolumeStore:
     """The volumes of one installation on this host.
 
-    `is_used` says whether a sandbox that is not stopped has a volume; it is asked under the volume's lock. `owner` is
-    the agent's user as the host sees it. `loop_refusal` says why the engine would not see a mount, or None.
+    `list_used` names the volumes that a sandbox has which is not stopped, asked about one of them or about all; whether
+    one is used is asked under its lock. `owner` is the agent's user as the host sees it. `loop_refusal` says why the
+    engine would not see a mount, or None.
 
     Locks: one of the files in `.locks`, for as long as a volume is opened, closed, loaded or removed.
     """
@@ -67,13 +68,13 @@ class VolumeStore:
         installation: str,
         *,
         backend: Backend,
-        is_used: Callable[[str], bool],
+        list_used: Callable[[str | None], Set[str]],
         owner: int,
         loop_refusal: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._root = data_dir / "volumes" / installation
         self._wanted = backend
-        self._is_used = is_used
+        self._list_used = list_used
         self.owner = owner
         self._loop_refusal = loop_refusal
         self._choosing = threading.Lock()
@@ -127,11 +128,12 @@ class VolumeStore:
             self._close(name)
 
     def close_unused(self) -> None:
-        """Unmount what a crash left mounted."""
+        """Unmount what a crash left mounted. The engine is asked once for all that is used, which is nearly all."""
         mounted = {Path(place).parent.name for place in loop_mounts.mounts_beneath(self._root)}
-        for name in mounted:
-            if _NAME.fullmatch(name):
-                self.close(name)
+        if mounted:
+            for name in mounted - self._list_used(None):
+                if _NAME.fullmatch(name):
+                    self.close(name)
 
     def remove(self, name: str) -> None:
         """Remove a volume and what it holds; one that is not there is well. Raises: StillInUse."""
@@ -251,6 +253,9 @@ class VolumeStore:
         if image.exists() and not loop_mounts.is_mounted(place):
             loop_mounts.mount_image(image, place)
         return place
+
+    def _is_used(self, name: str) -> bool:
+        return name in self._list_used(name)
 
     def _close(self, name: str) -> None:
         folder = self._folder(name)
