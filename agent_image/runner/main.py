@@ -18,7 +18,8 @@ async def run_until_signalled(settings: RunnerSettings, greeting: Greeting | Non
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled.set)
+        # Not `loop.add_signal_handler`: it looks at the function, for which it loads `inspect`.
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(signalled.set))
     linking = asyncio.create_task(runner.run())
     waiting = asyncio.create_task(signalled.wait())
     await asyncio.wait({linking, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -34,4 +35,5 @@ def main(greeting: Greeting | None = None) -> None:
     os.umask(0o022)
     gc.collect()
     gc.freeze()
+    gc.enable()
     asyncio.run(run_until_signalled(RunnerSettings.from_environment(os.environ), greeting))

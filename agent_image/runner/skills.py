@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,8 @@ def write_skills(workspace: Path, skills: Iterable[Mapping[str, Any]]) -> None:
     parent, folder = workspace / FOLDER.parent, workspace / FOLDER
     if not wanted and not os.path.lexists(folder):
         return
+    import shutil  # with all formats of archives: not on the way of a turn without skills
+
     for path in (parent, folder):
         if path.is_symlink() or (os.path.lexists(path) and not path.is_dir()):
             path.unlink()
